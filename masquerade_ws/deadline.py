@@ -1,0 +1,28 @@
+"""One point in time that a chain of blocking calls shares."""
+
+from __future__ import annotations
+
+import time
+
+__all__ = ["Deadline"]
+
+
+class Deadline:
+    """A point in time, or never.
+
+    Args:
+        timeout: Seconds from now; ``None`` means never.
+    """
+
+    __slots__ = ("_at",)
+
+    def __init__(self, timeout: float | None) -> None:
+        self._at = None if timeout is None else time.monotonic() + timeout
+
+    def remaining(self) -> float | None:
+        """Return the seconds left, zero at least; ``None`` if the deadline never comes."""
+        return None if self._at is None else max(0.0, self._at - time.monotonic())
+
+    def expired(self) -> bool:
+        """Tell whether the deadline has come."""
+        return self._at is not None and time.monotonic() >= self._at

@@ -1,0 +1,123 @@
+"""The exceptions of the library.
+
+::
+
+    MasqueradeError
+    ├── ConnectError            (ConnectionError)  an attempt to connect failed
+    ├── NotConnectedError       (ConnectionError)  there is no connection to send on
+    ├── DisconnectedError       (ConnectionError)  the connection, or the client, has ended
+    ├── SendError               (ConnectionError)  the transport did not take a message
+    ├── ParseError              (ValueError)       a message is no event
+    ├── WaitTimeoutError        (TimeoutError)     what was waited for did not come in time
+    ├── StopReconnecting                           raised by ``get_token`` to end the attempts
+    ├── EventsDroppedError                         a stream overflowed
+    └── ImageGenerationError                       an image job failed
+
+All of them can be pickled, so that they cross process boundaries unharmed.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ConnectError",
+    "DisconnectedError",
+    "EventsDroppedError",
+    "ImageGenerationError",
+    "MasqueradeError",
+    "NotConnectedError",
+    "ParseError",
+    "SendError",
+    "StopReconnecting",
+    "WaitTimeoutError",
+]
+
+
+class MasqueradeError(Exception):
+    """Base of every exception that the library defines."""
+
+
+class ConnectError(MasqueradeError, ConnectionError):
+    """An attempt to connect failed.
+
+    Args:
+        message: What happened, to which peer.
+        status: The HTTP status, if the server answered the handshake with one.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class NotConnectedError(MasqueradeError, ConnectionError):
+    """There is no connection to send on."""
+
+
+class DisconnectedError(MasqueradeError, ConnectionError):
+    """The connection has ended, or the client that was waited on.
+
+    Args:
+        message: What ended it.
+        code: The close code (RFC 6455, sections 7.1.5 and 7.4).
+        reason: The close reason (RFC 6455, section 7.1.6).
+    """
+
+    def __init__(self, message: str, code: int = 1006, reason: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.reason = reason
+
+
+class SendError(MasqueradeError, ConnectionError):
+    """The transport did not take a message, wholly or in time."""
+
+
+class ParseError(MasqueradeError, ValueError):
+    """A message is no event.
+
+    Args:
+        message: What is wrong with it.
+        data: The message as it came, ``str`` (text) or ``bytes`` (binary).
+    """
+
+    def __init__(self, message: str, data: str | bytes = "") -> None:
+        super().__init__(message)
+        self.data = data
+
+
+class WaitTimeoutError(MasqueradeError, TimeoutError):
+    """What was waited for did not come within the time given."""
+
+
+class StopReconnecting(MasqueradeError):  # noqa: N818 - the name is an imperative, as StopIteration is
+    """Raise it in ``get_token`` to end the attempts to connect."""
+
+
+class EventsDroppedError(MasqueradeError):
+    """A stream overflowed and dropped its oldest events.
+
+    Args:
+        count: How many events are missing since the last report.
+    """
+
+    def __init__(self, count: int) -> None:
+        super().__init__(f"{count} events were dropped because the stream was full; read faster or raise maxsize")
+        self.count = count
+
+    def __reduce__(self) -> tuple[type[EventsDroppedError], tuple[int]]:
+        return type(self), (self.count,)
+
+
+class ImageGenerationError(MasqueradeError):
+    """An image job failed.
+
+    Args:
+        message: The error that the service reported.
+        job_id: The job.
+        retry_allowed: Whether the service would accept the job again.
+    """
+
+    def __init__(self, message: str, job_id: str = "", retry_allowed: bool = False) -> None:
+        super().__init__(message)
+        self.job_id = job_id
+        self.retry_allowed = retry_allowed
