@@ -1,0 +1,352 @@
+"""Frames of RFC 6455 without I/O: bytes to messages for a strict client, and payloads to masked frames."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import zlib
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from masquerade_ws.deflate import Inflater
+
+__all__ = ["FrameReceiver", "Opcode", "Violation", "build_close", "build_frame"]
+
+
+class Opcode(IntEnum):
+    """What a frame is (RFC 6455, 5.2)."""
+
+    CONT = 0
+    TEXT = 1
+    BINARY = 2
+    CLOSE = 8
+    PING = 9
+    PONG = 10
+
+
+class Violation(Exception):  # noqa: N818 - kept as a value far more often than raised
+    """What the peer did wrong, with the close code that answers it (RFC 6455, 7.4.1).
+
+    Args:
+        code: 1002 (protocol error), 1007 (invalid data) or 1009 (message too big).
+        reason: short, in English, and free of anything the peer sent.
+
+    """
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.reason} ({self.code})"
+
+
+_FIN = 0x80
+_RSV1 = 0x40
+_FIN_TEXT = _FIN | Opcode.TEXT.value
+_KNOWN_OPCODES = frozenset(opcode.value for opcode in Opcode)
+_PONGS_KEPT = 8
+_MASK_BLOCK = 65536
+
+
+class FrameReceiver:
+    """Turn the bytes that a server sends into messages, and stop at the first fault (RFC 6455, 5 to 8).
+
+    Args:
+        max_message_size: bytes that one message may have, after decompression.
+        inflater: the agreed permessage-deflate; None: compression was not agreed.
+
+    Attributes:
+        ping: payload of the latest ping, which answers for all before it (5.5.3), until the caller sets it to None.
+        pongs: payloads of the latest few pongs, until the caller removes them.
+        close: code (1005: none given) and reason of the peer's close frame; nothing behind it is read.
+        violation: the first fault; nothing behind it is read.
+
+    """
+
+    def __init__(self, *, max_message_size: int, inflater: Inflater | None = None) -> None:
+        self.ping: bytes | None = None
+        self.pongs: list[bytes] = []
+        self.close: tuple[int, str] | None = None
+        self.violation: Violation | None = None
+        self._max_size = max_message_size
+        self._inflater = inflater
+        self._ended = False
+        self._header = b""  # the beginning of a header that the last chunk ended in
+        # The frame whose payload is being read.
+        self._in_frame = False
+        self._opcode = 0
+        self._fin = False
+        self._missing = 0
+        self._control = b""
+        # The message whose fragments are being read; its kind is CONT when there is none.
+        self._kind = 0
+        self._compressed = False
+        self._wire_size = 0
+        self._buffer = bytearray()
+        self._valid = 0  # bytes at the buffer's start that are known to be UTF-8
+
+    def feed(self, data: bytes) -> list[str | bytes]:
+        """Take the next bytes from the peer, cut anywhere, and never raise.
+
+        Args:
+            data: bytes as they came from the socket.
+
+        Returns:
+            The messages they complete, in order: ``str`` for text, ``bytes`` for binary.
+
+        """
+        messages: list[str | bytes] = []
+        if self._ended:
+            return messages
+        try:
+            self._read(self._header + data if self._header else data, messages)
+        except Violation as fault:
+            self._fail(fault.with_traceback(None))
+        except UnicodeDecodeError:
+            self._fail(Violation(1007, "invalid UTF-8"))
+        except zlib.error:
+            self._fail(Violation(1007, "invalid compressed data"))
+        return messages
+
+    def _read(self, data: bytes, messages: list[str | bytes]) -> None:
+        """Read frames until the data or the connection ends."""
+        self._header = b""
+        pos, end = 0, len(data)
+        view = memoryview(data)
+        while pos < end and not self._ended:
+            if not self._in_frame:
+                if self._kind == Opcode.CONT:
+                    pos = self._read_text_frames(data, pos, messages)
+                payload = self._read_header(data, pos)
+                if payload is None:
+                    self._header = data[pos:]
+                    return
+                pos = payload
+            pos = self._read_payload(view, pos, messages)
+
+    def _read_text_frames(self, data: bytes, pos: int, messages: list[str | bytes]) -> int:
+        """Read plain, short, whole text messages, which nearly all are, as fast as can be; stop at anything else."""
+        append = messages.append
+        end = len(data)
+        last_header = end - 4
+        limit = self._max_size
+        while pos <= last_header and data[pos] == _FIN_TEXT:
+            length = data[pos + 1]
+            start = pos + 2
+            if length >= 126:
+                if length != 126:
+                    break
+                length = data[start] << 8 | data[pos + 3]
+                if length < 126:
+                    break
+                start = pos + 4
+            stop = start + length
+            if stop > end or length > limit:
+                break
+            append(data[start:stop].decode())
+            pos = stop
+        return pos
+
+    def _read_header(self, data: bytes, pos: int) -> int | None:
+        """Begin the frame at ``pos`` and return where its payload starts; None: the header is not complete."""
+        header = data[pos : pos + 10]
+        if header:
+            self._check_first_byte(header[0])
+        if len(header) < 2:
+            return None
+        self._check_second_byte(header[0] & 0x0F, header[1])
+        length = header[1]
+        size = 2
+        if length >= 126:
+            size = 4 if length == 126 else 10
+            if length == 127 and len(header) > 2 and header[2] & 0x80:
+                raise Violation(1002, "frame length with its top bit set")
+            if len(header) < size:
+                return None
+            length = int.from_bytes(header[2:size], "big")
+            if length < (126 if size == 4 else 65536):
+                raise Violation(1002, "frame length not in its shortest form")
+        self._begin_frame(header[0], length)
+        return pos + size
+
+    def _check_first_byte(self, first: int) -> None:
+        """Check what a header's first byte shows (5.2, 5.4, 5.5; RFC 7692, 6)."""
+        opcode = first & 0x0F
+        if first & 0x30 or (first & _RSV1 and (self._inflater is None or opcode not in (Opcode.TEXT, Opcode.BINARY))):
+            raise Violation(1002, "reserved bit set")
+        if opcode not in _KNOWN_OPCODES:
+            raise Violation(1002, "reserved opcode")
+        if opcode >= Opcode.CLOSE:
+            if not first & _FIN:
+                raise Violation(1002, "fragmented control frame")
+        elif (opcode == Opcode.CONT) != (self._kind != Opcode.CONT):
+            raise Violation(1002, "continuation without a message" if opcode == Opcode.CONT else "unfinished message")
+
+    def _check_second_byte(self, opcode: int, second: int) -> None:
+        """Check what a header's second byte shows (5.1, 5.5, 5.5.1)."""
+        if second & 0x80:
+            raise Violation(1002, "masked frame")
+        if opcode >= Opcode.CLOSE and second > 125:
+            raise Violation(1002, "control frame too long")
+        if opcode == Opcode.CLOSE and second == 1:
+            raise Violation(1002, "close frame with half a code")
+
+    def _begin_frame(self, first: int, length: int) -> None:
+        """Take note of a header, and refuse a message too big before anything is kept of it."""
+        self._in_frame = True
+        self._opcode = first & 0x0F
+        self._fin = first >= _FIN
+        self._missing = length
+        if self._opcode >= Opcode.CLOSE:
+            return
+        if self._opcode != Opcode.CONT:
+            self._kind = self._opcode
+            self._compressed = bool(first & _RSV1)
+            self._wire_size = 0
+        self._wire_size += length
+        # What no compressor adds to incompressible data: a compressed message of that length is an attack.
+        if self._wire_size > (2 * self._max_size + 1024 if self._compressed else self._max_size):
+            raise Violation(1009, "message too big")
+
+    def _read_payload(self, view: memoryview, pos: int, messages: list[str | bytes]) -> int:
+        """Read as much of the frame's payload as there is, and return where that ends."""
+        piece = view[pos : pos + self._missing]
+        self._missing -= len(piece)
+        self._in_frame = self._missing > 0
+        if self._opcode >= Opcode.CLOSE:
+            self._control += piece
+            if not self._in_frame:
+                self._end_control_frame()
+        else:
+            final = self._fin and not self._in_frame
+            self._add(self._inflate(piece, final) if self._compressed else piece, final, messages)
+        return pos + len(piece)
+
+    def _inflate(self, piece: memoryview, final: bool) -> bytes:
+        """Decompress a piece of the message as far as the message may grow."""
+        assert self._inflater is not None  # the header's check saw to that
+        limit = self._max_size - len(self._buffer)
+        plain = self._inflater.inflate(piece, final, limit)
+        if len(plain) > limit:
+            raise Violation(1009, "message too big")
+        return plain
+
+    def _add(self, piece: bytes | memoryview, final: bool, messages: list[str | bytes]) -> None:
+        """Add a piece to the message and hand that out if it is complete."""
+        text = self._kind == Opcode.TEXT
+        if not final:
+            self._buffer += piece
+            if text:
+                self._check_text()
+            return
+        content: bytes | bytearray | memoryview = piece
+        if self._buffer:
+            self._buffer += piece
+            content = self._buffer
+        messages.append(str(content, "utf-8") if text else bytes(content))
+        self._end_message()
+
+    def _check_text(self) -> None:
+        """Find invalid UTF-8 as soon as it is there; a sequence cut short is none until the message ends (8.1)."""
+        with memoryview(self._buffer) as view, view[self._valid :] as rest:
+            self._valid += codecs.utf_8_decode(rest, "strict", False)[1]
+
+    def _end_message(self) -> None:
+        self._kind = 0
+        self._buffer = bytearray()
+        self._valid = 0
+
+    def _end_control_frame(self) -> None:
+        """Act on a complete control frame."""
+        payload, self._control = self._control, b""
+        if self._opcode == Opcode.PING:
+            self.ping = payload
+        elif self._opcode == Opcode.PONG:
+            self.pongs.append(payload)
+            del self.pongs[:-_PONGS_KEPT]
+        else:
+            self.close = _parse_close(payload)
+            self._end()
+
+    def _fail(self, violation: Violation) -> None:
+        self.violation = violation
+        self._end()
+
+    def _end(self) -> None:
+        """Read nothing more and let go of what was read in part."""
+        self._ended = True
+        self._control = b""
+        self._end_message()
+
+
+def _parse_close(payload: bytes) -> tuple[int, str]:
+    """Return a close frame's code and reason (5.5.1, 7.4)."""
+    if not payload:
+        return 1005, ""
+    code = int.from_bytes(payload[:2], "big")
+    if not _may_be_sent(code):
+        raise Violation(1002, "invalid close code")
+    return code, str(payload[2:], "utf-8")
+
+
+def _may_be_sent(code: int) -> bool:
+    """Tell whether a close frame may carry this code (7.4.1, 7.4.2, and the IANA registry for 1012 to 1014)."""
+    return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
+
+
+def build_close(code: int | None, reason: str) -> bytes:
+    """Return a close frame's payload (RFC 6455, 5.5.1).
+
+    Args:
+        code: 1000 to 1003, 1007 to 1014 or 3000 to 4999; None: neither code nor reason.
+        reason: at most 123 bytes of UTF-8.
+
+    Raises:
+        ValueError: an argument that may not be sent.
+
+    """
+    if code is None:
+        if reason:
+            raise ValueError("reason needs a code")
+        return b""
+    if not _may_be_sent(code):
+        raise ValueError(f"code may not be sent in a close frame: {code}")
+    encoded = reason.encode()
+    if len(encoded) > 123:
+        raise ValueError(f"reason has {len(encoded)} bytes, more than 123")
+    return code.to_bytes(2, "big") + encoded
+
+
+def build_frame(opcode: int, payload: bytes, *, rsv1: bool = False) -> bytes:
+    """Return a whole, masked frame (RFC 6455, 5.2 and 5.3).
+
+    Args:
+        opcode: what the frame is.
+        payload: its payload, not yet masked.
+        rsv1: whether the payload is compressed (RFC 7692, 6).
+
+    """
+    length = len(payload)
+    first = _FIN | _RSV1 | opcode if rsv1 else _FIN | opcode
+    if length < 126:
+        header = bytes((first, 0x80 | length))
+    elif length < 65536:
+        header = bytes((first, 0xFE, length >> 8, length & 0xFF))
+    else:
+        header = bytes((first, 0xFF)) + length.to_bytes(8, "big")
+    key = os.urandom(4)
+    if length <= _MASK_BLOCK:
+        return header + key + _mask(key, payload)
+    # In blocks, so that a large payload does not become three integers of its size.
+    blocks = (payload[start : start + _MASK_BLOCK] for start in range(0, length, _MASK_BLOCK))
+    return b"".join((header, key, *(_mask(key, block) for block in blocks)))
+
+
+def _mask(key: bytes, data: bytes) -> bytes:
+    """XOR the data with the key over and over."""
+    length = len(data)
+    mask = (key * (length // 4 + 1))[:length]
+    return (int.from_bytes(data, "little") ^ int.from_bytes(mask, "little")).to_bytes(length, "little")
