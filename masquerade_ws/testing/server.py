@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 __all__ = ["EventServer", "ExpectationError", "Peer"]
 
 logger = logging.getLogger("masquerade_ws.testing")
+silent = logging.getLogger("masquerade_ws.testing.websockets")
+silent.disabled = True  # faults are the point here: what the websockets package says of them is noise
 
 CLOSE_GRACE = 2.0  # seconds for the peers' side of a closing handshake
 STOP_GRACE = 0.25  # the same when the server stops
@@ -227,9 +229,7 @@ class EventServer:
         listener = _Listener(self._gate, self._port)
         self._port = listener.getsockname()[1]
         self._gate.stopped = self._gate.frozen = False
-        silent = logging.Logger("websockets")
-        silent.disabled = True
-        self._server = serve(
+        server = self._server = serve(
             self._serve,
             sock=listener,
             process_request=self._process_request,
@@ -243,7 +243,7 @@ class EventServer:
             logger=silent,
         )
         # A daemon, and so are the threads it starts: a server that nobody stops does not hold up the exit.
-        self._thread = threading.Thread(target=self._server.serve_forever, name="masquerade-ws-testing", daemon=True)
+        self._thread = threading.Thread(target=server.serve_forever, name="masquerade-ws-testing", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -261,11 +261,12 @@ class EventServer:
             left = list(self._gate.sockets)
         for gated in left:
             gated.cut()
-        self._server.shutdown()
         with self._changed:
             self._changed.wait_for(lambda: not self._gate.sockets)
-        for thread in [cast("threading.Thread", self._thread), *self._gate.threads]:
+        for thread in list(self._gate.threads):  # their sockets read as ended
             thread.join()
+        self._server.shutdown()  # after its connections: it would poll for their end
+        cast("threading.Thread", self._thread).join()
         self._server = self._thread = None
 
     @property
@@ -289,7 +290,7 @@ class EventServer:
     def emit(self, type: str, payload: Mapping[str, Any] | None = None) -> None:  # noqa: A002 - as in the client
         """Send an event, with the time of now, to every connected client.
 
-        A client whose :meth:`connect` has returned gets it. One that does not read holds up the others.
+        A client whose ``connect()`` has returned gets it. One that does not read holds up the others.
 
         Args:
             type: The event's name.
@@ -381,7 +382,7 @@ class EventServer:
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Close every connection with a closing handshake (RFC 6455, section 7.1.2); the server goes on.
 
-        A client that does not answer within two seconds is cut off.
+        Returns when all are closed. A client that does not answer within two seconds is cut off.
 
         Args:
             code: The close code.
