@@ -1,0 +1,66 @@
+"""Name resolution with a deadline."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+from masquerade_ws.transport import Cancelled
+
+if TYPE_CHECKING:
+    from masquerade_ws.transport import Address, Attempt
+
+__all__ = ["resolve"]
+
+
+def resolve(host: str, port: int, attempt: Attempt) -> list[Address]:
+    """Return the addresses of a host, within the attempt's deadline.
+
+    Raises:
+        OSError: The look-up failed, or time ran out.
+        Cancelled: Another thread ended the attempt.
+    """
+    return _numeric(host, port) or _look_up(host, port, attempt)
+
+
+def _numeric(host: str, port: int) -> list[Address]:
+    """Return the address that the host is written as, if it is."""
+    try:
+        version = ipaddress.ip_address(host).version
+    except ValueError:
+        return []
+    if version == 4:
+        return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port))]
+    return [] if "%" in host else [(socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port, 0, 0))]
+
+
+def _look_up(host: str, port: int, attempt: Attempt) -> list[Address]:
+    """Look the host up on a thread of its own, since a look-up cannot be interrupted."""
+    attempt.phase = "name resolution"
+    outcome: list[list[Address] | Exception] = []
+
+    def look_up() -> None:
+        try:
+            outcome.append(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except Exception as exc:  # noqa: BLE001 - raised again in the thread that waits
+            outcome.append(exc)
+        attempt.looked_up.set()
+
+    # Ends with its look-up; a daemon, for that may take longer than the process lives.
+    attempt.looked_up.clear()
+    threading.Thread(target=look_up, name="masquerade-ws-resolver", daemon=True).start()
+    attempt.looked_up.wait(attempt.deadline.remaining())
+    if attempt.cancelled:
+        raise Cancelled
+    if not outcome:
+        raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+    found = outcome[0]
+    if isinstance(found, Exception):
+        raise found
+    if not found:
+        raise OSError(errno.EADDRNOTAVAIL, "no address found")
+    return found

@@ -1,0 +1,154 @@
+"""The send side of a connection: whole frames, one after the other, and never a wait for the reader."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from masquerade_ws.deadline import Deadline
+from masquerade_ws.errors import SendError
+from masquerade_ws.frames import Opcode, build_frame
+from masquerade_ws.transport import send_now, wait
+
+if TYPE_CHECKING:
+    import socket
+
+    from masquerade_ws.deflate import Deflater
+    from masquerade_ws.tls import TLS
+
+__all__ = ["Sender"]
+
+# A socket that takes nothing for this long belongs to a peer that does not read.
+_STALL = 0.1
+
+
+class Sender:
+    """Send frames from any thread.
+
+    Args:
+        sock: The connected socket.
+        tls: TLS on it, if there is.
+        deflater: The agreed compression, if there is.
+    """
+
+    def __init__(self, sock: socket.socket, tls: TLS | None, deflater: Deflater | None) -> None:
+        self.bytes_sent = 0
+        self._sock = sock
+        self._tls = tls
+        self._deflater = deflater
+        # Guards the socket's send direction, _unsent, ended and the deflater: frames go out whole and in order.
+        self.lock = threading.Lock()
+        self._unsent = memoryview(b"")  # what the kernel would not take yet of what must go out next
+        self._pong: bytes | None = None
+        self._closing = False
+        self.ended = False
+
+    @property
+    def stalled(self) -> bool:
+        """Whether something waits for the kernel that no thread is busy sending."""
+        return bool(self._unsent) and not (self._closing or self.ended or self.lock.locked())
+
+    def send(self, opcode: int, payload: bytes, timeout: float) -> None:
+        """Send a frame.
+
+        Raises:
+            SendError: The frame was not sent, and the connection is as it was.
+            OSError: The connection is broken, perhaps with half a frame sent.
+        """
+        deadline = Deadline(timeout)
+        if not self.lock.acquire(timeout=timeout):
+            raise SendError("sending timed out while another thread was sending")
+        try:
+            if self._closing or self.ended:
+                raise SendError("the connection is closed")
+            self._write(self._frame(opcode, payload), deadline)
+        finally:
+            self.lock.release()
+        self.flush()
+
+    def close(self, payload: bytes, deadline: Deadline) -> bool:
+        """Send a close frame, the last frame of all; tell whether the kernel took it.
+
+        A peer that does not read would not read that either, so nothing waits for it.
+        """
+        self._closing = True  # threads that wait for the lock give up when they get it
+        try:
+            while not self.lock.acquire(timeout=_shorter(deadline)):
+                if deadline.expired() or not wait(self._sock, _shorter(deadline), write=True):
+                    return False
+        except OSError:
+            return False
+        try:
+            if self.ended or not wait(self._sock, _shorter(deadline), write=True):
+                return False
+            self._write(build_frame(Opcode.CLOSE, payload), deadline)
+        except OSError:
+            return False
+        else:
+            return True
+        finally:
+            self.ended = True
+            self.lock.release()
+
+    def pong(self, payload: bytes) -> None:
+        """Answer a ping, and with it all earlier ones (RFC 6455, 5.5.3)."""
+        self._pong = payload
+
+    def flush(self) -> None:
+        """Send what the reader owes the peer, as far as that goes without waiting.
+
+        A thread that holds the lock calls this after its release, so nothing is left behind.
+        """
+        while self._owes() and self.lock.acquire(blocking=False):
+            try:
+                if self._closing or self.ended:
+                    return
+                self._collect()
+                while self._unsent and wait(self._sock, 0, write=True):
+                    self._push()
+                if self._unsent:
+                    return  # the reader now waits for the socket to be writable
+            finally:
+                self.lock.release()
+
+    def _owes(self) -> bool:
+        return self._pong is not None or bool(self._unsent) or (self._tls is not None and self._tls.owes)
+
+    def _collect(self) -> None:
+        """Queue the pong and TLS's own records behind what is unsent."""
+        pong, self._pong = self._pong, None
+        frame = b"" if pong is None else build_frame(Opcode.PONG, pong)
+        self._queue(frame)
+
+    def _queue(self, frame: bytes) -> None:
+        data = frame if self._tls is None else self._tls.encrypt(frame)
+        self._unsent = memoryview(bytes(self._unsent) + data if self._unsent else data)
+
+    def _frame(self, opcode: int, payload: bytes) -> bytes:
+        if self._deflater is None or opcode >= Opcode.CLOSE:
+            return build_frame(opcode, payload)
+        return build_frame(opcode, self._deflater.deflate(payload), rsv1=True)
+
+    def _write(self, frame: bytes, deadline: Deadline) -> None:
+        """Send all that is unsent and the frame; whatever interrupts that leaves the connection unfit to send."""
+        self._queue(frame)
+        try:
+            while self._unsent:
+                if not wait(self._sock, deadline.remaining(), write=True):
+                    raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+                self._push()
+        except BaseException:
+            self.ended = True
+            raise
+
+    def _push(self) -> None:
+        sent = send_now(self._sock, self._unsent)
+        self.bytes_sent += sent
+        self._unsent = self._unsent[sent:]
+
+
+def _shorter(deadline: Deadline) -> float:
+    remaining = deadline.remaining()
+    return _STALL if remaining is None else min(_STALL, remaining)

@@ -1,0 +1,97 @@
+"""Where to connect: the URL, checked, and split into what may be shown and what may not."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+from urllib.parse import SplitResult, quote, urlsplit
+
+__all__ = ["Target", "host_and_port", "parse_target", "split_url"]
+
+_FORBIDDEN = re.compile(r"[\x00-\x20\x7f]")
+_PORTS = {"ws": 80, "wss": 443}
+# What has a meaning in a path or a query already; anything else outside of ASCII's unreserved is percent-encoded.
+_SAFE = "/?:@!$&'()*+,;=%"
+
+
+class Target(NamedTuple):
+    """The parts of a WebSocket URL.
+
+    Attributes:
+        resource: Path and query for the request line; the query may hold the token.
+        name: The URL without its query, to be shown.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    resource: str
+    name: str
+
+    @property
+    def secure(self) -> bool:
+        """Whether TLS is used."""
+        return self.scheme == "wss"
+
+    @property
+    def authority(self) -> str:
+        """The value of the Host header, without a default port (RFC 9110, 7.2)."""
+        text = host_and_port(self.host, self.port)
+        return text.removesuffix(f":{_PORTS[self.scheme]}")
+
+
+def host_and_port(host: str, port: int) -> str:
+    """Return an authority, an IPv6 literal in its brackets and without its zone (RFC 9110, 7.2)."""
+    host = host.partition("%")[0]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def split_url(url: str, argument: str) -> tuple[SplitResult, str, int | None]:
+    """Split a URL and return it with its host, in ASCII, and port; errors show nothing of it.
+
+    Raises:
+        TypeError: Not a ``str``.
+        ValueError: No URL, or without a host.
+    """
+    if not isinstance(url, str):
+        raise TypeError(f"{argument} must be a str, not {type(url).__name__}")
+    if _FORBIDDEN.search(url):
+        raise ValueError(f"{argument} contains white space or control characters")
+    parts = _split(url)
+    # Raised here, since a context would show parts of the URL.
+    if parts is None:
+        raise ValueError(f"{argument} is not a valid URL")
+    if not parts[1]:
+        raise ValueError(f"{argument} has no host")
+    if parts[2] == 0:
+        raise ValueError(f"{argument} has port 0")
+    return parts
+
+
+def _split(url: str) -> tuple[SplitResult, str, int | None] | None:
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        return parts, host if host.isascii() else host.encode("idna").decode(), parts.port
+    except ValueError:
+        return None
+
+
+def parse_target(url: str) -> Target:
+    """Read a WebSocket URL.
+
+    Raises:
+        TypeError: Not a ``str``.
+        ValueError: Not an absolute ``ws://`` or ``wss://`` URL, or with a user name or a fragment.
+    """
+    parts, host, port = split_url(url, "url")
+    if parts.scheme not in _PORTS:
+        raise ValueError("url must begin with ws:// or wss://")
+    if "@" in parts.netloc:
+        raise ValueError("url must not contain a user name")
+    if "#" in url:
+        raise ValueError("url must not contain a fragment")
+    port = _PORTS[parts.scheme] if port is None else port
+    path = quote(parts.path or "/", safe=_SAFE)
+    resource = f"{path}?{quote(parts.query, safe=_SAFE)}" if parts.query else path
+    return Target(parts.scheme, host, port, resource, f"{parts.scheme}://{host_and_port(host, port)}{path}")

@@ -1,0 +1,230 @@
+"""Waiting on sockets, and the state that the phases of one attempt to connect share."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import select
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+from masquerade_ws.deadline import Deadline
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from masquerade_ws.tls import TLS
+
+__all__ = ["Address", "Attempt", "Cancelled", "RECV_SIZE", "Channel", "dial", "send_now", "shutdown", "wait"]
+
+# Family, type, protocol, canonical name and socket address, as socket.getaddrinfo returns them.
+Address = tuple[int, int, int, str, tuple[str | int, ...]]
+
+RECV_SIZE = 65536
+# Where a send cannot be told not to block, so much fits into a socket that is writable.
+_SMALL_SEND = 16384
+_LONGEST_POLL = 2**31 - 1  # milliseconds
+_IN_PROGRESS = {0, errno.EINPROGRESS, errno.EWOULDBLOCK, getattr(errno, "WSAEWOULDBLOCK", errno.EWOULDBLOCK)}
+
+
+class Cancelled(Exception):  # noqa: N818 - it reports no error
+    """The attempt was cancelled by another thread."""
+
+
+def wait(
+    sock: socket.socket,
+    timeout: float | None,
+    *,
+    read: bool = False,
+    write: bool = False,
+    wake: socket.socket | None = None,
+) -> bool:
+    """Wait until the socket is ready or broken; False when time runs out.
+
+    Raises:
+        Cancelled: ``wake`` became readable.
+        OSError: The socket is closed.
+    """
+    if sock.fileno() < 0:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    # Looked up now, not when imported: gevent may replace them, or take poll away.
+    ready = (_poll if hasattr(select, "poll") else _select)(sock, timeout, read, write, wake)
+    if wake is not None and wake.fileno() in ready:
+        raise Cancelled
+    return bool(ready)
+
+
+def _poll(
+    sock: socket.socket, timeout: float | None, read: bool, write: bool, wake: socket.socket | None
+) -> set[int]:
+    poll = select.poll()
+    poll.register(sock, (select.POLLIN if read else 0) | (select.POLLOUT if write else 0))
+    if wake is not None:
+        poll.register(wake, select.POLLIN)
+    milliseconds = None if timeout is None else min(math.ceil(timeout * 1000), _LONGEST_POLL)
+    return {fd for fd, _ in poll.poll(milliseconds)}
+
+
+def _select(
+    sock: socket.socket, timeout: float | None, read: bool, write: bool, wake: socket.socket | None
+) -> set[int]:
+    readers = ([sock] if read else []) + ([wake] if wake is not None else [])
+    writers = [sock] if write else []
+    # Windows reports a connect that failed as an exceptional condition only.
+    ready = select.select(readers, writers, writers, timeout)
+    return {one.fileno() for group in ready for one in group}
+
+
+def send_now(sock: socket.socket, data: memoryview) -> int:
+    """Hand the kernel what it takes at once of ``data``; to be called when the socket is writable."""
+    flags = getattr(socket, "MSG_DONTWAIT", 0)
+    try:
+        return sock.send(data if flags else data[:_SMALL_SEND], flags)
+    except BlockingIOError:
+        return 0
+
+
+def shutdown(sock: socket.socket, how: int) -> None:
+    """Shut one or both directions down, unless the peer has done so already."""
+    try:
+        sock.shutdown(how)
+    except OSError:  # no longer connected
+        pass
+
+
+class Attempt:
+    """One attempt to connect: a deadline for all its phases, and a way for other threads to end it.
+
+    Args:
+        timeout: Seconds for the whole attempt; ``None``: no limit.
+
+    Attributes:
+        phase: What is being done, for the message of a time-out.
+        sock: The socket of the moment, so that a forked child can close it.
+        looked_up: Set when a look-up ends or the attempt is cancelled.
+    """
+
+    def __init__(self, timeout: float | None) -> None:
+        self.deadline = Deadline(timeout)
+        self.phase = ""
+        self.sock: socket.socket | None = None
+        self.cancelled = False
+        self.looked_up = threading.Event()
+        self._wake, self._waker = socket.socketpair()
+
+    def cancel(self) -> None:
+        """End the attempt from another thread; not to be called after ``close``."""
+        self.cancelled = True
+        self._waker.send(b"\0")  # wakes a wait on the socket, which raises Cancelled
+        self.looked_up.set()  # wakes a wait for a look-up, which raises Cancelled
+
+    def wait(self, *, read: bool = False, write: bool = False, deadline: Deadline | None = None) -> None:
+        """Wait for the socket, by default until the attempt's own deadline.
+
+        Raises:
+            TimeoutError: Time ran out.
+            Cancelled: Another thread ended the attempt.
+        """
+        assert self.sock is not None
+        remaining = (deadline or self.deadline).remaining()
+        if not wait(self.sock, remaining, read=read, write=write, wake=self._wake):
+            raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+
+    def close(self) -> None:
+        """Let go of the wake-up channel."""
+        self._wake.close()
+        self._waker.close()
+
+    def discard(self) -> None:
+        """Close the socket of an attempt that failed."""
+        if self.sock is not None:
+            self.sock.close()
+            self.sock = None
+
+
+def dial(addresses: Sequence[Address], attempt: Attempt) -> None:
+    """Connect to the first address that answers; each may use its share of the time left.
+
+    Raises:
+        OSError: What the last address failed with.
+    """
+    attempt.phase = "connecting"
+    for tried, address in enumerate(addresses):
+        left = attempt.deadline.remaining()
+        share = Deadline(None if left is None else left / (len(addresses) - tried))
+        try:
+            return _dial(address, attempt, share)
+        except OSError as exc:
+            attempt.discard()
+            failure = exc
+    raise failure
+
+
+def _dial(address: Address, attempt: Attempt, deadline: Deadline) -> None:
+    family, kind, protocol, _, sockaddr = address
+    attempt.sock = sock = socket.socket(family, kind, protocol)
+    sock.setblocking(False)
+    error = sock.connect_ex(sockaddr)
+    if error in _IN_PROGRESS:
+        attempt.wait(write=True, deadline=deadline)
+        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    # A local port that nobody listens on may be given to this very socket, which then connects to itself.
+    if not error and sock.getsockname() == sock.getpeername():
+        error = errno.ECONNREFUSED
+    if error:
+        raise OSError(error, os.strerror(error))
+    sock.settimeout(None)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+
+class Channel:
+    """The byte stream of an attempt: its socket, and TLS on it once that is started."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        assert attempt.sock is not None
+        self.attempt = attempt
+        self.sock = attempt.sock
+        self.tls: TLS | None = None
+
+    def recv(self, size: int = RECV_SIZE) -> bytes:
+        """Return the next bytes; ``b""`` at the end of the stream."""
+        while True:
+            self.attempt.wait(read=True)
+            data = self.sock.recv(size)
+            if not data or self.tls is None:
+                return data
+            plain = self.tls.decrypt(data)
+            self._send_raw(self.tls.take())
+            if plain:
+                return plain
+            if self.tls.ended:
+                if self.tls.fault is not None:
+                    raise self.tls.fault
+                return b""
+
+    def sendall(self, data: bytes) -> None:
+        """Send all the bytes."""
+        self._send_raw(data if self.tls is None else self.tls.encrypt(data))
+
+    def start_tls(self, tls: TLS) -> None:
+        """Do the TLS handshake.
+
+        Raises:
+            ssl.SSLError: The peer's certificate or its TLS is not acceptable.
+        """
+        self.attempt.phase = "the TLS handshake"
+        while not tls.handshake():
+            self._send_raw(tls.take())
+            self.attempt.wait(read=True)
+            tls.receive(self.sock.recv(RECV_SIZE))
+        self._send_raw(tls.take())
+        self.tls = tls
+
+    def _send_raw(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            self.attempt.wait(write=True)
+            view = view[send_now(self.sock, view) :]
