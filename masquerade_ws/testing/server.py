@@ -1,26 +1,19 @@
-"""The event server for tests.
-
-Every connection's socket passes a gate of ours on its way to the ``websockets`` package, and the faults happen
-there: a frozen gate holds bytes back in both directions, a cut socket hangs up or resets. The server above it
-never notices that a fault was meant.
-"""
+"""The event server for tests, on the ``websockets`` package's threading server."""
 
 from __future__ import annotations
 
 import json
 import logging
-import os
-import socket
-import struct
 import threading
 import time
-import weakref
 from collections import deque
 from contextlib import suppress
 from datetime import datetime, timezone
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote, urlsplit
+
+from .gate import Gate, GatedSocket, Listener
 
 try:
     from websockets.exceptions import ConnectionClosed, ProtocolError
@@ -33,6 +26,7 @@ except ImportError as exc:
     ) from exc
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
@@ -47,112 +41,17 @@ silent.disabled = True  # faults are the point here: what the websockets package
 
 CLOSE_GRACE = 2.0  # seconds for the peers' side of a closing handshake
 STOP_GRACE = 0.25  # the same when the server stops
-LINGER_ZERO = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 
 
 class ExpectationError(AssertionError, TimeoutError):
     """What a test expected of the clients did not happen in time; the message lists what did."""
 
 
-class _Gate:
-    """What the listening socket and the connections' sockets share."""
-
-    def __init__(self) -> None:
-        # Guards everything here, the sockets' flags and the server's records; notified at each change of them.
-        self.changed = threading.Condition()
-        self.frozen = False
-        self.stopped = False
-        self.sockets: set[_Socket] = set()
-        self.threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
-
-
-class _Socket(socket.socket):
-    """One connection's socket behind the gate."""
-
-    def __init__(self, gate: _Gate, fileno: int) -> None:
-        super().__init__(fileno=fileno)
-        self.gate = gate
-        self.opening = False  # the handshake is answered, the connection not yet in the server's records
-        self.dead = False  # cut or closed: reads as ended, takes nothing more
-        self._sending = threading.Lock()  # keeps the bytes in order: those held back and those on their way
-        self._held = b""
-
-    def recv(self, bufsize: int, flags: int = 0) -> bytes:
-        if not self._passes():
-            return b""
-        data = super().recv(bufsize, flags)
-        return data if self._passes() else b""
-
-    def _passes(self) -> bool:
-        """Wait while the gate is frozen; tell whether the connection still lives. Woken by thaw, cut and close."""
-        with self.gate.changed:
-            self.gate.changed.wait_for(lambda: self.dead or not self.gate.frozen)
-            return not self.dead
-
-    def sendall(self, data: Any, flags: int = 0) -> None:
-        with self._sending:
-            if self.dead:
-                raise ConnectionResetError("the test server cut this connection")
-            self._held += bytes(data)
-            if not self.gate.frozen:
-                self._flush(flags)
-
-    def thaw(self) -> None:
-        """Send what was held back; a peer that is gone already is no error."""
-        if self._held:  # without the lock, which a peer that reads nothing may hold up: then nothing is held back
-            with self._sending, suppress(OSError):
-                self._flush()
-
-    def _flush(self, flags: int = 0) -> None:
-        data, self._held = self._held, b""
-        super().sendall(data, flags)
-
-    def cut(self, *, reset: bool = False) -> None:
-        """End the connection without a closing handshake. Every thread that waits on this socket wakes and ends."""
-        with self.gate.changed, suppress(OSError):  # OSError: the peer was faster
-            self.dead = True
-            self.gate.changed.notify_all()
-            if reset:
-                self.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_ZERO)
-            # A reset is sent by close(), and only if no thread waits in recv: shutdown wakes it. Shutting down the
-            # other direction too would send a FIN first; it is needed to wake a send that the peer does not take.
-            super().shutdown(socket.SHUT_RD if reset and not self._sending.locked() else socket.SHUT_RDWR)
-
-    def shutdown(self, how: int) -> None:
-        if not self.dead:
-            super().shutdown(how)
-
-    def close(self) -> None:
-        with self.gate.changed:
-            self.dead = True
-            self.gate.sockets.discard(self)
-            self.gate.changed.notify_all()
-        super().close()
-
-
-class _Listener(socket.socket):
-    """The listening socket, whose connections stand behind the gate."""
-
-    def __init__(self, gate: _Gate, port: int) -> None:
-        super().__init__(fileno=socket.create_server(("127.0.0.1", port), backlog=1024).detach())
-        self._gate = gate
-
-    def accept(self) -> tuple[socket.socket, Any]:
-        plain, address = super().accept()
-        with self._gate.changed:
-            if self._gate.stopped:
-                plain.close()
-                raise ConnectionAbortedError("the test server is stopping")
-            gated = _Socket(self._gate, plain.detach())
-            self._gate.sockets.add(gated)
-        return gated, address
-
-
 class _Connection(ServerConnection):
     """A connection that knows its gated socket."""
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
-        self.gated = cast("_Socket", sock)
+        self.gated = cast("GatedSocket", sock)
         super().__init__(sock, *args, **kwargs)
         self.gated.gate.threads.update({threading.current_thread(), self.recv_events_thread})
 
@@ -194,9 +93,9 @@ class EventServer:
     def __init__(self, handler: Callable[[Peer, dict[str, Any]], object] | None = None, *, port: int = 0) -> None:
         self._handler = handler
         self._port = port
-        self._gate = _Gate()
+        self._gate = Gate()
         self._changed = self._gate.changed
-        self._open: dict[ServerConnection, _Socket] = {}
+        self._open: dict[ServerConnection, GatedSocket] = {}
         self._refusals: deque[HTTPStatus] = deque()
         self._received: list[dict[str, Any]] = []
         self._unexpected: list[dict[str, Any]] = []
@@ -226,7 +125,7 @@ class EventServer:
         """
         if self._server is not None:
             return
-        listener = _Listener(self._gate, self._port)
+        listener = Listener(self._gate, self._port)
         self._port = listener.getsockname()[1]
         self._gate.stopped = self._gate.frozen = False
         server = self._server = serve(
@@ -528,7 +427,9 @@ def _decode(message: str | bytes) -> dict[str, Any] | None:
         event = json.loads(message)
     except ValueError:
         return None
-    return event if isinstance(event, dict) and isinstance(event.get("type"), str) else None
+    if not isinstance(event, dict) or not isinstance(cast("dict[str, Any]", event).get("type"), str):
+        return None
+    return cast("dict[str, Any]", event)
 
 
 def _token(request: Request) -> str | None:
