@@ -1,0 +1,89 @@
+"""The gateway's artist: a picture drawn from a prompt, and the PNG file it is saved as.
+
+A prompt always gives the same picture: waves that bend one another, in a palette of its own.
+"""
+
+from __future__ import annotations
+
+__all__ = ["SIZE", "paint", "png"]
+
+import hashlib
+import math
+import random
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+
+SIZE = 512
+"""Width and height of a picture in pixels."""
+
+_PERIOD = 1024  # entries of the sine table, a power of two so that "&" wraps an index
+_WAVE = [math.sin(2 * math.pi * index / _PERIOD) for index in range(_PERIOD)]
+
+
+def paint(prompt: str) -> tuple[bytes, Iterator[bytes]]:
+    """Draw the picture of ``prompt``.
+
+    Returns:
+        The palette, 256 colours of three bytes, and the rows, one byte a pixel, drawn as they are asked for.
+    """
+    # A generator seeded by a digest: the same picture in every process, whatever PYTHONHASHSEED says.
+    choice = random.Random(hashlib.sha256(prompt.encode(errors="surrogatepass")).digest())
+    return _palette(choice), _rows(choice)
+
+
+def _palette(choice: random.Random) -> bytes:
+    """Run from shadow over two hues into light and back, so that the last colour meets the first."""
+    hue, spread = choice.random(), choice.choice((-1, 1)) * choice.uniform(0.12, 0.30)
+    colours = bytearray()
+    for index in range(256):
+        turn = 2 * math.pi * index / 256
+        light = 0.5 - 0.5 * math.cos(turn)
+        for channel in range(3):
+            tint = 0.5 + 0.5 * math.cos(2 * math.pi * (hue + spread * channel) + 0.9 * math.sin(turn))
+            colours.append(round(255 * (0.04 + 0.22 * light**6 + light**0.9 * (0.10 + 0.62 * tint))))
+    return bytes(colours)
+
+
+def _rows(choice: random.Random) -> Iterator[bytes]:
+    """Add three waves, each bent by another; what depends on a column alone is looked up in tables."""
+    mask, wave = _PERIOD - 1, _WAVE
+    scale = _PERIOD / SIZE
+    tilt, turn, rise = choice.uniform(0.6, 1.4), choice.uniform(0.6, 1.6), choice.uniform(0.8, 2.0)
+    centre_x, centre_y = choice.uniform(0.2, 0.8) * SIZE, choice.uniform(0.2, 0.8) * SIZE
+    rings = choice.uniform(1.2, 3.0) * _PERIOD / SIZE**2
+    depth = choice.uniform(75, 120)
+    phase = [choice.randrange(_PERIOD) for _ in range(5)]
+
+    def bend(position: int, frequency: float, shift: int) -> float:
+        return 170 * wave[(int(frequency * scale * position) + shift) & mask]
+
+    columns = [
+        (
+            int(tilt * scale * x + bend(x, 1.3, phase[0])),
+            int(bend(x, rise, phase[1])),
+            int(rings * (x - centre_x) ** 2 + bend(x, 2.0, phase[2])),
+        )
+        for x in range(SIZE)
+    ]
+    for y in range(SIZE):
+        across = int(bend(y, turn, phase[3]))
+        down = int(turn * scale * y)
+        around = int(rings * (y - centre_y) ** 2 + bend(y, 1.5, phase[4]))
+        yield bytes(
+            int(512 + depth * (wave[(a + across) & mask] + wave[(b + down) & mask] + wave[(c + around) & mask])) & 255
+            for a, b, c in columns
+        )
+
+
+def png(palette: bytes, rows: Iterable[bytes]) -> bytes:
+    """Encode rows of palette indices as a PNG file (PNG specification, third edition, sections 5 and 11)."""
+    header = struct.pack(">IIBBBBB", SIZE, SIZE, 8, 3, 0, 0, 0)  # eight bits a pixel, colour type 3: a palette
+    pixels = zlib.compress(b"".join(b"\0" + row for row in rows))
+    chunks = ((b"IHDR", header), (b"PLTE", palette), (b"IDAT", pixels), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in chunks)
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    """Frame ``data`` with its length and its checksum."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
