@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+import copy
+import pickle
+import re
+import typing
+from datetime import datetime, timedelta, timezone
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+import typing_extensions
+from typing_extensions import NotRequired
+
+from masquerade_ws import events
+from masquerade_ws.events import (
+    CLIENT_EVENT_TYPES,
+    EVENT_CLASSES,
+    ClientEvent,
+    ConnectedEvent,
+    ConnectionState,
+    DisconnectedEvent,
+    ErrorContext,
+    ErrorEvent,
+    Event,
+    HeartbeatEvent,
+    HeartbeatPayload,
+    ImageGenerationCompletedEvent,
+    ImageGenerationCompletedPayload,
+    ImageGenerationFailedPayload,
+    ImageGenerationProgressPayload,
+    ImageGenerationStartedPayload,
+    KnownEvent,
+    StateChangeEvent,
+    SystemNotificationPayload,
+    make_event,
+    timestamp_now,
+)
+
+NOON = "2026-11-22T12:00:00.000Z"
+COMPLETED = "image.generation.completed"
+
+
+class OwnEvent(Event):
+    """What a user may derive."""
+
+
+class OwnCompletedEvent(ImageGenerationCompletedEvent):
+    """What a user may derive from a known event."""
+
+
+SAMPLES = [
+    Event("x", {"a": [1]}, NOON),
+    OwnEvent("x", {"a": 1}, NOON),
+    ImageGenerationCompletedEvent({"job_id": "1", "image_url": "u"}, NOON),
+    OwnCompletedEvent({"job_id": "1", "image_url": "u"}, NOON),
+    make_event("heartbeat", {}, NOON),
+]
+CLIENT_SAMPLES: list[ClientEvent] = [
+    ConnectedEvent(NOON, reconnected=True, attempts=2, gap=1.5),
+    DisconnectedEvent(NOON, code=1006, reason="", will_reconnect=True),
+    StateChangeEvent("connecting", "connected", NOON),
+    ErrorEvent(ValueError("no"), "parse", NOON),
+]
+
+
+def test_an_event_keeps_what_it_was_made_of() -> None:
+    event = Event("x", {"a": 1}, NOON)
+    assert (event.type, event.payload, event.timestamp) == ("x", {"a": 1}, NOON)
+
+
+def test_an_event_without_payload_and_timestamp_is_empty_and_of_now() -> None:
+    before = timestamp_now()
+    event = Event("x")
+    assert event.payload == {}
+    assert before <= event.timestamp <= timestamp_now()
+
+
+def test_an_event_takes_any_mapping_and_stays_as_it_is_when_that_changes() -> None:
+    source = {"a": 1}
+    event = Event("x", MappingProxyType(source))
+    source["a"] = 2
+    assert event.payload == {"a": 1}
+    assert isinstance(event.payload, dict)
+
+
+@pytest.mark.parametrize(
+    ("args", "error", "message"),
+    [
+        ((1,), TypeError, "type must be a str, not int"),
+        (("",), ValueError, "type must not be empty"),
+        (("x", [("a", 1)]), TypeError, "payload must be a mapping, not list"),
+        (("x", {}, 12.5), TypeError, "timestamp must be a str, not float"),
+    ],
+)
+def test_a_bad_argument_is_refused_by_name(args: tuple[Any, ...], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=f"^{message}$"):
+        Event(*args)
+
+
+@pytest.mark.parametrize("name", EVENT_CLASSES)
+def test_a_known_class_implies_its_type(name: str) -> None:
+    cls: Any = EVENT_CLASSES[name]
+    event = cls({"a": 1}, NOON)
+    assert (event.type, event.payload, event.timestamp) == (name, {"a": 1}, NOON)
+
+
+@pytest.mark.parametrize("name", EVENT_CLASSES)
+def test_the_literal_type_of_a_known_class_is_the_name_it_is_found_by(name: str) -> None:
+    literal, _ = typing.get_args(EVENT_CLASSES[name].__orig_bases__[0])  # type: ignore[attr-defined]
+    assert typing.get_args(literal) == (name,)
+
+
+def test_a_class_derived_from_a_known_one_implies_the_same_type() -> None:
+    assert OwnCompletedEvent({"job_id": "1", "image_url": "u"}).type == COMPLETED
+
+
+@pytest.mark.parametrize("name", [*EVENT_CLASSES, "image.generation", "other"])
+def test_the_codecs_way_finds_the_class_and_keeps_the_payload_object(name: str) -> None:
+    payload = {"a": 1}
+    event = make_event(name, payload, NOON)
+    assert type(event) is EVENT_CLASSES.get(name, Event)
+    assert event.payload is payload
+    assert (event.type, event.timestamp) == (name, NOON)
+
+
+@pytest.mark.parametrize("event", SAMPLES, ids=repr)
+@pytest.mark.parametrize("name", ["type", "payload", "timestamp", "__class__", "new"])
+def test_an_event_cannot_be_changed(event: Event, name: str) -> None:
+    before = copy.deepcopy(event)
+    with pytest.raises(AttributeError, match=f"cannot set '{name}': an event is immutable"):
+        setattr(event, name, "y")
+    with pytest.raises(AttributeError, match=f"cannot delete '{name}': an event is immutable"):
+        delattr(event, name)
+    assert event == before
+
+
+def test_an_event_has_no_dict() -> None:
+    assert not hasattr(make_event("x", {}, NOON), "__dict__")
+    assert not hasattr(make_event("heartbeat", {}, NOON), "__dict__")
+
+
+def test_events_of_equal_type_payload_and_timestamp_are_equal_whatever_their_class() -> None:
+    payload: ImageGenerationCompletedPayload = {"job_id": "1", "image_url": "u"}
+    assert Event(COMPLETED, payload, NOON) == ImageGenerationCompletedEvent(payload, NOON)
+    assert make_event(COMPLETED, payload, NOON) == ImageGenerationCompletedEvent(payload, NOON)
+
+
+@pytest.mark.parametrize(
+    "other", [Event("y", {"a": 1}, NOON), Event("x", {"a": 2}, NOON), Event("x", {"a": 1}, ""), ("x", {"a": 1}, NOON)]
+)
+def test_events_that_differ_are_unequal(other: object) -> None:
+    assert Event("x", {"a": 1}, NOON) != other
+
+
+@pytest.mark.parametrize("event", SAMPLES, ids=repr)
+def test_an_event_has_no_hash(event: Event) -> None:
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(event)
+
+
+def test_a_repr_shows_everything() -> None:
+    assert repr(Event("x", {"a": 1}, NOON)) == f"Event('x', payload={{'a': 1}}, timestamp='{NOON}')"
+    assert repr(HeartbeatEvent({}, NOON)) == f"HeartbeatEvent(payload={{}}, timestamp='{NOON}')"
+
+
+@pytest.mark.parametrize("event", SAMPLES, ids=repr)
+def test_a_repr_reads_as_the_call_that_makes_the_event(event: Event) -> None:
+    again = eval(repr(event), {**vars(events), **globals()})
+    assert again == event
+    assert type(again) is type(event)
+
+
+def test_a_dict_of_an_event_is_the_callers_own() -> None:
+    event = Event("x", {"a": 1}, NOON)
+    found = event.to_dict()
+    assert found == {"type": "x", "payload": {"a": 1}, "timestamp": NOON}
+    found["payload"]["a"] = 2
+    assert event.payload == {"a": 1}
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("event", [*SAMPLES, *CLIENT_SAMPLES[:3]], ids=repr)
+def test_an_event_survives_pickling(event: object, protocol: int) -> None:
+    again = pickle.loads(pickle.dumps(event, protocol))
+    assert again == event
+    assert type(again) is type(event)
+
+
+def test_an_error_event_survives_pickling() -> None:
+    again = pickle.loads(pickle.dumps(CLIENT_SAMPLES[3]))
+    assert (repr(again.error), again.context, again.timestamp) == ("ValueError('no')", "parse", NOON)
+
+
+@pytest.mark.parametrize("event", SAMPLES, ids=repr)
+def test_a_copy_is_equal_and_a_deep_copy_shares_nothing(event: Event) -> None:
+    assert copy.copy(event) == event
+    deep = copy.deepcopy(event)
+    assert deep == event
+    assert type(deep) is type(event)
+    assert deep.payload is not event.payload
+
+
+def test_each_name_has_one_class_in_the_union_of_known_events() -> None:
+    assert set(EVENT_CLASSES.values()) == set(typing.get_args(KnownEvent))
+    assert len(EVENT_CLASSES) == 6
+
+
+def test_the_clients_own_events_are_told_apart_by_type() -> None:
+    assert [event.type for event in CLIENT_SAMPLES] == ["connected", "disconnected", "state:change", "error"]
+    assert frozenset(event.type for event in CLIENT_SAMPLES) == CLIENT_EVENT_TYPES
+    assert tuple(type(event) for event in CLIENT_SAMPLES) == typing.get_args(ClientEvent)
+
+
+@pytest.mark.parametrize("event", CLIENT_SAMPLES, ids=lambda event: event.type)
+def test_a_client_event_cannot_be_changed(event: ClientEvent) -> None:
+    with pytest.raises(AttributeError):
+        event.timestamp = ""  # type: ignore[misc]
+    assert event.timestamp == NOON
+    assert not hasattr(event, "__dict__")
+
+
+def test_a_client_event_shows_its_fields() -> None:
+    expected = f"DisconnectedEvent(timestamp='{NOON}', code=1006, reason='', will_reconnect=True)"
+    assert repr(CLIENT_SAMPLES[1]) == expected
+
+
+@pytest.mark.parametrize(
+    ("payload", "required", "optional"),
+    [
+        (ImageGenerationStartedPayload, {"job_id", "user_id"}, {"prompt"}),
+        (ImageGenerationProgressPayload, {"job_id", "progress"}, {"stage"}),
+        (ImageGenerationCompletedPayload, {"job_id", "image_url"}, {"metadata"}),
+        (ImageGenerationFailedPayload, {"job_id", "error"}, {"retry_allowed"}),
+        (SystemNotificationPayload, {"severity", "message"}, {"action_url"}),
+        (HeartbeatPayload, set(), set()),
+    ],
+)
+def test_a_payload_type_has_the_fields_of_the_wire(payload: Any, required: set[str], optional: set[str]) -> None:
+    hints = typing_extensions.get_type_hints(payload, include_extras=True)
+    left_out = {name for name, hint in hints.items() if typing_extensions.get_origin(hint) is NotRequired}
+    assert (set(hints) - left_out, left_out) == (required, optional)
+
+
+def test_the_states_and_contexts_are_literals() -> None:
+    assert typing.get_args(ConnectionState) == ("connecting", "connected", "disconnecting", "disconnected")
+    assert typing.get_args(ErrorContext) == ("connection", "send", "parse", "handler")
+
+
+def test_a_timestamp_is_utc_with_milliseconds_and_a_z() -> None:
+    text = timestamp_now()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", text)
+    age = datetime.now(timezone.utc) - datetime.fromisoformat(text.replace("Z", "+00:00"))
+    assert abs(age) < timedelta(minutes=1)
+
+
+def test_every_public_name_exists() -> None:
+    assert all(hasattr(events, name) for name in events.__all__)
