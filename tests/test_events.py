@@ -237,8 +237,8 @@ def test_a_client_event_shows_its_fields() -> None:
     ],
 )
 def test_a_payload_type_has_the_fields_of_the_wire(payload: Any, required: set[str], optional: set[str]) -> None:
-    hints = typing_extensions.get_type_hints(payload, include_extras=True)
-    left_out = {name for name, hint in hints.items() if typing_extensions.get_origin(hint) is NotRequired}
+    hints: dict[str, Any] = typing_extensions.get_type_hints(payload, include_extras=True)
+    left_out = {name for name, hint in hints.items() if getattr(hint, "__origin__", None) is NotRequired}
     assert (set(hints) - left_out, left_out) == (required, optional)
 
 
