@@ -17,6 +17,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from masquerade_ws import testing
 from masquerade_ws.testing import EventServer, ExpectationError
+from masquerade_ws.testing.gate import Gate, GatedSocket, Listener
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -600,6 +601,18 @@ def test_what_arrives_while_a_frozen_connection_is_cut_is_lost(server: EventServ
     assert isinstance(loss_of(client), ConnectionClosedError)
     server.stop()
     assert server.received == []
+
+
+def test_a_cut_socket_takes_and_gives_nothing_more() -> None:
+    with Listener(Gate(), 0) as listener, socket.create_connection(listener.getsockname(), timeout=TIMEOUT) as peer:
+        gated, _ = listener.accept()
+        assert isinstance(gated, GatedSocket)
+        with gated:
+            peer.sendall(b"x")
+            gated.cut()
+            assert gated.recv(1) == b""
+            with pytest.raises(ConnectionResetError):
+                gated.sendall(b"x")
 
 
 def test_nothing_is_logged_about_faults(server: EventServer, caplog: pytest.LogCaptureFixture) -> None:

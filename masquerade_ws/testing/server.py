@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
 import time
 from collections import deque
@@ -166,6 +167,11 @@ class EventServer:
             thread.join()
         self._server.shutdown()  # after its connections: it would poll for their end
         cast("threading.Thread", self._thread).join()
+        for end in ("shutdown_watcher", "shutdown_notifier"):
+            with suppress(
+                AttributeError, TypeError
+            ):  # before websockets 17 a pipe that stays open; now a closed socket
+                os.close(getattr(self._server, end))
         self._server = self._thread = None
 
     @property
