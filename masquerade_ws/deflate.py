@@ -11,6 +11,7 @@ __all__ = ["OFFER", "Deflater", "Inflater", "negotiate"]
 OFFER = "permessage-deflate; client_max_window_bits"
 
 _TAIL = b"\x00\x00\xff\xff"  # ends each message's last block; removed by the sender, put back by the receiver (7.2.1)
+_FINAL_BLOCKS = 64  # in one message; each costs a new decompressor for two bytes, and honest peers send at most one
 _FLAGS = ("server_no_context_takeover", "client_no_context_takeover")
 _WINDOWS = ("server_max_window_bits", "client_max_window_bits")
 _WINDOW_BITS = re.compile(r'(8|9|1[0-5])|"(8|9|1[0-5])"')
@@ -30,6 +31,7 @@ class Inflater:
         self._wbits = -max(window_bits, 9)
         self._context_takeover = context_takeover
         self._zlib = zlib.decompressobj(self._wbits)
+        self._final_blocks = 0
 
     def inflate(self, data: bytes | memoryview, final: bool, limit: int) -> bytes:
         """Decompress the next piece of a message.
@@ -43,12 +45,13 @@ class Inflater:
             What the piece holds; ``limit + 1`` bytes, the rest undone, if it holds more than ``limit``.
 
         Raises:
-            zlib.error: the data is not DEFLATE.
+            zlib.error: the data is not DEFLATE, or made to be slow.
 
         """
         plain = self._decompress(data, limit)
         if final and len(plain) <= limit:
             plain += self._decompress(_TAIL, limit - len(plain))
+            self._final_blocks = 0
             if not self._context_takeover:
                 self._zlib = zlib.decompressobj(self._wbits)
         return plain
@@ -57,6 +60,9 @@ class Inflater:
         """Decompress on past blocks that call themselves final, which a peer may send (7.2.3.4)."""
         plain = self._zlib.decompress(data, limit + 1)
         while self._zlib.eof and len(plain) <= limit:
+            self._final_blocks += 1
+            if self._final_blocks > _FINAL_BLOCKS:
+                raise zlib.error("too many final blocks")
             data = self._zlib.unused_data
             self._zlib = zlib.decompressobj(self._wbits)
             plain += self._zlib.decompress(data, limit + 1 - len(plain))

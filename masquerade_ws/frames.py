@@ -6,6 +6,7 @@ import codecs
 import os
 import zlib
 from enum import IntEnum
+from struct import Struct
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -43,10 +44,15 @@ class Violation(Exception):  # noqa: N818 - kept as a value far more often than 
         return f"{self.reason} ({self.code})"
 
 
+# Plain integers, since looking up an enumeration's member costs more than the comparison.
+_CONT, _TEXT, _BINARY, _CLOSE, _PING, _PONG = map(int, Opcode)
+_OPCODES = frozenset((_CONT, _TEXT, _BINARY, _CLOSE, _PING, _PONG))
+
 _FIN = 0x80
 _RSV1 = 0x40
-_FIN_TEXT = _FIN | Opcode.TEXT.value
-_KNOWN_OPCODES = frozenset(opcode.value for opcode in Opcode)
+_SHORT_TEXT = 0x8100  # a whole text message's header, its length in the lower byte
+_LONG_TEXT = 0x817E  # the same with a length of 16 bits behind it
+_TWO_WORDS = Struct(">HH")
 _PONGS_KEPT = 8
 _MASK_BLOCK = 65536
 
@@ -72,6 +78,7 @@ class FrameReceiver:
         self.close: tuple[int, str] | None = None
         self.violation: Violation | None = None
         self._max_size = max_message_size
+        self._fast = max_message_size >= 65535  # a 16-bit length then needs no check
         self._inflater = inflater
         self._ended = False
         self._header = b""  # the beginning of a header that the last chunk ended in
@@ -118,7 +125,7 @@ class FrameReceiver:
         view = memoryview(data)
         while pos < end and not self._ended:
             if not self._in_frame:
-                if self._kind == Opcode.CONT:
+                if self._fast and not self._kind:
                     pos = self._read_text_frames(data, pos, messages)
                 payload = self._read_header(data, pos)
                 if payload is None:
@@ -129,22 +136,22 @@ class FrameReceiver:
 
     def _read_text_frames(self, data: bytes, pos: int, messages: list[str | bytes]) -> int:
         """Read plain, short, whole text messages, which nearly all are, as fast as can be; stop at anything else."""
-        append = messages.append
+        append, unpack = messages.append, _TWO_WORDS.unpack_from
         end = len(data)
         last_header = end - 4
-        limit = self._max_size
-        while pos <= last_header and data[pos] == _FIN_TEXT:
-            length = data[pos + 1]
-            start = pos + 2
-            if length >= 126:
-                if length != 126:
-                    break
-                length = data[start] << 8 | data[pos + 3]
-                if length < 126:
-                    break
+        while pos <= last_header:
+            head, length = unpack(data, pos)
+            if head == _LONG_TEXT:
                 start = pos + 4
-            stop = start + length
-            if stop > end or length > limit:
+                stop = start + length
+                if length < 126 or stop > end:
+                    break
+            elif _SHORT_TEXT <= head < _LONG_TEXT:
+                start = pos + 2
+                stop = start + head - _SHORT_TEXT
+                if stop > end:
+                    break
+            else:
                 break
             append(data[start:stop].decode())
             pos = stop
@@ -175,23 +182,23 @@ class FrameReceiver:
     def _check_first_byte(self, first: int) -> None:
         """Check what a header's first byte shows (5.2, 5.4, 5.5; RFC 7692, 6)."""
         opcode = first & 0x0F
-        if first & 0x30 or (first & _RSV1 and (self._inflater is None or opcode not in (Opcode.TEXT, Opcode.BINARY))):
+        if first & 0x30 or (first & _RSV1 and (self._inflater is None or opcode not in (_TEXT, _BINARY))):
             raise Violation(1002, "reserved bit set")
-        if opcode not in _KNOWN_OPCODES:
+        if opcode not in _OPCODES:
             raise Violation(1002, "reserved opcode")
-        if opcode >= Opcode.CLOSE:
+        if opcode >= _CLOSE:
             if not first & _FIN:
                 raise Violation(1002, "fragmented control frame")
-        elif (opcode == Opcode.CONT) != (self._kind != Opcode.CONT):
-            raise Violation(1002, "continuation without a message" if opcode == Opcode.CONT else "unfinished message")
+        elif (opcode == _CONT) != (self._kind != _CONT):
+            raise Violation(1002, "message inside a message" if self._kind else "continuation of no message")
 
     def _check_second_byte(self, opcode: int, second: int) -> None:
         """Check what a header's second byte shows (5.1, 5.5, 5.5.1)."""
         if second & 0x80:
             raise Violation(1002, "masked frame")
-        if opcode >= Opcode.CLOSE and second > 125:
+        if opcode >= _CLOSE and second > 125:
             raise Violation(1002, "control frame too long")
-        if opcode == Opcode.CLOSE and second == 1:
+        if opcode == _CLOSE and second == 1:
             raise Violation(1002, "close frame with half a code")
 
     def _begin_frame(self, first: int, length: int) -> None:
@@ -200,9 +207,9 @@ class FrameReceiver:
         self._opcode = first & 0x0F
         self._fin = first >= _FIN
         self._missing = length
-        if self._opcode >= Opcode.CLOSE:
+        if self._opcode >= _CLOSE:
             return
-        if self._opcode != Opcode.CONT:
+        if self._opcode != _CONT:
             self._kind = self._opcode
             self._compressed = bool(first & _RSV1)
             self._wire_size = 0
@@ -216,7 +223,7 @@ class FrameReceiver:
         piece = view[pos : pos + self._missing]
         self._missing -= len(piece)
         self._in_frame = self._missing > 0
-        if self._opcode >= Opcode.CLOSE:
+        if self._opcode >= _CLOSE:
             self._control += piece
             if not self._in_frame:
                 self._end_control_frame()
@@ -236,7 +243,7 @@ class FrameReceiver:
 
     def _add(self, piece: bytes | memoryview, final: bool, messages: list[str | bytes]) -> None:
         """Add a piece to the message and hand that out if it is complete."""
-        text = self._kind == Opcode.TEXT
+        text = self._kind == _TEXT
         if not final:
             self._buffer += piece
             if text:
@@ -262,9 +269,9 @@ class FrameReceiver:
     def _end_control_frame(self) -> None:
         """Act on a complete control frame."""
         payload, self._control = self._control, b""
-        if self._opcode == Opcode.PING:
+        if self._opcode == _PING:
             self.ping = payload
-        elif self._opcode == Opcode.PONG:
+        elif self._opcode == _PONG:
             self.pongs.append(payload)
             del self.pongs[:-_PONGS_KEPT]
         else:
@@ -314,7 +321,10 @@ def build_close(code: int | None, reason: str) -> bytes:
         return b""
     if not _may_be_sent(code):
         raise ValueError(f"code may not be sent in a close frame: {code}")
-    encoded = reason.encode()
+    try:
+        encoded = reason.encode()
+    except UnicodeEncodeError:
+        raise ValueError("reason cannot be encoded as UTF-8") from None
     if len(encoded) > 123:
         raise ValueError(f"reason has {len(encoded)} bytes, more than 123")
     return code.to_bytes(2, "big") + encoded
@@ -346,7 +356,7 @@ def build_frame(opcode: int, payload: bytes, *, rsv1: bool = False) -> bytes:
 
 
 def _mask(key: bytes, data: bytes) -> bytes:
-    """XOR the data with the key over and over."""
+    """XOR the data with the key over and over; websocket-client's public mask() costs twice as much."""
     length = len(data)
     mask = (key * (length // 4 + 1))[:length]
     return (int.from_bytes(data, "little") ^ int.from_bytes(mask, "little")).to_bytes(length, "little")
