@@ -95,10 +95,10 @@ def upgrade(channel: Channel, request: Request) -> Upgrade:
     channel.attempt.phase = "the opening handshake"
     bridge = _Bridge(channel, request)
     try:
-        websocket.WebSocket().connect(
+        websocket.WebSocket().connect(  # type: ignore[no-untyped-call]
             request.target.name, socket=bridge, host=request.target.authority, suppress_origin=True
         )
-    except Exception as exc:  # noqa: BLE001 - which one does not matter, see below
+    except Exception as exc:
         failure = bridge.failure or ConnectError(f"websocket-client refused the handshake ({type(exc).__name__})")
     else:
         assert bridge.upgrade is not None
@@ -142,9 +142,8 @@ class _Bridge:
         head, glued = read_head(self._channel, "the server")
         accept = base64.b64encode(hashlib.sha1((key + _GUID).encode()).digest()).decode()
         self.upgrade = _check_response(head, accept, self._request, glued)
-        self._shown = (
-            "HTTP/1.1 101\r\nUpgrade:websocket\r\nConnection:Upgrade\r\n" f"Sec-WebSocket-Accept:{accept}\r\n\r\n"
-        ).encode()
+        lines = ["HTTP/1.1 101", "Upgrade:websocket", "Connection:Upgrade", f"Sec-WebSocket-Accept:{accept}", "", ""]
+        self._shown = "\r\n".join(lines).encode()
 
     def _build(self, lines: list[str]) -> bytes:
         request = self._request

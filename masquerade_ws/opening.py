@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import ssl
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from masquerade_ws.errors import ConnectError
 from masquerade_ws.handshake import Request, Upgrade, check_headers, check_subprotocols, upgrade
+from masquerade_ws.options import check_duration
+from masquerade_ws.proxy import Proxy, choose_proxy, open_tunnel, parse_proxy
 from masquerade_ws.resolver import resolve
 from masquerade_ws.target import parse_target
 from masquerade_ws.tls import TLS, default_context
@@ -22,7 +23,7 @@ class Options(NamedTuple):
 
     request: Request
     ssl_context: ssl.SSLContext | None
-    proxy: str | Literal[False] | None
+    proxy: Proxy | Literal[False] | None
     max_message_size: int
     send_timeout: float
 
@@ -30,6 +31,7 @@ class Options(NamedTuple):
     def checked(
         cls,
         url: str,
+        *,
         headers: Mapping[str, str] | None,
         subprotocols: Sequence[str],
         ssl_context: ssl.SSLContext | None,
@@ -56,24 +58,12 @@ class Options(NamedTuple):
             raise TypeError("max_message_size must be an int")
         if max_message_size < 1:
             raise ValueError("max_message_size must be positive")
-        check_seconds("send_timeout", send_timeout)
+        check_duration("send_timeout", send_timeout, zero=False)
         if compression not in {None, "deflate"}:
             raise ValueError("compression must be None or 'deflate'")
         request = Request(target, headers, tuple(subprotocols), compression is not None)
-        return cls(request, ssl_context, proxy, max_message_size, send_timeout)
-
-
-def check_seconds(argument: str, value: Any) -> None:
-    """Refuse what is no positive, finite number.
-
-    Raises:
-        TypeError: Not a number.
-        ValueError: Not positive or not finite.
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{argument} must be a number of seconds, not {type(value).__name__}")
-    if not (value > 0 and math.isfinite(value)):
-        raise ValueError(f"{argument} must be positive and finite")
+        parsed = parse_proxy(proxy) if proxy is not None and proxy is not False else proxy
+        return cls(request, ssl_context, parsed, max_message_size, send_timeout)
 
 
 def open_channel(options: Options, attempt: Attempt) -> tuple[Channel, Upgrade]:
@@ -82,25 +72,30 @@ def open_channel(options: Options, attempt: Attempt) -> tuple[Channel, Upgrade]:
     Raises:
         ConnectError: One of them failed, or the attempt was cancelled.
     """
-    name = options.request.target.name
+    peer = options.request.target.name
+    cause: Exception | None = None
     try:
         return _open(options, attempt)
     except ConnectError as exc:
-        failure, cause = ConnectError(f"cannot connect to {name}: {exc}", exc.status), None
+        what, status = str(exc), exc.status
     except Cancelled:
-        failure, cause = ConnectError(f"cannot connect to {name}: closed meanwhile"), None
-    except TimeoutError as exc:
-        failure, cause = ConnectError(f"cannot connect to {name}: timed out during {attempt.phase}"), exc
+        what, status = "closed meanwhile", None
+    except TimeoutError:
+        what, status = f"timed out during {attempt.phase}", None
     except (OSError, RuntimeError, ValueError) as exc:
-        failure, cause = ConnectError(f"cannot connect to {name}: {exc}"), exc
-    # Raised here, so that only a cause that is known to show no secret goes with it.
-    raise failure from cause
+        what, status, cause = str(exc), None, exc
+    # Raised here, so that none but a cause known to show no secret comes along.
+    raise ConnectError(f"cannot connect to {peer}: {what}", status) from cause
 
 
 def _open(options: Options, attempt: Attempt) -> tuple[Channel, Upgrade]:
     target = options.request.target
-    dial(resolve(target.host, target.port, attempt), attempt)
+    proxy = choose_proxy(options.proxy, target)
+    hop = proxy or target
+    dial(resolve(hop.host, hop.port, attempt), attempt)
     channel = Channel(attempt)
+    if proxy is not None:
+        open_tunnel(proxy, channel, target)
     if target.secure:
         channel.start_tls(TLS(options.ssl_context or default_context(), target.host))
     return channel, upgrade(channel, options.request)

@@ -45,8 +45,8 @@ def _look_up(host: str, port: int, attempt: Attempt) -> list[Address]:
 
     def look_up() -> None:
         try:
-            outcome.append(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        except Exception as exc:  # noqa: BLE001 - raised again in the thread that waits
+            outcome.append([*socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)])
+        except Exception as exc:  # raised again in the thread that waits
             outcome.append(exc)
         attempt.looked_up.set()
 
@@ -61,6 +61,4 @@ def _look_up(host: str, port: int, attempt: Attempt) -> list[Address]:
     found = outcome[0]
     if isinstance(found, Exception):
         raise found
-    if not found:
-        raise OSError(errno.EADDRNOTAVAIL, "no address found")
     return found

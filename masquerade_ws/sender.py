@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import time
+from collections import deque
 from typing import TYPE_CHECKING
 
 from masquerade_ws.deadline import Deadline
@@ -22,6 +24,7 @@ __all__ = ["Sender"]
 
 # A socket that takes nothing for this long belongs to a peer that does not read.
 _STALL = 0.1
+_PINGS_KEPT = 8
 
 
 class Sender:
@@ -41,6 +44,7 @@ class Sender:
         # Guards the socket's send direction, _unsent, ended and the deflater: frames go out whole and in order.
         self.lock = threading.Lock()
         self._unsent = memoryview(b"")  # what the kernel would not take yet of what must go out next
+        self._pings: deque[tuple[bytes, float]] = deque(maxlen=_PINGS_KEPT)  # not answered yet, with their times
         self._pong: bytes | None = None
         self._closing = False
         self.ended = False
@@ -63,7 +67,9 @@ class Sender:
         try:
             if self._closing or self.ended:
                 raise SendError("the connection is closed")
-            self._write(self._frame(opcode, payload), deadline)
+            if opcode == Opcode.PING:
+                self._pings.append((payload, time.monotonic()))
+            self._write(opcode, payload, deadline)
         finally:
             self.lock.release()
         self.flush()
@@ -83,7 +89,7 @@ class Sender:
         try:
             if self.ended or not wait(self._sock, _shorter(deadline), write=True):
                 return False
-            self._write(build_frame(Opcode.CLOSE, payload), deadline)
+            self._write(Opcode.CLOSE, payload, deadline)
         except OSError:
             return False
         else:
@@ -92,14 +98,27 @@ class Sender:
             self.ended = True
             self.lock.release()
 
+    def pinged(self, payload: bytes) -> float | None:
+        """Return when the ping was sent that a pong answers, and forget it and all earlier ones (5.5.3)."""
+        pings = self._pings
+        for count, (sent, at) in enumerate(list(pings), 1):
+            if sent == payload:
+                for _ in range(count):
+                    pings.popleft()
+                return at
+        return None
+
     def pong(self, payload: bytes) -> None:
         """Answer a ping, and with it all earlier ones (RFC 6455, 5.5.3)."""
         self._pong = payload
 
     def flush(self) -> None:
-        """Send what the reader owes the peer, as far as that goes without waiting.
+        """Send what is owed to the peer, as far as that goes without waiting.
 
-        A thread that holds the lock calls this after its release, so nothing is left behind.
+        A thread that has held the lock calls this after its release, so nothing is left behind.
+
+        Raises:
+            OSError: The connection is broken.
         """
         while self._owes() and self.lock.acquire(blocking=False):
             try:
@@ -119,8 +138,7 @@ class Sender:
     def _collect(self) -> None:
         """Queue the pong and TLS's own records behind what is unsent."""
         pong, self._pong = self._pong, None
-        frame = b"" if pong is None else build_frame(Opcode.PONG, pong)
-        self._queue(frame)
+        self._queue(b"" if pong is None else build_frame(Opcode.PONG, pong))
 
     def _queue(self, frame: bytes) -> None:
         data = frame if self._tls is None else self._tls.encrypt(frame)
@@ -131,10 +149,10 @@ class Sender:
             return build_frame(opcode, payload)
         return build_frame(opcode, self._deflater.deflate(payload), rsv1=True)
 
-    def _write(self, frame: bytes, deadline: Deadline) -> None:
-        """Send all that is unsent and the frame; whatever interrupts that leaves the connection unfit to send."""
-        self._queue(frame)
+    def _write(self, opcode: int, payload: bytes, deadline: Deadline) -> None:
+        """Send all that is unsent and a frame; whatever interrupts that leaves the connection unfit to send."""
         try:
+            self._queue(self._frame(opcode, payload))
             while self._unsent:
                 if not wait(self._sock, deadline.remaining(), write=True):
                     raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import math
 import os
 import select
 import socket
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from masquerade_ws.deadline import Deadline
 
@@ -17,10 +18,10 @@ if TYPE_CHECKING:
 
     from masquerade_ws.tls import TLS
 
-__all__ = ["Address", "Attempt", "Cancelled", "RECV_SIZE", "Channel", "dial", "send_now", "shutdown", "wait"]
+__all__ = ["RECV_SIZE", "Address", "Attempt", "Cancelled", "Channel", "dial", "send_now", "shutdown", "wait"]
 
 # Family, type, protocol, canonical name and socket address, as socket.getaddrinfo returns them.
-Address = tuple[int, int, int, str, tuple[str | int, ...]]
+Address = tuple[int, int, int, str, Any]
 
 RECV_SIZE = 65536
 # Where a send cannot be told not to block, so much fits into a socket that is writable.
@@ -56,9 +57,7 @@ def wait(
     return bool(ready)
 
 
-def _poll(
-    sock: socket.socket, timeout: float | None, read: bool, write: bool, wake: socket.socket | None
-) -> set[int]:
+def _poll(sock: socket.socket, timeout: float | None, read: bool, write: bool, wake: socket.socket | None) -> set[int]:
     poll = select.poll()
     poll.register(sock, (select.POLLIN if read else 0) | (select.POLLOUT if write else 0))
     if wake is not None:
@@ -88,10 +87,8 @@ def send_now(sock: socket.socket, data: memoryview) -> int:
 
 def shutdown(sock: socket.socket, how: int) -> None:
     """Shut one or both directions down, unless the peer has done so already."""
-    try:
+    with contextlib.suppress(OSError):
         sock.shutdown(how)
-    except OSError:  # no longer connected
-        pass
 
 
 class Attempt:
@@ -151,6 +148,7 @@ def dial(addresses: Sequence[Address], attempt: Attempt) -> None:
         OSError: What the last address failed with.
     """
     attempt.phase = "connecting"
+    failure = OSError(errno.EADDRNOTAVAIL, "no address found")
     for tried, address in enumerate(addresses):
         left = attempt.deadline.remaining()
         share = Deadline(None if left is None else left / (len(addresses) - tried))

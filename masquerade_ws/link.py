@@ -1,0 +1,112 @@
+"""An open connection: the three ways in which it ends, and TCP closed once and by the right side."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+from masquerade_ws.deadline import Deadline
+from masquerade_ws.errors import SendError
+from masquerade_ws.frames import build_close
+from masquerade_ws.transport import shutdown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from masquerade_ws.outcome import Outcome
+    from masquerade_ws.receiver import Receiver
+    from masquerade_ws.sender import Sender
+
+__all__ = ["Link"]
+
+# Seconds that the end waits for: the peer to take our answer to its close, and to close TCP first (RFC 6455, 7.1.1).
+_LINGER = 1.0
+
+
+class Link:
+    """The socket of an open connection, with what sends and receives on it.
+
+    Args:
+        sock: The connected socket.
+        sender: Its send side.
+        receiver: Its receive side.
+        outcome: Where its end is noted.
+    """
+
+    def __init__(self, sock: socket.socket, sender: Sender, receiver: Receiver, outcome: Outcome) -> None:
+        self.sender = sender
+        self.receiver = receiver
+        self._sock = sock
+        self._outcome = outcome
+        # Guards the descriptor from being shut down after it is closed, when its number may be another socket's.
+        self._lock = threading.Lock()
+
+    def batches(self) -> Iterator[list[str | bytes]]:
+        """Yield the messages that arrived together; at the end answer the peer and close.
+
+        Raises:
+            DisconnectedError: The end was no closing handshake.
+        """
+        while (messages := self.receiver.receive()) is not None:
+            if messages:
+                yield messages
+        self.finish(Deadline(_LINGER))
+        self._outcome.check()
+
+    def send(self, opcode: int, payload: bytes, timeout: float) -> None:
+        """Send a frame; a failure half-way ends the connection.
+
+        Raises:
+            SendError: It was not sent.
+        """
+        try:
+            self.sender.send(opcode, payload, timeout)
+        except SendError:
+            raise
+        except OSError as exc:
+            error = SendError(f"sending failed ({exc})")
+            error.__cause__ = exc
+            self.drop(error)
+            raise error from exc
+        except BaseException:  # an interrupt, with half a frame sent perhaps
+            self.drop(SendError("sending was interrupted"))
+            raise
+
+    def close(self, payload: bytes, deadline: Deadline, limit: int) -> None:
+        """Do the closing handshake (7.1.2), reading up to ``limit`` bytes, and close TCP."""
+        if self.sender.close(payload, deadline):
+            self.receiver.await_close(deadline, limit)
+        self.finish(deadline)
+
+    def finish(self, deadline: Deadline) -> None:
+        """Answer how the peer ended, let it close TCP first (7.1.1), then close it."""
+        frames = self.receiver.frames
+        linger = Deadline(min(_LINGER, deadline.remaining() or 0))
+        if frames.violation is not None:
+            if self.sender.close(build_close(frames.violation.code, frames.violation.reason), linger):
+                shutdown(self._sock, socket.SHUT_WR)
+            self.receiver.drain(linger)
+        elif frames.close is not None:
+            code, _ = frames.close
+            self.sender.close(build_close(None if code == 1005 else code, ""), linger)
+            self.receiver.drain(linger)
+        self.drop()
+
+    def drop(self, cause: Exception | None = None) -> None:
+        """Shut TCP down, and close it once no thread is busy with it; ``cause`` stands if it is the first."""
+        if cause is not None:
+            self._outcome.decide(1006, "", cause)
+        with self._lock:
+            if not self._outcome.ended.is_set():
+                shutdown(self._sock, socket.SHUT_RDWR)
+        # That wakes a reader in recv and a sender in its wait; both fail and leave, so both locks come free.
+        with self.receiver.lock, self.sender.lock, self._lock:
+            self.receiver.over = self.sender.ended = True
+            self._sock.close()
+            self._outcome.ended.set()
+
+    def abandon(self) -> None:
+        """Close the descriptor alone, in a forked child, where every lock may be held for ever."""
+        self.receiver.abandon()
+        self._sock.close()

@@ -1,0 +1,170 @@
+"""The receive side of a connection: bytes in bulk to messages, and what the peer's control frames ask for."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from masquerade_ws.deadline import Deadline
+from masquerade_ws.transport import RECV_SIZE, wait
+
+if TYPE_CHECKING:
+    import socket
+
+    from masquerade_ws.frames import FrameReceiver
+    from masquerade_ws.outcome import Outcome
+    from masquerade_ws.sender import Sender
+    from masquerade_ws.tls import TLS
+
+__all__ = ["Receiver"]
+
+
+class Receiver:
+    """Receive messages, one thread at a time.
+
+    Args:
+        sock: The connected socket.
+        tls: TLS on it, if there is.
+        frames: The parser.
+        sender: Where pongs go.
+        outcome: Where the end is noted that the peer or the network brings.
+
+    Attributes:
+        latency: Round trip of the last answered ping, in seconds.
+        last_received: ``time.monotonic()`` of the last byte received.
+        bytes_received: Bytes received since the opening handshake.
+        over: Nothing more will be read.
+    """
+
+    def __init__(
+        self, sock: socket.socket, tls: TLS | None, frames: FrameReceiver, sender: Sender, outcome: Outcome
+    ) -> None:
+        self.latency: float | None = None
+        self.last_received = time.monotonic()
+        self.bytes_received = 0
+        self.over = False
+        self.frames = frames
+        self._sock = sock
+        self._tls = tls
+        self._sender = sender
+        self._outcome = outcome
+        # Guards all of the receive side, and the descriptor from being closed under a recv. Held during recv.
+        self.lock = threading.Lock()
+        self._backlog: list[str | bytes] = []  # received already, for the thread that iterates
+
+    def receive(self) -> list[str | bytes] | None:
+        """Return the next messages, perhaps none; ``None`` at the end."""
+        with self.lock:
+            if self._backlog:
+                messages, self._backlog = self._backlog, []
+                return messages
+            return self._read()
+
+    def preload(self, data: bytes) -> None:
+        """Take bytes that came along with the opening handshake."""
+        with self.lock:
+            self._backlog += self._take(data)
+
+    def readable(self) -> bool:
+        """Tell whether something waits to be read, be it the stream's end."""
+        try:
+            return bool(self._backlog) or wait(self._sock, 0, read=True)
+        except OSError:  # closed meanwhile
+            return False
+
+    def await_close(self, deadline: Deadline, limit: int) -> None:
+        """Read until the peer's close frame, or ``limit`` bytes; a thread that iterates gets the messages.
+
+        The lock comes free when the thread in ``recv`` has got something, perhaps that frame.
+        """
+        limit += self.bytes_received
+        while self.bytes_received < limit and self.lock.acquire(timeout=deadline.remaining() or 0):
+            try:
+                if self.over or not wait(self._sock, deadline.remaining(), read=True):
+                    return
+                self._backlog += self._read() or ()
+            finally:
+                self.lock.release()
+
+    def drain(self, deadline: Deadline) -> None:
+        """Read until the peer closes TCP: closing over unread bytes would reset the connection."""
+        if not self.lock.acquire(timeout=deadline.remaining() or 0):
+            return
+        try:
+            while wait(self._sock, deadline.remaining(), read=True) and not deadline.expired():
+                if not self._sock.recv(RECV_SIZE):
+                    return
+        except OSError:  # reset, or closed meanwhile
+            return
+        finally:
+            self.lock.release()
+
+    def abandon(self) -> None:
+        """Read nothing more, in a forked child, where the lock may be held for ever."""
+        self.over = True
+        self.lock = threading.Lock()
+
+    def _read(self) -> list[str | bytes] | None:
+        """Read once and parse that; ``None`` at the end."""
+        if self.over:
+            return None
+        cause = None
+        try:
+            data = self._recv()
+        except OSError as exc:
+            data, cause = b"", exc
+        if data:
+            return self._take(data)
+        self._lose(cause)
+        return None
+
+    def _recv(self) -> bytes:
+        """Block until there are bytes, or the stream ends; meanwhile send what the kernel would not take before."""
+        while self._sender.stalled:
+            wait(self._sock, None, read=True, write=True)
+            self._sender.flush()
+            if wait(self._sock, 0, read=True):
+                break
+        # Woken by bytes, by the peer's end of the stream, or by our own shutdown of the socket.
+        return self._sock.recv(RECV_SIZE)
+
+    def _take(self, data: bytes) -> list[str | bytes]:
+        """Turn bytes from the socket into messages, and act on the control frames among them."""
+        self.last_received = time.monotonic()
+        self.bytes_received += len(data)
+        frames = self.frames
+        messages = frames.feed(data if self._tls is None else self._tls.decrypt(data))
+        if frames.close is not None:
+            self.over = True
+            self._outcome.decide(*frames.close)
+        elif frames.violation is not None:
+            self.over = True
+            self._outcome.fail(frames.violation)
+        elif self._tls is not None and self._tls.ended:
+            self._lose(self._tls.fault)
+        if frames.pongs:
+            self._note(frames.pongs)
+        self._answer()
+        return messages
+
+    def _note(self, pongs: list[bytes]) -> None:
+        for pong in pongs:
+            sent = self._sender.pinged(pong)
+            if sent is not None:
+                self.latency = self.last_received - sent
+        pongs.clear()
+
+    def _answer(self) -> None:
+        """Send a pong, and what TLS wants to answer, as far as that needs no waiting."""
+        if self.frames.ping is not None:
+            self._sender.pong(self.frames.ping)
+            self.frames.ping = None
+        try:
+            self._sender.flush()
+        except OSError as exc:
+            self._lose(exc)
+
+    def _lose(self, cause: OSError | None) -> None:
+        self.over = True
+        self._outcome.lose(cause)
