@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 __all__ = ["Deadline"]
@@ -20,8 +21,8 @@ class Deadline:
         self._at = None if timeout is None else time.monotonic() + timeout
 
     def remaining(self) -> float | None:
-        """Return the seconds left, zero at least; ``None`` if the deadline never comes."""
-        return None if self._at is None else max(0.0, self._at - time.monotonic())
+        """Return the seconds left, as the calls of `threading` take them; ``None`` if the deadline never comes."""
+        return None if self._at is None else min(max(0.0, self._at - time.monotonic()), threading.TIMEOUT_MAX)
 
     def expired(self) -> bool:
         """Tell whether the deadline has come."""

@@ -1,0 +1,406 @@
+"""The client."""
+
+from __future__ import annotations
+
+import math
+import ssl
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any, Literal
+
+from typing_extensions import Self
+
+from . import process
+from .codec import encode
+from .deadline import Deadline
+from .dispatcher import Delivery
+from .endpoint import Endpoint
+from .errors import DisconnectedError, ImageGenerationError, NotConnectedError
+from .events import (
+    ConnectionState,
+    Event,
+    ImageGenerationCompletedEvent,
+    ImageGenerationFailedEvent,
+    ImageGenerationProgressEvent,
+)
+from .filters import Filter, Where
+from .guard import Guard
+from .index import RECONNECTED, StreamIndex
+from .listeners import Listeners
+from .log import logger, show_debug
+from .options import Options, check_count, check_duration
+from .patterns import check_type
+from .reader import Intake
+from .signatures import typed_as_events, typed_as_on, typed_as_wait_for
+from .stats import Counters, Stats
+from .streams import EventStream
+from .supervisor import Rooms, Supervisor
+
+__all__ = ["WebSocketClient"]
+
+JOB_EVENTS = ("image.generation.progress", "image.generation.completed", "image.generation.failed")
+
+
+class WebSocketClient:
+    """A client of the Masquerade gateway.
+
+    It connects, reconnects and keeps the connection alive in background threads. Listeners (`on`) are called on one
+    thread, one event after the other; waits (`wait_for`) and streams (`events`) wake the threads that wait in them.
+    Every member may be used from any thread. Durations are in seconds.
+
+    Args:
+        url: ``ws://`` or ``wss://``, without user name and fragment; its query is kept.
+        get_token: Called before every attempt to connect; returns the token to show. May raise `StopReconnecting`.
+        initial_reconnect_delay: Before the first retry; the next three double it.
+        max_reconnect_delay: The longest delay, and that of every retry from the fifth on.
+        heartbeat_interval: From one heartbeat to the next.
+        auto_reconnect: Whether to retry a failed attempt and to replace a lost connection.
+        debug: Show the logger ``masquerade_ws`` on stderr, unless logging is configured already.
+        reconnect_jitter: The share (0 to 1) of a delay that chance may take off.
+        min_uptime: A connection that lasted less does not start the schedule of delays anew.
+        connect_timeout: For one whole attempt, from name resolution to the answer of the server.
+        heartbeat_timeout: The silence after a heartbeat that makes the peer count as dead; ``None`` allows any.
+        send_timeout: A send that cannot finish in this time fails and drops the connection.
+        max_message_size: Bytes after decompression; a larger message ends the connection with code 1009.
+        queue_size: How many events may wait for listeners before reading stops.
+        token_in: ``"query"`` sends the token as ``token=``, ``"header"`` as ``Authorization: Bearer``.
+        around_event: Called with an event; the context manager that it returns is entered around the listeners.
+        headers: Further headers of the opening handshake.
+        subprotocols: Subprotocols to offer (RFC 6455, section 1.9).
+        ssl_context: Replaces the default, which verifies the server with the roots of the system.
+        proxy: URL of a proxy; ``None`` takes the environment's, ``False`` none.
+        compression: ``"deflate"`` offers permessage-deflate (RFC 7692).
+
+    Raises:
+        TypeError: If an argument is of the wrong type.
+        ValueError: If an argument has a value that is not allowed.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        get_token: Callable[[], str],
+        *,
+        initial_reconnect_delay: float = 1.0,
+        max_reconnect_delay: float = 30.0,
+        heartbeat_interval: float = 30.0,
+        auto_reconnect: bool = True,
+        debug: bool = False,
+        reconnect_jitter: float = 0.0,
+        min_uptime: float = 0.0,
+        connect_timeout: float = 10.0,
+        heartbeat_timeout: float | None = 10.0,
+        send_timeout: float = 10.0,
+        max_message_size: int = 16 * 2**20,
+        queue_size: int = 10_000,
+        token_in: Literal["query", "header"] = "query",
+        around_event: Callable[[Any], AbstractContextManager[object]] | None = None,
+        headers: Mapping[str, str] | None = None,
+        subprotocols: Sequence[str] = (),
+        ssl_context: ssl.SSLContext | None = None,
+        proxy: str | Literal[False] | None = None,
+        compression: Literal["deflate"] | None = None,
+    ) -> None:
+        options = Options(
+            get_token=get_token,
+            initial_reconnect_delay=initial_reconnect_delay,
+            max_reconnect_delay=max_reconnect_delay,
+            heartbeat_interval=heartbeat_interval,
+            auto_reconnect=auto_reconnect,
+            reconnect_jitter=reconnect_jitter,
+            min_uptime=min_uptime,
+            connect_timeout=connect_timeout,
+            heartbeat_timeout=heartbeat_timeout,
+            queue_size=queue_size,
+            token_in=token_in,
+            around_event=around_event,
+        )
+        transport = {
+            "headers": headers,
+            "subprotocols": subprotocols,
+            "ssl_context": ssl_context,
+            "proxy": proxy,
+            "max_message_size": max_message_size,
+            "send_timeout": send_timeout,
+            "compression": compression,
+        }
+        endpoint = Endpoint(url, token_in, transport)
+        self._name = endpoint.name
+        self._guard = Guard()
+        self._listeners = Listeners()
+        self._streams = StreamIndex(self._guard)
+        self._counters = Counters()
+        rooms = Rooms(
+            Delivery(self._listeners, self._streams, self._guard, around_event),
+            Intake(self._listeners, self._streams, self._counters),
+            self._streams,
+            self._counters,
+            self._guard,
+        )
+        self._supervisor = Supervisor(options, endpoint.connection, rooms)
+        process.watch(self)
+        if debug:
+            show_debug()
+
+    @property
+    def state(self) -> ConnectionState:
+        """``"connecting"``, ``"connected"``, ``"disconnecting"`` or ``"disconnected"``, as between two attempts."""
+        return self._supervisor.state
+
+    @property
+    def stats(self) -> Stats:
+        """A snapshot of the counters."""
+        return self._supervisor.stats()
+
+    def connect(self, *, block: bool = True, timeout: float | None = None) -> None:
+        """Start the client and wait for the outcome of its first attempt to connect.
+
+        Does nothing if it is connected already. An attempt under way is waited for, one that waits for its time
+        starts at once, and a ``disconnect()`` under way is waited for first. Call it again to start anew.
+
+        Args:
+            block: Whether to wait; ``False`` leaves all to the background.
+            timeout: Seconds to wait; the attempt, for which there is ``connect_timeout``, goes on after that.
+
+        Raises:
+            ConnectError: If the attempt failed. With ``auto_reconnect`` the client goes on trying.
+            DisconnectedError: If ``disconnect()`` was called meanwhile.
+            WaitTimeoutError: If the attempt is not over after ``timeout``.
+            RuntimeError: If it would block, in a listener, in ``get_token`` or in a predicate.
+        """
+        _check_timeout(timeout)
+        self._supervisor.connect(block=block, timeout=timeout)
+
+    def disconnect(self, *, timeout: float = 5.0) -> None:
+        """Close the connection with code 1000, or cancel the attempts, and stop the threads. Idempotent.
+
+        What was received is delivered first. Waits and streams end. Legal in a listener too, whose own return it
+        does not wait for.
+
+        Args:
+            timeout: Seconds after which it returns in any case, with the state ``disconnected``; the peer's answer to
+                the close is waited for during half of them at most.
+        """
+        check_duration("timeout", timeout)
+        deadline = Deadline(timeout)
+        self._supervisor.stop(1000, timeout)
+        self._supervisor.await_end(deadline)
+
+    def __enter__(self) -> Self:
+        try:
+            self.connect()
+        except BaseException:
+            self.disconnect()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.disconnect()
+
+    @typed_as_on
+    def on(self, type: str, handler: Callable[[Any], object] | None = None) -> Any:
+        """Call ``handler`` with each event of a type, on the dispatcher thread.
+
+        Args:
+            type: A type, a pattern (``"image.generation.*"``, or ``"*"`` for every server event), or the name of one
+                of the client's own events.
+            handler: What to call; without it the call returns a decorator. The same one twice counts once.
+
+        Returns:
+            The handler.
+
+        Raises:
+            TypeError: If an argument is of the wrong type.
+            ValueError: If ``type`` is empty or has a ``*`` in the wrong place.
+        """
+        return self._register(type, handler, once=False)
+
+    @typed_as_on
+    def once(self, type: str, handler: Callable[[Any], object] | None = None) -> Any:
+        """Call ``handler`` with the next event of a type; as `on`, but removed before its one call."""
+        return self._register(type, handler, once=True)
+
+    def _register(self, type: str, handler: Callable[[Any], object] | None, *, once: bool) -> Any:
+        check_type(type)
+        if handler is None:
+            return lambda handler: self._register(type, handler, once=once)
+        self._listeners.add(type, handler, once=once)
+        return handler
+
+    def off(self, type: str, handler: Callable[[Any], object]) -> None:
+        """Remove a handler that `on` or `once` registered for ``type``; an unknown one is ignored."""
+        self._listeners.remove(type, handler)
+
+    def send(self, event: Event | Mapping[str, Any]) -> None:
+        """Send an event.
+
+        Args:
+            event: An `Event`, or a mapping with ``type``, ``payload`` and, if wanted, ``timestamp``.
+
+        Raises:
+            NotConnectedError: If there is no connection.
+            TypeError: If the event cannot be written as JSON.
+            ValueError: Likewise (numbers that are not finite, circular references).
+            SendError: If the transport did not take it in time; the connection is replaced then, unless the time went
+                by in waiting for another thread's send.
+        """
+        text = encode(event)
+        connection = self._supervisor.connection
+        if connection is None:
+            raise NotConnectedError("WebSocket is not connected")
+        connection.send(text)
+        self._counters.add(messages_sent=1)
+        logger.debug("sent %s", text)
+
+    def emit(self, type: str, payload: Mapping[str, Any] | None = None) -> None:
+        """Send an event with the present time; raises as `send` does."""
+        self.send(Event(type, payload))
+
+    @typed_as_wait_for
+    def wait_for(
+        self,
+        *types: str,
+        where: Where = None,
+        timeout: float | None = None,
+        poll: Callable[[], Any] | None = None,
+    ) -> Any:
+        """Wait for the next event that matches, and return it. Goes on across reconnections.
+
+        Args:
+            types: Types, patterns and names of the client's own events; none means every server event.
+            where: A mapping of payload fields that must be equal, or a predicate of the event, which runs on the
+                reader thread and must not block; one that raises ends this wait with its exception.
+            timeout: Seconds to wait; ``None`` waits until the client ends.
+            poll: Asked in this thread when the wait begins, and after each connection made during it, for what
+                happened unseen; what it returns, unless ``None``, is the answer.
+
+        Raises:
+            WaitTimeoutError: If no event came in time.
+            DisconnectedError: If the client is not started, gives up, or ``disconnect()`` is called.
+            RuntimeError: In a listener, in ``get_token`` or in a predicate.
+        """
+        _check_timeout(timeout)
+        _check_callable("poll", poll)
+        deadline = Deadline(timeout)
+        with self._open_wait("wait_for", types, where, polls=poll is not None) as stream:
+            while (event := stream.get(deadline.remaining())) is RECONNECTED:
+                if poll is not None and (answer := poll()) is not None:
+                    return answer
+            return event
+
+    def _open_wait(self, member: str, types: Iterable[str], where: Where, *, polls: bool) -> EventStream[Any]:
+        """Return a stream that drops nothing, on a client that runs."""
+        self._guard.check(member)
+        stream: EventStream[Any] = EventStream(self._streams, Filter(types, where, self._guard), math.inf, self)
+        self._streams.add(stream, polls=polls)
+        if not self._supervisor.running:
+            stream.close()
+            raise DisconnectedError("the client is not started or has given up; call connect() first")
+        return stream
+
+    @typed_as_events
+    def events(self, *types: str, where: Where = None, maxsize: int = 10_000) -> Any:
+        """Return an `EventStream`, which buffers from now on; it may be made before ``connect()``.
+
+        Args:
+            types: As for `wait_for`.
+            where: As for `wait_for`.
+            maxsize: How many events it buffers before it drops the oldest.
+        """
+        check_count("maxsize", maxsize)
+        stream: EventStream[Any] = EventStream(self._streams, Filter(types, where, self._guard), maxsize, self)
+        self._streams.add(stream)
+        return stream
+
+    def __iter__(self) -> Iterator[Event]:
+        return self.events()
+
+    def run_image_job(
+        self,
+        start: Callable[[], str],
+        *,
+        timeout: float | None = None,
+        on_progress: Callable[[ImageGenerationProgressEvent], object] | None = None,
+        poll: Callable[[str], Any] | None = None,
+    ) -> ImageGenerationCompletedEvent:
+        """Start an image job and wait for its end; no event of it can slip between the two.
+
+        Args:
+            start: Starts the job and returns its id.
+            timeout: Seconds to wait, the time that ``start`` takes included.
+            on_progress: Called in this thread with each progress event of the job; one that raises ends the wait.
+            poll: Called with the job's id when the wait begins and after each connection made during it; what it
+                returns, unless ``None``, is the answer.
+
+        Returns:
+            The event that tells of the completion, or what ``poll`` returned.
+
+        Raises:
+            ImageGenerationError: If the job failed.
+            WaitTimeoutError: If it did not end in time.
+            DisconnectedError: If the client is not started, gives up, or ``disconnect()`` is called.
+            RuntimeError: In a listener, in ``get_token`` or in a predicate.
+        """
+        _check_timeout(timeout)
+        _check_callable("start", start)
+        _check_callable("on_progress", on_progress)
+        _check_callable("poll", poll)
+        deadline = Deadline(timeout)
+        with self._open_wait("run_image_job", JOB_EVENTS, None, polls=poll is not None) as stream:
+            job_id = start()
+            if not isinstance(job_id, str):
+                raise TypeError(f"start must return the id of the job, a str, not {type(job_id).__name__}")
+            self._streams.narrow(stream, Filter(JOB_EVENTS, {"job_id": job_id}, self._guard))
+            while True:
+                event = stream.get(deadline.remaining())
+                if event is RECONNECTED:
+                    if poll is not None and (answer := poll(job_id)) is not None:
+                        return answer
+                elif event.payload.get("job_id") != job_id:
+                    continue  # came while `start` ran
+                elif isinstance(event, ImageGenerationCompletedEvent):
+                    return event
+                elif isinstance(event, ImageGenerationFailedEvent):
+                    raise _job_failed(job_id, event)
+                elif on_progress is not None:
+                    on_progress(event)
+
+    # For the process.
+
+    def close_at_exit(self, timeout: float) -> None:
+        """Begin to close with code 1001, as the interpreter exits."""
+        self._supervisor.stop(1001, timeout)
+
+    def await_end(self, deadline: Deadline) -> None:
+        """Wait until the client has closed, but no longer than the deadline."""
+        self._supervisor.await_end(deadline)
+
+    def reset_in_child(self) -> None:
+        """Leave the connection and the threads to the parent, in a forked child."""
+        self._guard.role = None
+        self._listeners.renew_lock()
+        self._counters.renew_lock()
+        self._supervisor.reset_in_child()
+        self._streams.renew_locks(DisconnectedError("the process forked; call connect() in the child"))
+
+    def __repr__(self) -> str:
+        return f"<WebSocketClient {self._name} {self.state}>"
+
+
+def _check_timeout(timeout: object) -> None:
+    if timeout is not None:
+        check_duration("timeout", timeout)
+
+
+def _check_callable(name: str, value: object) -> None:
+    if value is not None and not callable(value):
+        raise TypeError(f"{name} must be callable, not {type(value).__name__}")
+
+
+def _job_failed(job_id: str, event: ImageGenerationFailedEvent) -> ImageGenerationError:
+    payload = event.payload
+    message = f"job {job_id} failed: {payload.get('error')}"
+    return ImageGenerationError(message, job_id, bool(payload.get("retry_allowed", False)))

@@ -1,0 +1,113 @@
+"""Messages to events and back: the one place where JSON is read and written."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+from .errors import ParseError
+from .events import CLIENT_EVENT_TYPES, Event, make_event, timestamp_now
+
+__all__ = ["decode", "encode"]
+
+KEYS = frozenset({"type", "payload", "timestamp"})
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON (RFC 8259, section 6)")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError("a number is too large")
+    return number
+
+
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
+_encoder = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+_scan = _decoder.scan_once  # without the two searches for white space that `decode` makes for every text
+
+_fast_loads: Callable[[str], Any] | None
+try:
+    from orjson import loads as _fast_loads
+except ImportError:
+    _fast_loads = None
+
+
+def _standard_loads(text: str) -> Any:
+    try:
+        value, end = _scan(text, 0)
+    except StopIteration:
+        end = -1
+    return value if end == len(text) else _decoder.decode(text)
+
+
+def _loads_with_fallback(text: str) -> Any:
+    assert _fast_loads is not None
+    try:
+        return _fast_loads(text)
+    except ValueError:
+        return _standard_loads(text)
+
+
+_loads = _standard_loads if _fast_loads is None else _loads_with_fallback
+
+
+def decode(message: str | bytes) -> Event:
+    """Return the event that a message carries.
+
+    Args:
+        message: The message as it came: text, or binary that must be UTF-8.
+
+    Raises:
+        ParseError: If it is no event; its ``data`` is the message.
+    """
+    try:
+        value = _loads(message if isinstance(message, str) else str(message, "utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ParseError(f"a message is not JSON: {error}", message) from error
+    if type(value) is not dict:
+        raise ParseError("a message is not a JSON object", message)
+    kind, payload, timestamp = value.get("type"), value.get("payload"), value.get("timestamp")
+    if type(kind) is not str or not kind:
+        raise ParseError("a message has no type, or one that is not a non-empty string", message)
+    if type(payload) is not dict:
+        if payload is not None:
+            raise ParseError(f"the payload of a message of type {kind!r} is not an object", message)
+        payload = {}
+    if kind in CLIENT_EVENT_TYPES:
+        raise ParseError(f"a message has the type {kind!r}, which is the client's own", message)
+    return make_event(kind, payload, timestamp if type(timestamp) is str else timestamp_now())
+
+
+def encode(event: Event | Mapping[str, Any]) -> str:
+    """Return the text of an event.
+
+    Args:
+        event: An `Event`, or a mapping with ``type`` and, if wanted, ``payload`` and ``timestamp``.
+
+    Raises:
+        TypeError: If a part is of the wrong type or cannot be written as JSON.
+        ValueError: If ``type`` is missing or empty, a key is unknown, or a number is not finite.
+    """
+    if not isinstance(event, Event):
+        event = _from_mapping(event)
+    message = {"type": event.type, "payload": dict(event.payload), "timestamp": event.timestamp}
+    try:
+        return _encoder.encode(message)
+    except RecursionError:
+        problem = ValueError("the payload of the event is nested too deep")
+    raise problem
+
+
+def _from_mapping(event: Mapping[str, Any]) -> Event:
+    if not isinstance(event, Mapping):
+        raise TypeError(f"event must be an Event or a mapping, not {type(event).__name__}")
+    if "type" not in event:
+        raise ValueError("event has no type")
+    if unknown := set(event) - KEYS:
+        raise ValueError(f"event has unknown keys: {', '.join(sorted(map(repr, unknown)))}")
+    return Event(event["type"], event.get("payload"), event.get("timestamp"))

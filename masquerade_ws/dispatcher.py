@@ -1,0 +1,215 @@
+"""The dispatcher thread: it calls the listeners, one event after the other.
+
+The reader thread waits here while the queue is full, and the dispatcher thread while it is empty. Each wakes the
+other; `release` wakes the reader for good, `finish` lets the dispatcher end behind the last event.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+
+from .errors import MasqueradeError
+from .events import CLIENT_EVENT_TYPES, ErrorEvent, timestamp_now
+from .filters import AnyEvent
+from .guard import LISTENER, Guard
+from .index import StreamIndex
+from .listeners import Listener, Listeners
+from .log import logger
+
+__all__ = ["Delivery", "Dispatcher", "dispatch"]
+
+
+class Dispatcher:
+    """The events that wait for listeners, in one session of a client.
+
+    Args:
+        size: How many events of the server may wait before the reader must.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._low = size // 2  # so that a reader that waited does not wake for one event at a time
+        self._queue: deque[AnyEvent] = deque()
+        self._renew_lock()
+        self._finishing = False
+        self._released = False
+        self._busy = False
+        self.full = False
+        self.resumed_at = 0.0
+
+    def _renew_lock(self) -> None:
+        self._changed = threading.Condition(threading.Lock())  # guards the flags, and appending to the queue
+
+    def put(self, events: Sequence[AnyEvent]) -> bool:
+        """Queue events of the server, waiting for room; tell whether the reader may go on reading."""
+        with self._changed:
+            taken = 0
+            while taken < len(events):
+                if not self._released and len(self._queue) >= self._size:
+                    self._wait_for_room()
+                room = len(events) if self._released else self._size - len(self._queue)
+                self._queue.extend(events[taken : taken + room])
+                taken += room
+                self._changed.notify_all()
+            return not self._released
+
+    def _wait_for_room(self) -> None:
+        self.full = True  # ahead of the look at the length: `pop` shortens the queue ahead of its look at this
+        self._changed.wait_for(lambda: len(self._queue) <= self._low or self._released)
+        self.resumed_at = time.monotonic()
+        self.full = False
+
+    def post(self, *events: AnyEvent) -> None:
+        """Queue the client's own events; these never wait."""
+        with self._changed:
+            if not self._finishing:
+                self._queue.extend(events)
+                self._changed.notify_all()
+
+    def release(self) -> None:
+        """Let the reader hand over what it holds, however full the queue is, and read no more."""
+        with self._changed:
+            self._released = True
+            self._changed.notify_all()
+
+    def finish(self) -> None:
+        """Let the thread end once the queue is empty."""
+        with self._changed:
+            self._finishing = self._released = True
+            self._changed.notify_all()
+
+    def abandon(self, *last: AnyEvent) -> bool:
+        """Forget what waits, deliver ``last`` and end; tell whether that will happen.
+
+        It will not if a listener runs: that one comes back to nothing.
+        """
+        with self._changed:
+            self._queue.clear()
+            if not self._busy:
+                self._queue.extend(last)
+            self._finishing = self._released = True
+            self._changed.notify_all()
+            return not self._busy
+
+    def abandon_in_child(self) -> None:
+        """Forget, in a forked child, what waits for a thread that is not there."""
+        self._renew_lock()
+        self._queue.clear()
+        self._finishing = self._released = True
+
+    def wait(self) -> bool:
+        """Wait for events; tell whether there are any, since none will come once there are not."""
+        with self._changed:
+            self._busy = False
+            self._changed.wait_for(lambda: self._queue or self._finishing)
+            self._busy = bool(self._queue)
+            return self._busy
+
+    def pop(self) -> AnyEvent:
+        """Take the next event, without the lock; `IndexError` if there is none."""
+        event = self._queue.popleft()
+        if self.full and len(self._queue) <= self._low:
+            with self._changed:
+                self._changed.notify_all()
+        return event
+
+
+class Delivery:
+    """Who gets an event: the listeners, and for the client's own events the streams as well.
+
+    Args:
+        listeners: Who listens.
+        streams: Who waits.
+        guard: Told while a listener runs.
+        around_event: Makes the context that is entered around the listeners of an event.
+    """
+
+    def __init__(
+        self,
+        listeners: Listeners,
+        streams: StreamIndex,
+        guard: Guard,
+        around_event: Callable[[AnyEvent], AbstractContextManager[object]] | None,
+    ) -> None:
+        self._listeners = listeners
+        self._streams = streams
+        self._guard = guard
+        self._around_event = around_event
+
+    def drain(self, dispatcher: Dispatcher) -> None:
+        """Deliver what is queued."""
+        with self._guard.running(LISTENER):
+            while True:
+                try:
+                    event = dispatcher.pop()
+                except IndexError:
+                    return
+                self.deliver(event)
+
+    def deliver(self, event: AnyEvent) -> None:
+        """Call the listeners of one event."""
+        listeners = self._listeners.for_type(event.type)
+        if event.type in CLIENT_EVENT_TYPES:
+            waited_for = self._streams.deliver(event)
+            if isinstance(event, ErrorEvent) and not listeners and not waited_for:
+                log_error(event)
+        if listeners and self._around_event is not None:
+            self._call_within(self._around_event, listeners, event)
+        else:
+            self._call(listeners, event)
+
+    def _call_within(
+        self,
+        around_event: Callable[[AnyEvent], AbstractContextManager[object]],
+        listeners: tuple[Listener, ...],
+        event: AnyEvent,
+    ) -> None:
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(around_event(event))
+            except Exception as error:
+                self._report(error, event)
+            self._call(listeners, event)
+            try:
+                stack.close()
+            except Exception as error:
+                self._report(error, event)
+
+    def _call(self, listeners: tuple[Listener, ...], event: AnyEvent) -> None:
+        for listener in listeners:
+            if listener.active and (not listener.once or self._listeners.claim(listener)):
+                try:
+                    listener.handler(event)
+                except Exception as error:
+                    self._report(error, event)
+
+    def _report(self, error: Exception, event: AnyEvent) -> None:
+        if isinstance(event, ErrorEvent):
+            logger.error("a listener of the error event raised", exc_info=error)
+        else:
+            self.deliver(ErrorEvent(error, "handler", timestamp_now()))
+
+
+def log_error(event: ErrorEvent) -> None:
+    """Log an error that nobody listens to."""
+    trace = None if isinstance(event.error, MasqueradeError) else event.error
+    logger.warning("%s error, and nobody listens to errors: %r", event.context, event.error, exc_info=trace)
+
+
+def dispatch(dispatcher: Dispatcher, delivery_ref: weakref.ref[Delivery], ended: Callable[[], object]) -> None:
+    """Run the dispatcher thread, which ends behind the last event, with its client, or with a listener that exits."""
+    try:
+        while dispatcher.wait():
+            delivery = delivery_ref()
+            if delivery is None:
+                return
+            delivery.drain(dispatcher)
+            del delivery
+    finally:
+        dispatcher.finish()  # nobody else would make room for the reader
+        ended()

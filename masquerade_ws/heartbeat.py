@@ -1,0 +1,62 @@
+"""The heartbeat thread: it shows the peer of one connection that we live, and finds out when the peer does not."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from .codec import encode
+from .connection import Connection
+from .dispatcher import Dispatcher
+from .errors import DisconnectedError, SendError
+from .events import HeartbeatEvent
+from .log import logger
+from .stats import Counters
+
+__all__ = ["beat"]
+
+
+def beat(
+    connection: Connection, dispatcher: Dispatcher, counters: Counters, interval: float, timeout: float | None
+) -> None:
+    """Run the heartbeat thread, which ends with the connection, whose end wakes it.
+
+    Args:
+        connection: The connection to keep and to watch.
+        dispatcher: Tells whether the reader pauses, in which time the peer cannot be heard.
+        counters: Where the heartbeats sent are counted.
+        interval: Seconds from one heartbeat to the next.
+        timeout: Seconds of silence after a heartbeat that a living peer may keep; ``None`` allows any.
+    """
+    due = time.monotonic() + interval
+    unanswered: float | None = None  # when the first heartbeat since the last sign of life went out
+    limit = math.inf
+    while not connection.wait_ended(min(due, limit) - time.monotonic()):
+        now = time.monotonic()
+        if unanswered is not None and _heard(connection, dispatcher, unanswered):
+            unanswered, limit = None, math.inf
+        if now >= limit:
+            connection.abort(DisconnectedError(f"the peer was silent for {timeout} s after a heartbeat"))
+        elif now >= due:
+            due = now + interval
+            if _send(connection, counters) and unanswered is None and timeout is not None:
+                unanswered, limit = now, now + timeout
+
+
+def _heard(connection: Connection, dispatcher: Dispatcher, since: float) -> bool:
+    """Tell whether the peer gave a sign of life, or might have while we did not read."""
+    if dispatcher.full or dispatcher.resumed_at > since:
+        return True
+    return connection.last_received > since or connection.readable()
+
+
+def _send(connection: Connection, counters: Counters) -> bool:
+    try:
+        connection.send(encode(HeartbeatEvent({})))
+        connection.ping()
+    except SendError as error:  # either it broke the connection, which says so, or another thread's send goes on
+        logger.debug("a heartbeat was not sent: %s", error)
+        return False
+    logger.debug("sent a heartbeat")
+    counters.add(messages_sent=1)
+    return True

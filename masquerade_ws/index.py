@@ -1,0 +1,173 @@
+"""The streams of a client, found by type and by the payload values that they wait for.
+
+The index holds streams weakly, so that one which nothing refers to any more costs nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections import deque
+from collections.abc import Mapping
+from operator import itemgetter
+from typing import Any, TypeAlias
+
+from .filters import AnyEvent, Filter, fields_of
+from .guard import Guard
+from .patterns import is_pattern, matches
+from .streams import EventStream
+
+__all__ = ["RECONNECTED", "StreamIndex"]
+
+RECONNECTED = object()  # put into each stream whose reader polls after a connection
+
+
+class Entry(weakref.ref[EventStream[Any]]):
+    """A stream, and where the index has it."""
+
+    __slots__ = ("filter", "polls", "serial")
+
+    filter: Filter
+    polls: bool
+    serial: int
+
+
+Table: TypeAlias = dict[Any, dict[Entry, None]]
+
+
+class StreamIndex:
+    """Who waits for what: by name, then by names of payload fields, then by their values."""
+
+    def __init__(self, guard: Guard) -> None:
+        self.guard = guard
+        self.dropped = 0
+        self._reset()
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()  # guards the tables and counts below, never held while user code runs
+        self._serial = 0
+        self._entries: dict[Entry, Entry] = {}
+        self._by_name: dict[str, dict[tuple[str, ...], Table]] = {}
+        self._patterns: tuple[str, ...] = ()
+        self._dead: deque[Entry] = deque()  # filled without the lock: the collector may run inside it
+
+    def __bool__(self) -> bool:
+        return bool(self._entries)
+
+    def add(self, stream: EventStream[Any], *, polls: bool = False) -> None:
+        """Put events into ``stream`` from now on; with ``polls`` a mark now and after each connection too."""
+        entry = Entry(stream, self._dead.append)
+        entry.polls = polls
+        if polls:
+            stream.offer(RECONNECTED)
+        with self._lock:
+            self._serial = entry.serial = self._serial + 1
+            self._insert(entry, stream.filter)
+
+    def narrow(self, stream: EventStream[Any], taken: Filter) -> None:
+        """Give ``stream`` another filter; no event that both take is missed or doubled."""
+        with self._lock:
+            entry = next(entry for entry in self._entries if entry() is stream)
+            self._remove(entry)
+            self._insert(entry, taken)
+            stream.filter = taken
+
+    def discard(self, stream: EventStream[Any]) -> None:
+        """Put nothing into ``stream`` any more."""
+        with self._lock:
+            self._remove(Entry(stream))
+
+    def deliver(self, event: AnyEvent) -> bool:
+        """Put ``event`` into each stream that takes it; tell whether there was one."""
+        with self._lock:
+            while self._dead:
+                self._remove(self._dead.popleft())
+            found = self._find(event)
+        taken = [stream for stream in found if self._accepts(stream, event)]
+        dropped = sum(stream.offer(event) for stream in taken)
+        if dropped:
+            with self._lock:
+                self.dropped += dropped
+        return bool(taken)
+
+    def mark_reconnection(self) -> None:
+        """Wake each wait that polls."""
+        with self._lock:
+            polling = [entry() for entry in self._entries if entry.polls]
+        for stream in polling:
+            if stream is not None:
+                stream.offer(RECONNECTED)
+
+    def newest(self) -> int:
+        """Return the serial number of the newest stream, for `end`."""
+        with self._lock:
+            return self._serial
+
+    def end(self, newest: int, cause: Exception) -> None:
+        """End each stream up to the one with the serial number ``newest``."""
+        with self._lock:
+            ended = [entry for entry in self._entries if entry.serial <= newest]
+            for entry in ended:
+                self._remove(entry)
+        for entry in ended:
+            stream = entry()
+            if stream is not None:
+                stream.end(cause)
+
+    def renew_locks(self, cause: Exception) -> None:
+        """Start anew in a forked child, whose streams have ended."""
+        streams = [entry() for entry in self._entries]
+        self._reset()
+        for stream in streams:
+            if stream is not None:
+                stream.renew_lock()
+                stream.end(cause)
+
+    def _accepts(self, stream: EventStream[Any], event: AnyEvent) -> bool:
+        try:
+            return stream.filter.accepts(event)
+        except Exception as error:  # the predicate's own: it ends the wait that gave it and nothing else
+            self.discard(stream)
+            stream.end(error)
+            return False
+
+    def _find(self, event: AnyEvent) -> list[EventStream[Any]]:
+        fields = fields_of(event)
+        found: dict[Entry, None] = {}
+        for name in (event.type, *(pattern for pattern in self._patterns if matches(pattern, event.type))):
+            for names, table in self._by_name.get(name, {}).items():
+                found.update(_look_up(table, names, fields))
+        return [stream for entry in found if (stream := entry()) is not None]
+
+    def _insert(self, entry: Entry, taken: Filter) -> None:
+        entry.filter = taken
+        self._entries[entry] = entry
+        for name in taken.names:
+            if name not in self._by_name and is_pattern(name):
+                self._patterns = (*self._patterns, name)
+            table = self._by_name.setdefault(name, {}).setdefault(taken.fields, {})
+            table.setdefault(taken.values, {})[entry] = None
+
+    def _remove(self, entry: Entry) -> None:
+        """Take out ``entry``, or the one for the same stream, and each table that is empty then."""
+        known = self._entries.pop(entry, None)
+        if known is None:
+            return
+        for name in known.filter.names:
+            tables = self._by_name[name]
+            table = tables[known.filter.fields]
+            del table[known.filter.values][known]
+            if not table[known.filter.values]:
+                del table[known.filter.values]
+            if not table:
+                del tables[known.filter.fields]
+            if not tables:
+                del self._by_name[name]
+                self._patterns = tuple(pattern for pattern in self._patterns if pattern != name)
+
+
+def _look_up(table: Table, names: tuple[str, ...], fields: Mapping[str, Any]) -> Mapping[Entry, None]:
+    try:
+        return table.get(itemgetter(*names)(fields) if names else (), {})
+    except (KeyError, TypeError):  # the event lacks a field, or has an array or an object there
+        return {}

@@ -1,0 +1,163 @@
+"""The life cycle of a client as a table, and what one life holds.
+
+A session is one life, from a ``connect()`` to its end. Its supervisor thread makes every transition, but for two:
+``connect()`` starts it, and a ``disconnect()`` whose time is over abandons it.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum, auto
+
+from .connection import Connection
+from .deadline import Deadline
+from .dispatcher import Dispatcher
+from .errors import ConnectError, DisconnectedError
+from .events import ConnectionState
+
+__all__ = ["STATES", "TRANSITIONS", "Attempt", "Mail", "Phase", "Session", "Signal"]
+
+
+class Phase(Enum):
+    """Where a session is."""
+
+    PENDING = auto()  # waits for the session before it
+    CONNECTING = auto()
+    CONNECTED = auto()
+    WAITING = auto()  # for the next attempt
+    CLOSING = auto()
+    ENDED = auto()
+
+
+class Signal(Enum):
+    """What moves a session on."""
+
+    START = auto()
+    OPENED = auto()
+    FAILED = auto()
+    LOST = auto()
+    GAVE_UP = auto()  # an attempt failed or a connection was lost, and there will be no other
+    RETRY = auto()
+    STOP = auto()
+    CLOSED = auto()
+    ABANDON = auto()
+
+
+TRANSITIONS: dict[tuple[Phase, Signal], Phase] = {
+    (Phase.PENDING, Signal.START): Phase.CONNECTING,
+    (Phase.PENDING, Signal.STOP): Phase.ENDED,
+    (Phase.PENDING, Signal.ABANDON): Phase.ENDED,
+    (Phase.CONNECTING, Signal.OPENED): Phase.CONNECTED,
+    (Phase.CONNECTING, Signal.FAILED): Phase.WAITING,
+    (Phase.CONNECTING, Signal.GAVE_UP): Phase.ENDED,
+    (Phase.CONNECTING, Signal.STOP): Phase.CLOSING,
+    (Phase.CONNECTING, Signal.ABANDON): Phase.ENDED,
+    (Phase.CONNECTED, Signal.LOST): Phase.WAITING,
+    (Phase.CONNECTED, Signal.GAVE_UP): Phase.ENDED,
+    (Phase.CONNECTED, Signal.STOP): Phase.CLOSING,
+    (Phase.CONNECTED, Signal.ABANDON): Phase.ENDED,
+    (Phase.WAITING, Signal.RETRY): Phase.CONNECTING,
+    (Phase.WAITING, Signal.STOP): Phase.CLOSING,
+    (Phase.WAITING, Signal.ABANDON): Phase.ENDED,
+    (Phase.CLOSING, Signal.CLOSED): Phase.ENDED,
+    (Phase.CLOSING, Signal.ABANDON): Phase.ENDED,
+}
+
+STATES: dict[Phase, ConnectionState] = {
+    Phase.CONNECTING: "connecting",
+    Phase.CONNECTED: "connected",
+    Phase.WAITING: "disconnected",
+    Phase.CLOSING: "disconnecting",
+    Phase.ENDED: "disconnected",
+}
+
+
+class Mail(Enum):
+    """What wakes a supervisor thread."""
+
+    STOP = auto()
+    LOST = auto()
+    HURRY = auto()
+
+
+@dataclass
+class Attempt:
+    """One attempt to connect, for those who wait for its outcome."""
+
+    over: bool = False
+    cancelled: bool = False
+    error: ConnectError | None = None
+
+
+class Session:
+    """One life of a client: what its threads share, and all that they hold while they wait.
+
+    Attributes:
+        mail: Wakes the supervisor thread; putting takes no lock that a finalizer could find held.
+        done: Set once the session has ended in full, or was abandoned; wakes the session that waits for this one.
+        stopping: Somebody called ``disconnect()``, or the client has given up.
+        newest_stream: The streams up to this one end with the session.
+        cause: What those who still wait then are told.
+    """
+
+    def __init__(self, queue_size: int, previous: Session | None) -> None:
+        self.previous = previous
+        self.phase = Phase.PENDING
+        self.mail: queue.SimpleQueue[Mail] = queue.SimpleQueue()
+        self.done = threading.Event()
+        self.dispatcher = Dispatcher(queue_size)
+        self.supervisor_thread: threading.Thread | None = None
+        self.dispatcher_thread: threading.Thread | None = None
+        self.threads: list[threading.Thread] = []  # reader and heartbeat
+        self.attempt = Attempt()
+        self.retry = Deadline(None)
+        self.retries = 0
+        self.connection: Connection | None = None
+        self.connections = 0
+        self.connected_at = 0.0
+        self.connected_since: datetime | None = None
+        self.lost_at = 0.0
+        self.stopping = False
+        self.abandoned = False
+        self.close_code = 1000
+        self.close_timeout = 0.0
+        self.newest_stream = 0
+        self.cause = DisconnectedError("the client has given up")
+
+    @property
+    def attempts(self) -> int:
+        """The number of the attempt under way, or to come, since the session started or its connection was lost."""
+        return self.retries + (self.connections == 0)
+
+    def receive(self, timeout: float | None) -> Mail | None:
+        """Wait for mail; ``None`` if none came within ``timeout`` seconds."""
+        try:
+            return self.mail.get(timeout=timeout)
+        except queue.Empty:
+            return None
+
+    def join(self) -> None:
+        """Wait for reader and heartbeat, which end since their connection has."""
+        for thread in self.threads:
+            thread.join()
+        self.threads = []
+
+    def end_unsupervised(self) -> None:
+        """End the threads of a client that nobody refers to any more, so that there is nobody to tell."""
+        self.dispatcher.finish()
+        if self.connection is not None:
+            self.connection.close(timeout=1.0)
+        self.join()
+
+    def abandon_in_child(self) -> None:
+        """Forget, in a forked child, what belongs to the parent; the thread that forked may have been one of ours."""
+        self.stopping = self.abandoned = True
+        self.phase = Phase.ENDED
+        self.dispatcher.abandon_in_child()
+        if self.connection is not None:
+            self.connection.abandon()
+        if self.previous is not None:
+            self.previous.abandon_in_child()

@@ -1,0 +1,88 @@
+"""Who listens to what."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from .patterns import check_type, matches
+
+__all__ = ["Listener", "Listeners"]
+
+CACHED_TYPES = 1024  # types come from the server: what remembers them has an end
+
+
+class Listener:
+    """One registration."""
+
+    __slots__ = ("active", "handler", "once", "type")
+
+    def __init__(self, type: str, handler: Callable[[Any], object], once: bool) -> None:
+        self.type = type
+        self.handler = handler
+        self.once = once
+        self.active = True
+
+
+class Listeners:
+    """The registrations in their order, copied on each change so that reading needs no lock."""
+
+    def __init__(self) -> None:
+        self.renew_lock()
+        self._all: tuple[Listener, ...] = ()
+        self._by_type: dict[str, tuple[Listener, ...]] = {}
+
+    def renew_lock(self) -> None:
+        """Replace the lock, which another thread may have held when the process forked."""
+        self._lock = threading.Lock()  # guards the change from one `_all` to the next
+
+    def add(self, type: str, handler: Callable[[Any], object], *, once: bool = False) -> None:
+        """Register ``handler``; one that is registered for ``type`` already stays where it is."""
+        check_type(type)
+        if not callable(handler):
+            raise TypeError(f"handler must be callable, not {handler.__class__.__name__}")
+        with self._lock:
+            known = self._find(type, handler)
+            if known is None:
+                self._replace((*self._all, Listener(type, handler, once)))
+            elif not once:
+                known.once = False
+
+    def remove(self, type: str, handler: Callable[[Any], object]) -> None:
+        """Remove ``handler``; one that is not registered for ``type`` is ignored."""
+        with self._lock:
+            known = self._find(type, handler)
+            if known is not None:
+                self._drop(known)
+
+    def claim(self, listener: Listener) -> bool:
+        """Remove a ``once`` listener ahead of its call; tell whether the caller is the one to call it."""
+        with self._lock:
+            if not listener.active:
+                return False
+            if listener.once:
+                self._drop(listener)
+            return True
+
+    def for_type(self, type: str) -> tuple[Listener, ...]:
+        """Return those who listen to ``type``, in the order of registration."""
+        by_type = self._by_type  # read ahead of `_all`: a change in between makes this entry vain, never stale
+        found = by_type.get(type)
+        if found is None:
+            found = tuple(listener for listener in self._all if matches(listener.type, type))
+            if len(by_type) >= CACHED_TYPES:
+                by_type.clear()
+            by_type[type] = found
+        return found
+
+    def _find(self, type: str, handler: Callable[[Any], object]) -> Listener | None:
+        return next((known for known in self._all if known.type == type and known.handler == handler), None)
+
+    def _drop(self, listener: Listener) -> None:
+        listener.active = False
+        self._replace(tuple(known for known in self._all if known is not listener))
+
+    def _replace(self, listeners: tuple[Listener, ...]) -> None:
+        self._all = listeners
+        self._by_type = {}

@@ -1,0 +1,76 @@
+"""The arguments of a client, checked."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+__all__ = ["Options", "check_count", "check_duration"]
+
+
+def check_duration(name: str, value: object, *, zero: bool = True) -> None:
+    """Raise `TypeError` or `ValueError`, naming the argument, unless ``value`` is a number of seconds to wait."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
+    if math.isnan(value) or value < 0 or (value == 0 and not zero) or value > threading.TIMEOUT_MAX:
+        least = "at least 0" if zero else "more than 0"
+        raise ValueError(f"{name} must be {least} and at most {threading.TIMEOUT_MAX:.0f} seconds, not {value}")
+
+
+def _check_share(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number, not {type(value).__name__}")
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} must be between 0 and 1, not {value}")
+
+
+def _check_flag(name: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, not {type(value).__name__}")
+
+
+def check_count(name: str, value: object) -> None:
+    """Raise `TypeError` or `ValueError`, naming the argument, unless ``value`` is a positive int."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, not {value}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Options:
+    """What `WebSocketClient` was given beside URL and transport; its docstring says what each means."""
+
+    get_token: Callable[[], str]
+    initial_reconnect_delay: float
+    max_reconnect_delay: float
+    heartbeat_interval: float
+    auto_reconnect: bool
+    reconnect_jitter: float
+    min_uptime: float
+    connect_timeout: float
+    heartbeat_timeout: float | None
+    queue_size: int
+    token_in: Literal["query", "header"]
+    around_event: Callable[[Any], AbstractContextManager[object]] | None
+
+    def __post_init__(self) -> None:
+        if not callable(self.get_token):
+            raise TypeError(f"get_token must be callable, not {type(self.get_token).__name__}")
+        if self.around_event is not None and not callable(self.around_event):
+            raise TypeError(f"around_event must be callable or None, not {type(self.around_event).__name__}")
+        if self.token_in not in ("query", "header"):
+            raise ValueError(f"token_in must be 'query' or 'header', not {self.token_in!r}")
+        for name in ("initial_reconnect_delay", "max_reconnect_delay", "min_uptime"):
+            check_duration(name, getattr(self, name))
+        for name in ("heartbeat_interval", "connect_timeout"):
+            check_duration(name, getattr(self, name), zero=False)
+        if self.heartbeat_timeout is not None:
+            check_duration("heartbeat_timeout", self.heartbeat_timeout, zero=False)
+        _check_share("reconnect_jitter", self.reconnect_jitter)
+        _check_flag("auto_reconnect", self.auto_reconnect)
+        check_count("queue_size", self.queue_size)

@@ -1,0 +1,54 @@
+"""What a process does to its clients: it forks, and it ends."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import weakref
+from typing import Protocol
+
+from .deadline import Deadline
+
+__all__ = ["watch"]
+
+EXIT_TIMEOUT = 1.0
+
+
+class Client(Protocol):
+    """A client, as the process sees it."""
+
+    def close_at_exit(self, timeout: float) -> None:
+        """Begin to close."""
+
+    def await_end(self, deadline: Deadline) -> None:
+        """Wait until that is done."""
+
+    def reset_in_child(self) -> None:
+        """Start anew in a forked child."""
+
+
+_clients: weakref.WeakSet[Client] = weakref.WeakSet()
+
+
+def watch(client: Client) -> None:
+    """Close ``client`` when the interpreter exits, and reset it in a forked child."""
+    _clients.add(client)
+
+
+def _close_all() -> None:
+    clients = list(_clients)
+    deadline = Deadline(EXIT_TIMEOUT)
+    for client in clients:
+        client.close_at_exit(EXIT_TIMEOUT)
+    for client in clients:
+        client.await_end(deadline)
+
+
+def _reset_all() -> None:
+    for client in list(_clients):
+        client.reset_in_child()
+
+
+atexit.register(_close_all)  # runs once all threads but daemons have ended
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset_all)

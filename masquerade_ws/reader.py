@@ -1,0 +1,68 @@
+"""The reader thread: it moves messages from one connection to the streams and to the dispatcher's queue."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+
+from .codec import decode
+from .connection import Connection
+from .dispatcher import Dispatcher
+from .errors import DisconnectedError, ParseError
+from .events import ErrorEvent, timestamp_now
+from .filters import AnyEvent
+from .index import StreamIndex
+from .listeners import Listeners
+from .log import logger
+from .stats import Counters
+
+__all__ = ["Intake", "read"]
+
+
+class Intake:
+    """Where messages become events."""
+
+    def __init__(self, listeners: Listeners, streams: StreamIndex, counters: Counters) -> None:
+        self._listeners = listeners
+        self._streams = streams
+        self._counters = counters
+
+    def take(self, batch: list[str | bytes]) -> list[AnyEvent]:
+        """Decode messages and feed the streams; return the events that are for the dispatcher."""
+        self._counters.messages_received += len(batch)  # one thread at a time reads
+        if logger.isEnabledFor(logging.DEBUG):
+            for message in batch:
+                logger.debug("received %s", message)
+        queued: list[AnyEvent] = []
+        for message in batch:
+            try:
+                event = decode(message)
+            except ParseError as error:
+                queued.append(ErrorEvent(error, "parse", timestamp_now()))
+                continue
+            if self._streams:
+                self._streams.deliver(event)
+            if self._listeners.for_type(event.type):
+                queued.append(event)
+        return queued
+
+
+def read(
+    connection: Connection, dispatcher: Dispatcher, intake_ref: weakref.ref[Intake], ended: Callable[[], object]
+) -> None:
+    """Run the reader thread, which ends with the connection, with its client, or when the dispatcher takes no more."""
+    try:
+        with suppress(DisconnectedError):  # the connection keeps it as its error
+            for batch in connection.batches():
+                intake = intake_ref()
+                if intake is None:
+                    return
+                events = intake.take(batch)
+                del intake, batch
+                if events and not dispatcher.put(events):
+                    return
+                del events
+    finally:
+        ended()

@@ -1,0 +1,77 @@
+"""What a client has done so far."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from datetime import datetime
+
+from .connection import Connection
+
+__all__ = ["Counters", "Stats"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """A snapshot of a client's counters, over all its connections.
+
+    Attributes:
+        connections: Connections made.
+        reconnects: Those of them that replaced a lost one.
+        messages_received: Messages, malformed ones included.
+        messages_sent: Messages, heartbeats included.
+        bytes_received: Bytes, as they came over TCP.
+        bytes_sent: Bytes, as they went over TCP.
+        events_dropped: Events that full streams dropped.
+        latency: Seconds that the last ping took there and back; ``None`` without one on this connection.
+        connected_since: When the present connection was made, in UTC; ``None`` without one.
+    """
+
+    connections: int
+    reconnects: int
+    messages_received: int
+    messages_sent: int
+    bytes_received: int
+    bytes_sent: int
+    events_dropped: int
+    latency: float | None
+    connected_since: datetime | None
+
+
+class Counters:
+    """The numbers that several threads add to."""
+
+    def __init__(self) -> None:
+        self.renew_lock()
+        self.connections = 0
+        self.reconnects = 0
+        self.messages_received = 0
+        self.messages_sent = 0
+        self.bytes_received = 0
+        self.bytes_sent = 0
+
+    def renew_lock(self) -> None:
+        """Replace the lock, which another thread may have held when the process forked."""
+        self._lock = threading.Lock()  # guards the additions
+
+    def snapshot(self, connection: Connection | None) -> dict[str, int]:
+        """Return the numbers, those of the present connection included."""
+        received, sent = (connection.bytes_received, connection.bytes_sent) if connection else (0, 0)
+        return {
+            "connections": self.connections,
+            "reconnects": self.reconnects,
+            "messages_received": self.messages_received,
+            "messages_sent": self.messages_sent,
+            "bytes_received": self.bytes_received + received,
+            "bytes_sent": self.bytes_sent + sent,
+        }
+
+    def absorb(self, connection: Connection) -> None:
+        """Keep the numbers of a connection that has ended."""
+        self.add(bytes_received=connection.bytes_received, bytes_sent=connection.bytes_sent)
+
+    def add(self, **amounts: int) -> None:
+        """Add to the numbers named."""
+        with self._lock:
+            for name, amount in amounts.items():
+                setattr(self, name, getattr(self, name) + amount)

@@ -1,0 +1,453 @@
+"""The reconnect supervisor: it owns the state of a client, the order of its events, and its threads."""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import partial
+from typing import Literal
+
+from .backoff import delay_before
+from .connection import Connection
+from .deadline import Deadline
+from .dispatcher import Delivery, dispatch
+from .errors import ConnectError, DisconnectedError, SendError, StopReconnecting, WaitTimeoutError
+from .events import (
+    ConnectedEvent,
+    ConnectionState,
+    DisconnectedEvent,
+    ErrorEvent,
+    StateChangeEvent,
+    timestamp_now,
+)
+from .filters import AnyEvent
+from .guard import GET_TOKEN, LISTENER, PREDICATE, Guard
+from .heartbeat import beat
+from .index import StreamIndex
+from .lifecycle import STATES, TRANSITIONS, Attempt, Mail, Phase, Session, Signal
+from .log import logger
+from .options import Options
+from .reader import Intake, read
+from .stats import Counters, Stats
+
+__all__ = ["Rooms", "Supervisor"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """What the threads of a client work with."""
+
+    delivery: Delivery
+    intake: Intake
+    streams: StreamIndex
+    counters: Counters
+    guard: Guard
+
+
+class Supervisor:
+    """The life cycle of one client.
+
+    Args:
+        options: The client's.
+        make_connection: Makes a connection, not yet opened, that shows a token.
+        rooms: What the threads work with.
+    """
+
+    def __init__(self, options: Options, make_connection: Callable[[str], Connection], rooms: Rooms) -> None:
+        self._options = options
+        self._make_connection = make_connection
+        self._rooms = rooms
+        self._reset()
+
+    def _reset(self) -> None:
+        # Guards the state and the fields of the sessions; held for moments, never while a socket or user code is used.
+        self._changed = threading.Condition()
+        self._state: ConnectionState = "disconnected"
+        self._session: Session | None = None
+
+    def __del__(self) -> None:
+        if self._session is not None:
+            self._session.mail.put(Mail.STOP)  # its supervisor thread then finds the client gone, and ends all
+
+    # What the client calls.
+
+    @property
+    def state(self) -> ConnectionState:
+        """The client's state."""
+        return self._state
+
+    @property
+    def running(self) -> bool:
+        """Whether events may still come: the client is started, has not given up and is not being stopped."""
+        session = self._session
+        return session is not None and not session.stopping
+
+    @property
+    def connection(self) -> Connection | None:
+        """The connection, while there is one."""
+        session = self._session
+        return session.connection if session is not None and session.phase is Phase.CONNECTED else None
+
+    def connect(self, *, block: bool, timeout: float | None) -> None:
+        """Start a session, or hurry the one that runs, and wait for the outcome of its attempt."""
+        if block:
+            self._rooms.guard.check("a blocking connect")
+        deadline = Deadline(timeout)
+        with self._changed:
+            attempt = self._start_or_join().attempt
+            if not block:
+                return
+            if not self._changed.wait_for(lambda: attempt.over or attempt.cancelled, deadline.remaining()):
+                raise WaitTimeoutError(f"the attempt to connect is not over after {timeout} s; it goes on")
+        if attempt.error is not None:  # a copy, since several threads may raise it
+            raise ConnectError(str(attempt.error), attempt.error.status) from attempt.error.__cause__
+        if not attempt.over:
+            raise _ended_by_user()
+
+    def _start_or_join(self) -> Session:
+        session = self._session
+        if session is None or session.stopping:
+            previous = None if session is None or session.done.is_set() else session
+            session = Session(self._options.queue_size, previous)
+            self._start(session)
+        elif session.phase is Phase.WAITING:
+            session.retry = Deadline(0)
+            session.mail.put(Mail.HURRY)
+        return session
+
+    def _start(self, session: Session) -> None:
+        thread = _thread("supervisor", supervise, weakref.ref(self), session)
+        thread.start()  # waits for its first mail, if it is not to wait for the session before it
+        session.supervisor_thread = thread
+        self._session = session
+        if session.previous is None:
+            session.dispatcher.post(*self._advance(session, Signal.START))
+        session.mail.put(Mail.HURRY)
+
+    def stop(self, code: int, timeout: float) -> None:
+        """Begin to end the session: wakes its supervisor thread, its attempt, and who waits for that."""
+        attempted = None
+        with self._changed:
+            session, newest = self._session, self._rooms.streams.newest()
+            if session is not None and not session.stopping:
+                self._retire(session, _ended_by_user())
+                session.close_code, session.close_timeout = code, timeout / 2
+                session.attempt.cancelled = True
+                attempted = session.connection if session.phase is Phase.CONNECTING else None
+                session.mail.put(Mail.STOP)
+                self._changed.notify_all()
+        if attempted is not None:
+            attempted.abort(_ended_by_user())
+        if session is None or session.done.is_set():
+            self._rooms.streams.end(newest, _ended_by_user())
+
+    def await_end(self, deadline: Deadline) -> None:
+        """Wait until the session has ended; abandon it if it has not in time."""
+        session, role = self._session, self._rooms.guard.role
+        if session is None or session.supervisor_thread is None or role == PREDICATE:
+            return
+        if role is None:
+            session.supervisor_thread.join(deadline.remaining())
+            over = session.done.is_set()
+        else:  # the session waits for this very thread, to deliver the last events or to get the token
+            with self._changed:
+                self._changed.wait_for(
+                    lambda: session.phase is Phase.ENDED, deadline.remaining() if role == LISTENER else 0
+                )
+                over = session.phase is Phase.ENDED
+        if not over:
+            self._abandon(session)
+
+    def _abandon(self, session: Session) -> None:
+        """End a session that hangs, as far as anybody else can see."""
+        if session.previous is not None:
+            self._abandon(session.previous)
+        with self._changed:
+            connected = session.connection is not None and session.phase is not Phase.CONNECTING
+            connection = self._let_go(session)
+            last: list[AnyEvent] = []
+            if session.phase is not Phase.ENDED:
+                last += self._advance(session, Signal.ABANDON)
+            session.abandoned = True
+            self._changed.notify_all()
+        if connection is not None:
+            connection.abort(_ended_by_user())
+        if connected:
+            last.append(DisconnectedEvent(timestamp_now(), session.close_code, "", will_reconnect=False))
+        for event in last:
+            self._rooms.streams.deliver(event)
+        self._rooms.streams.end(session.newest_stream, session.cause)
+        session.dispatcher.abandon(*last)
+        session.done.set()
+
+    def stats(self) -> Stats:
+        """Return the counters, those of the present connection included."""
+        with self._changed:
+            session, connection = self._session, self.connection
+            return Stats(
+                **self._rooms.counters.snapshot(connection),
+                events_dropped=self._rooms.streams.dropped,
+                latency=connection.latency if connection else None,
+                connected_since=session.connected_since if session and connection else None,
+            )
+
+    def reset_in_child(self) -> None:
+        """Start anew in a forked child, which has none of the threads and may find any lock held."""
+        session = self._session
+        self._reset()
+        if session is not None:
+            session.abandon_in_child()
+
+    # What the supervisor thread calls.
+
+    def step(self, session: Session, mail: Mail | None) -> float | None:
+        """Do what the phase and the mail ask for; return for how many seconds to wait for mail then."""
+        if session.stopping or mail is Mail.STOP:
+            self._close(session)
+        elif session.phase is Phase.CONNECTED and mail is Mail.LOST:
+            self._lose(session, retry=self._options.auto_reconnect)
+        elif session.phase is Phase.PENDING:
+            self._move(session, Signal.START)
+        elif session.phase is Phase.WAITING and session.retry.expired():
+            self._move(session, Signal.RETRY)
+        if session.phase is Phase.CONNECTING:
+            self._attempt(session)
+        return session.retry.remaining() if session.phase is Phase.WAITING else None
+
+    def finish(self, session: Session) -> None:
+        """Let the dispatcher thread deliver what is left, then end the streams."""
+        session.dispatcher.finish()
+        if session.dispatcher_thread is not None:
+            session.dispatcher_thread.join()
+        self._rooms.streams.end(session.newest_stream, session.cause)
+
+    def _move(self, session: Session, signal: Signal) -> None:
+        with self._changed:
+            changes = self._advance(session, signal) if not session.abandoned else []
+        session.dispatcher.post(*changes)
+
+    def _attempt(self, session: Session) -> None:
+        logger.debug("connecting (attempt %d)", session.attempts)
+        try:
+            self._start_dispatcher(session)
+            connection = self._open(session)
+        except ConnectError as error:
+            self._fail(session, error, retry=not isinstance(error.__cause__, StopReconnecting))
+        except _NoThreadError as error:
+            self._fail(session, error, retry=False)
+        else:
+            if connection is not None:
+                self._welcome(session, connection)
+
+    def _start_dispatcher(self, session: Session) -> None:
+        if session.dispatcher_thread is None:
+            died = partial(session.mail.put, Mail.STOP)
+            thread = _thread("dispatcher", dispatch, session.dispatcher, weakref.ref(self._rooms.delivery), died)
+            _start(thread)
+            session.dispatcher_thread = thread
+
+    def _open(self, session: Session) -> Connection | None:
+        """Make one attempt; return ``None`` if it is no longer wanted."""
+        connection = self._make_connection(self._token())
+        with self._changed:
+            if session.stopping:
+                return None
+            session.connection = connection
+        connection.connect(self._options.connect_timeout)
+        return connection
+
+    def _token(self) -> str:
+        try:
+            with self._rooms.guard.running(GET_TOKEN):
+                token = self._options.get_token()
+            if not isinstance(token, str):
+                raise TypeError(f"get_token must return a str, not {type(token).__name__}")
+        except Exception as error:
+            raise ConnectError(f"get_token raised {type(error).__name__}") from error
+        return token
+
+    def _welcome(self, session: Session, connection: Connection) -> None:
+        """Announce a connection, then start its threads: no event comes ahead of `connected`."""
+        attempts, reconnected = session.attempts, session.connections > 0
+        with self._changed:
+            if session.stopping:
+                return
+            changes = self._advance(session, Signal.OPENED)
+            session.connections += 1
+            session.connected_at, session.connected_since = time.monotonic(), datetime.now(timezone.utc)
+        gap = session.connected_at - session.lost_at if reconnected else None
+        self._rooms.counters.add(connections=1, reconnects=int(reconnected))
+        session.dispatcher.post(*changes, ConnectedEvent(timestamp_now(), reconnected, attempts, gap))
+        try:
+            self._start_threads(session, connection)
+        except ConnectError as error:
+            connection.abort(error)
+            self._lose(session, retry=False)
+        self._publish(session.attempt, None)
+        self._rooms.streams.mark_reconnection()
+
+    def _start_threads(self, session: Session, connection: Connection) -> None:
+        rooms, options = self._rooms, self._options
+        lost = partial(session.mail.put, Mail.LOST)
+        beating = (
+            connection,
+            session.dispatcher,
+            rooms.counters,
+            options.heartbeat_interval,
+            options.heartbeat_timeout,
+        )
+        for thread in (
+            _thread("reader", read, connection, session.dispatcher, weakref.ref(rooms.intake), lost),
+            _thread("heartbeat", beat, *beating),
+        ):
+            _start(thread)
+            session.threads.append(thread)
+
+    def _publish(self, attempt: Attempt, error: ConnectError | None) -> None:
+        """Tell those who wait for an attempt how it went."""
+        with self._changed:
+            attempt.over, attempt.error = True, error
+            self._changed.notify_all()
+
+    def _fail(self, session: Session, error: ConnectError, *, retry: bool) -> None:
+        with self._changed:
+            if session.stopping:
+                return
+            attempt = session.attempt
+            changes = self._retry_or_give_up(session, Signal.FAILED, error, retry=retry)
+        self._post(session, error, *changes)
+        self._publish(attempt, error)
+
+    def _lose(self, session: Session, *, retry: bool) -> None:
+        connection = session.connection
+        assert connection is not None
+        connection.abort(DisconnectedError("the reader thread ended before the connection"))
+        session.join()
+        session.lost_at = time.monotonic()
+        if session.lost_at - session.connected_at >= self._options.min_uptime:
+            session.retries = 0
+        code, reason = connection.close_code or 1006, connection.close_reason
+        with self._changed:
+            if session.stopping:
+                return
+            cause = DisconnectedError("the connection was lost and is not replaced", code, reason)
+            changes = self._retry_or_give_up(session, Signal.LOST, cause, retry=retry)
+        gone = DisconnectedEvent(timestamp_now(), code, reason, will_reconnect=not session.stopping)
+        self._post(session, connection.error, *changes, gone)
+
+    def _retry_or_give_up(
+        self, session: Session, signal: Signal, cause: Exception, *, retry: bool
+    ) -> list[StateChangeEvent]:
+        """Move on from a failure or a loss, under the lock."""
+        self._let_go(session)
+        if not (retry and self._options.auto_reconnect):
+            self._retire(session, DisconnectedError(f"the client has given up: {cause}"))
+            return self._advance(session, Signal.GAVE_UP)
+        options = self._options
+        session.retries += 1
+        delay = delay_before(
+            session.retries, options.initial_reconnect_delay, options.max_reconnect_delay, options.reconnect_jitter
+        )
+        logger.info("reconnecting in %g s (attempt %d)", delay, session.attempts)
+        session.retry = Deadline(delay)
+        session.attempt = Attempt()
+        return self._advance(session, signal)
+
+    def _close(self, session: Session) -> None:
+        with self._changed:
+            if session.phase is Phase.ENDED:
+                return
+            if not session.stopping:  # a listener ended the dispatcher thread
+                self._retire(session, DisconnectedError("a listener ended the dispatcher thread", 1000))
+            connection = session.connection
+            connected = session.phase is Phase.CONNECTED
+            changes = self._advance(session, Signal.STOP)
+        session.dispatcher.post(*changes)
+        session.dispatcher.release()
+        if connection is not None:
+            connection.close(session.close_code, timeout=session.close_timeout)
+        session.join()
+        with self._changed:
+            if session.phase is Phase.ENDED:
+                return
+            self._let_go(session)
+            changes = self._advance(session, Signal.CLOSED)
+            self._changed.notify_all()
+        if connection is not None and connected:
+            gone = DisconnectedEvent(timestamp_now(), connection.close_code or 1006, connection.close_reason, False)
+            self._post(session, connection.error, *changes, gone)
+        else:
+            self._post(session, None, *changes)
+
+    def _post(self, session: Session, error: Exception | None, *events: AnyEvent) -> None:
+        if error is None:
+            session.dispatcher.post(*events)
+        else:
+            context: Literal["send", "connection"] = "send" if isinstance(error, SendError) else "connection"
+            logger.debug("%s error: %s", context, error)
+            session.dispatcher.post(ErrorEvent(error, context, timestamp_now()), *events)
+
+    # Under the lock.
+
+    def _advance(self, session: Session, signal: Signal) -> list[StateChangeEvent]:
+        session.phase = TRANSITIONS[session.phase, signal]
+        old, self._state = self._state, STATES[session.phase]
+        if old == self._state:
+            return []
+        logger.debug("state: %s -> %s", old, self._state)
+        return [StateChangeEvent(old, self._state, timestamp_now())]
+
+    def _retire(self, session: Session, cause: DisconnectedError) -> None:
+        session.stopping = True
+        session.cause = cause
+        session.newest_stream = self._rooms.streams.newest()
+
+    def _let_go(self, session: Session) -> Connection | None:
+        connection, session.connection = session.connection, None
+        if connection is not None:
+            self._rooms.counters.absorb(connection)
+        return connection
+
+
+def supervise(supervisor_ref: weakref.ref[Supervisor], session: Session) -> None:
+    """Run the supervisor thread, which ends with its session or with its client, whose end puts mail."""
+    if session.previous is not None:
+        session.previous.done.wait()
+        session.previous = None
+    timeout: float | None = None
+    try:
+        while session.phase is not Phase.ENDED:
+            mail = session.receive(timeout)
+            supervisor = supervisor_ref()
+            if supervisor is None:
+                session.end_unsupervised()
+                return
+            timeout = supervisor.step(session, mail)
+            if session.phase is Phase.ENDED:
+                supervisor.finish(session)
+            del supervisor
+    finally:
+        session.done.set()
+
+
+class _NoThreadError(ConnectError):
+    """The process gives no more threads."""
+
+
+def _start(thread: threading.Thread) -> None:
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise _NoThreadError(f"no thread could be started: {error}") from error
+
+
+def _thread(name: str, target: Callable[..., None], *args: object) -> threading.Thread:
+    return threading.Thread(target=target, args=args, name=f"masquerade-ws-{name}", daemon=True)
+
+
+def _ended_by_user() -> DisconnectedError:
+    return DisconnectedError("disconnect() was called", 1000)
