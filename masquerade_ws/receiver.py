@@ -62,8 +62,9 @@ class Receiver:
             return self._read()
 
     def preload(self, data: bytes) -> None:
-        """Take bytes that came along with the opening handshake."""
+        """Take bytes, in plain, that came along with the opening handshake."""
         with self.lock:
+            self.bytes_received += len(data)
             self._backlog += self._take(data)
 
     def readable(self) -> bool:
@@ -114,10 +115,12 @@ class Receiver:
             data = self._recv()
         except OSError as exc:
             data, cause = b"", exc
-        if data:
-            return self._take(data)
-        self._lose(cause)
-        return None
+        if not data:
+            self._lose(cause)
+            return None
+        self.last_received = time.monotonic()
+        self.bytes_received += len(data)
+        return self._take(data if self._tls is None else self._tls.decrypt(data))
 
     def _recv(self) -> bytes:
         """Block until there are bytes, or the stream ends; meanwhile send what the kernel would not take before."""
@@ -130,11 +133,9 @@ class Receiver:
         return self._sock.recv(RECV_SIZE)
 
     def _take(self, data: bytes) -> list[str | bytes]:
-        """Turn bytes from the socket into messages, and act on the control frames among them."""
-        self.last_received = time.monotonic()
-        self.bytes_received += len(data)
+        """Turn bytes into messages, and act on the control frames among them."""
         frames = self.frames
-        messages = frames.feed(data if self._tls is None else self._tls.decrypt(data))
+        messages = frames.feed(data)
         if frames.close is not None:
             self.over = True
             self._outcome.decide(*frames.close)
