@@ -21,9 +21,8 @@ class Inflater:
     """Decompress the messages of one connection, in order (RFC 7692, 7.2.2).
 
     Args:
-        window_bits: base-2 logarithm of the server's LZ77 window, 8 to 15.
-        context_takeover: whether the server's window lives on from one message to the next.
-
+        window_bits: Base-2 logarithm of the server's LZ77 window, 8 to 15.
+        context_takeover: Whether the server's window lives on from one message to the next.
     """
 
     def __init__(self, window_bits: int = 15, context_takeover: bool = True) -> None:
@@ -37,16 +36,15 @@ class Inflater:
         """Decompress the next piece of a message.
 
         Args:
-            data: the piece as received.
-            final: whether the message ends with it.
-            limit: bytes that the message may still grow by.
+            data: The piece as received.
+            final: Whether the message ends with it.
+            limit: Bytes that the message may still grow by.
 
         Returns:
             What the piece holds; ``limit + 1`` bytes, the rest undone, if it holds more than ``limit``.
 
         Raises:
-            zlib.error: the data is not DEFLATE, or made to be slow.
-
+            zlib.error: The data is not DEFLATE, or made to be slow.
         """
         plain = self._decompress(data, limit)
         if final and len(plain) <= limit:
@@ -73,9 +71,8 @@ class Deflater:
     """Compress the messages of one connection, in order (RFC 7692, 7.2.1).
 
     Args:
-        window_bits: base-2 logarithm of the largest LZ77 window allowed, 8 to 15.
-        context_takeover: whether the window may live on from one message to the next.
-
+        window_bits: Base-2 logarithm of the largest LZ77 window allowed, 8 to 15.
+        context_takeover: Whether the window may live on from one message to the next.
     """
 
     def __init__(self, window_bits: int = 15, context_takeover: bool = True) -> None:
@@ -103,14 +100,13 @@ def negotiate(header_value: str) -> tuple[Inflater, Deflater]:
     """Read the extension that the server accepted from its Sec-WebSocket-Extensions header (RFC 7692, 7.1).
 
     Args:
-        header_value: the header's value; several such headers joined by a comma.
+        header_value: The header's value; several such headers joined by a comma.
 
     Returns:
         Both halves of the compression, as agreed.
 
     Raises:
         ValueError: anything but one permessage-deflate that answers ``OFFER``.
-
     """
     name, *parameters = (part.strip(" \t") for part in header_value.split(";"))
     if name != "permessage-deflate":

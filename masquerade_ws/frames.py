@@ -31,8 +31,7 @@ class Violation(Exception):  # noqa: N818 - kept as a value far more often than 
 
     Args:
         code: 1002 (protocol error), 1007 (invalid data) or 1009 (message too big).
-        reason: short, in English, and free of anything the peer sent.
-
+        reason: Short, in English, and free of anything the peer sent.
     """
 
     def __init__(self, code: int, reason: str) -> None:
@@ -61,15 +60,14 @@ class FrameReceiver:
     """Turn the bytes that a server sends into messages, and stop at the first fault (RFC 6455, 5 to 8).
 
     Args:
-        max_message_size: bytes that one message may have, after decompression.
-        inflater: the agreed permessage-deflate; None: compression was not agreed.
+        max_message_size: Bytes that one message may have, after decompression.
+        inflater: The agreed permessage-deflate; None: compression was not agreed.
 
     Attributes:
-        ping: payload of the latest ping, which answers for all before it (5.5.3), until the caller sets it to None.
-        pongs: payloads of the latest few pongs, until the caller removes them.
-        close: code (1005: none given) and reason of the peer's close frame; nothing behind it is read.
-        violation: the first fault; nothing behind it is read.
-
+        ping: Payload of the latest ping, which answers for all before it (5.5.3), until the caller sets it to None.
+        pongs: Payloads of the latest few pongs, until the caller removes them.
+        close: Code (1005: none given) and reason of the peer's close frame; nothing behind it is read.
+        violation: The first fault; nothing behind it is read.
     """
 
     def __init__(self, *, max_message_size: int, inflater: Inflater | None = None) -> None:
@@ -99,11 +97,10 @@ class FrameReceiver:
         """Take the next bytes from the peer, cut anywhere, and never raise.
 
         Args:
-            data: bytes as they came from the socket.
+            data: Bytes as they came from the socket.
 
         Returns:
             The messages they complete, in order: ``str`` for text, ``bytes`` for binary.
-
         """
         messages: list[str | bytes] = []
         if self._ended:
@@ -309,11 +306,10 @@ def build_close(code: int | None, reason: str) -> bytes:
 
     Args:
         code: 1000 to 1003, 1007 to 1014 or 3000 to 4999; None: neither code nor reason.
-        reason: at most 123 bytes of UTF-8.
+        reason: At most 123 bytes of UTF-8.
 
     Raises:
         ValueError: an argument that may not be sent.
-
     """
     if code is None:
         if reason:
@@ -334,10 +330,9 @@ def build_frame(opcode: int, payload: bytes, *, rsv1: bool = False) -> bytes:
     """Return a whole, masked frame (RFC 6455, 5.2 and 5.3).
 
     Args:
-        opcode: what the frame is.
-        payload: its payload, not yet masked.
-        rsv1: whether the payload is compressed (RFC 7692, 6).
-
+        opcode: What the frame is.
+        payload: Its payload, not yet masked.
+        rsv1: Whether the payload is compressed (RFC 7692, 6).
     """
     length = len(payload)
     first = _FIN | _RSV1 | opcode if rsv1 else _FIN | opcode
@@ -356,7 +351,7 @@ def build_frame(opcode: int, payload: bytes, *, rsv1: bool = False) -> bytes:
 
 
 def _mask(key: bytes, data: bytes) -> bytes:
-    """XOR the data with the key over and over; websocket-client's public mask() costs twice as much."""
+    """XOR the data with the key over and over; websocket-client's mask() copies more and is slower."""
     length = len(data)
     mask = (key * (length // 4 + 1))[:length]
     return (int.from_bytes(data, "little") ^ int.from_bytes(mask, "little")).to_bytes(length, "little")
