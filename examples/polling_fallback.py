@@ -29,12 +29,14 @@ def ask_for_end(job_id: str) -> Event | None:
 
 
 def wait_for_end(url: str, job_id: str) -> Event:
+    client = WebSocketClient(url, lambda: "my-token", auto_reconnect=False)
+    client.on("error", lambda event: print(f"{event.context} error: {event.error}"))
     try:
-        with WebSocketClient(url, lambda: "my-token", auto_reconnect=False) as client:
+        with client:
             print("waiting for events")
             return client.wait_for(*ENDS, where={"job_id": job_id}, timeout=60, poll=lambda: ask_for_end(job_id))
-    except (ConnectError, DisconnectedError) as error:
-        print(f"no events ({type(error).__name__}), so polling")
+    except (ConnectError, DisconnectedError):
+        print("polling instead")
     while (event := ask_for_end(job_id)) is None:
         time.sleep(0.5)
     return event

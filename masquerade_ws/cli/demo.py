@@ -8,11 +8,11 @@ import contextlib
 import json
 import sys
 import time
-import uuid
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import cast
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -22,9 +22,10 @@ from masquerade_ws import (
     ConnectedEvent,
     DisconnectedEvent,
     ErrorEvent,
+    Event,
     ImageGenerationCompletedEvent,
+    ImageGenerationCompletedPayload,
     ImageGenerationError,
-    ImageGenerationFailedEvent,
     ImageGenerationProgressEvent,
     MasqueradeError,
     StateChangeEvent,
@@ -36,6 +37,7 @@ from masquerade_ws.cli.screens import Screen, open_screen
 PROMPTS = ("a lighthouse in a storm", "a library under the sea", "a fox made of autumn leaves")
 
 _RECONNECT_DELAY = 1.0  # seconds; long enough for a job to end meanwhile
+_LOSS_AT = 20  # per cent of the second attempt; the other jobs end while there is no connection
 _JOB_TIMEOUT = 60.0  # seconds; ten times what a job takes
 
 
@@ -45,6 +47,7 @@ def run(output: Path, *, step: float = 0.4) -> None:
     try:
         with open_screen() as screen:
             paths = _Demo(screen, output, step).run()
+        screen.gallery(paths)
     except KeyboardInterrupt:
         sys.exit(130)
     except (MasqueradeError, OSError) as error:
@@ -79,45 +82,46 @@ class _Demo:
 
     def _generate(self, prompt: str) -> Path:
         """Have one picture made, again if the service allows it after a failure."""
-        troubled = prompt == PROMPTS[0]
+        name = prompt.split()[1]
         try:
-            event = self._attempt(prompt, fail=troubled)
+            event = self._attempt(prompt, f"{name}-1", fail=prompt == PROMPTS[0])
         except ImageGenerationError as error:
             if not error.retry_allowed:
                 raise
-            self._screen.note(f"{prompt}: {error}; the service allows another attempt")
-            event = self._attempt(prompt, break_connection=True)
+            self._screen.note(f"{error}; the service allows another attempt")
+            event = self._attempt(prompt, f"{name}-2", lose_connection=True)
         self._screen.job(prompt, 100, "done")
         return Path(url2pathname(urlsplit(event.payload["image_url"]).path))
 
     def _attempt(
-        self, prompt: str, *, fail: bool = False, break_connection: bool = False
+        self, prompt: str, job_id: str, *, fail: bool = False, lose_connection: bool = False
     ) -> ImageGenerationCompletedEvent:
-        breaks = [40] if break_connection else []  # per cent
-
         def start() -> str:
-            job_id = str(uuid.uuid4())
             self._client.emit("image.generate", {"prompt": prompt, "job_id": job_id, "fail": fail})
             return job_id
 
         def show(event: ImageGenerationProgressEvent) -> None:
+            nonlocal lose_connection
             percent = event.payload["progress"]
             self._screen.job(prompt, percent, event.payload.get("stage", ""))
-            if breaks and percent >= breaks[0]:
-                breaks.clear()
+            if lose_connection and percent >= _LOSS_AT:
+                lose_connection = False
                 self._gateway.drop()
 
         self._screen.job(prompt, 0, "waiting")
         return self._client.run_image_job(start, timeout=_JOB_TIMEOUT, on_progress=show, poll=self._ask)
 
-    def _ask(self, job_id: str) -> ImageGenerationCompletedEvent | ImageGenerationFailedEvent | None:
+    def _ask(self, job_id: str) -> ImageGenerationCompletedEvent | None:
         """Ask over HTTP how a job has ended: its last events may have come while there was no connection."""
         with contextlib.closing(HTTPConnection(urlsplit(self._gateway.url).netloc, timeout=5)) as http:
             http.request("GET", f"/jobs/{job_id}")
-            answer = json.load(response) if (response := http.getresponse()).status == HTTPStatus.OK else {}
-        if answer.get("type") == "image.generation.completed":
-            self._screen.note(f"job {job_id[:8]} ended meanwhile: found by asking")
-            return ImageGenerationCompletedEvent(answer["payload"], answer["timestamp"])
+            response = http.getresponse()
+            last = Event(**json.load(response)) if response.status == HTTPStatus.OK else None
+        if last and last.type == "image.generation.failed":
+            raise ImageGenerationError(last.payload["error"], job_id, last.payload["retry_allowed"])
+        if last and last.type == "image.generation.completed":
+            self._screen.note(f"job {job_id} has ended meanwhile, says the service when asked")
+            return ImageGenerationCompletedEvent(cast("ImageGenerationCompletedPayload", last.payload), last.timestamp)
         return None
 
     def _show_state(self, event: StateChangeEvent) -> None:

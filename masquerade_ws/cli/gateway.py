@@ -32,8 +32,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
 
+from masquerade_ws import Event
 from masquerade_ws.cli.studio import ENDS, Job, Studio
-from masquerade_ws.events import Event
 
 _MAX_TEXT = 1_000  # characters of a prompt or a job id
 _LINGER = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)  # on, zero seconds: close() resets
@@ -89,12 +89,12 @@ class Gateway:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._studio.close()
-        self._server.shutdown()  # wakes the accepting thread, which then ends
         with self._changed:
             self._closing = True
             connections = set(self._connections)
         for connection in connections:
             connection.close(1001)  # wakes its thread, which then ends
+        self._server.shutdown()  # wakes the accepting thread, which then ends
         self._thread.join()
         with self._changed:
             self._changed.wait_for(lambda: not self._connections)
@@ -128,9 +128,12 @@ class Gateway:
         """Serve one client, on a thread of its own."""
         peer = "{}:{}".format(*connection.remote_address)
         with self._changed:
-            if self._closing:
-                return
-            self._connections.add(connection)
+            closing = self._closing
+            if not closing:
+                self._connections.add(connection)
+        if closing:
+            connection.close(1001)
+            return
         self._report(f"connected: {peer}")
         try:
             with contextlib.suppress(ConnectionClosed):

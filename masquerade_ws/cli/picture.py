@@ -5,7 +5,7 @@ A prompt always gives the same picture: waves that bend one another, in a palett
 
 from __future__ import annotations
 
-__all__ = ["SIZE", "paint", "png"]
+__all__ = ["SIZE", "paint", "png", "thumbnail"]
 
 import hashlib
 import math
@@ -16,6 +16,9 @@ from collections.abc import Iterable, Iterator
 
 SIZE = 512
 """Width and height of a picture in pixels."""
+
+_PALETTE_AT = 8 + 12 + 13 + 8  # after signature, header chunk and the palette's length and kind
+_PIXELS_AT = _PALETTE_AT + 768 + 4 + 8
 
 _PERIOD = 1024  # entries of the sine table, a power of two so that "&" wraps an index
 _WAVE = [math.sin(2 * math.pi * index / _PERIOD) for index in range(_PERIOD)]
@@ -87,3 +90,13 @@ def png(palette: bytes, rows: Iterable[bytes]) -> bytes:
 def _chunk(kind: bytes, data: bytes) -> bytes:
     """Frame ``data`` with its length and its checksum."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def thumbnail(data: bytes, size: int) -> list[list[tuple[int, int, int]]]:
+    """Return the colours of ``size`` rows of ``size`` pixels, picked evenly from a file that `png` has made."""
+    palette = data[_PALETTE_AT : _PALETTE_AT + 768]
+    length = int.from_bytes(data[_PIXELS_AT - 8 : _PIXELS_AT - 4], "big")
+    pixels = zlib.decompress(data[_PIXELS_AT : _PIXELS_AT + length])
+    picked = [(2 * index + 1) * SIZE // (2 * size) for index in range(size)]
+    indices = [[3 * pixels[y * (SIZE + 1) + 1 + x] for x in picked] for y in picked]
+    return [[(palette[index], palette[index + 1], palette[index + 2]) for index in row] for row in indices]

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 __all__ = ["LiveScreen", "PlainScreen", "Screen", "open_screen"]
 
+from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
 import click
+from rich.color import Color
 from rich.console import Console, Group
 from rich.live import Live
 from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
+from rich.style import Style
+from rich.table import Table
 from rich.text import Text
+
+from masquerade_ws.cli.picture import thumbnail
+
+_THUMBNAIL = 24  # characters of its width
 
 
 class Screen(Protocol):
@@ -30,6 +39,9 @@ class Screen(Protocol):
 
     def note(self, line: str) -> None:
         """Show a line that stays."""
+
+    def gallery(self, pictures: Sequence[Path]) -> None:
+        """Show the pictures themselves, after exit, if there is a way."""
 
 
 def open_screen() -> Screen:
@@ -62,6 +74,8 @@ class PlainScreen:
     def note(self, line: str) -> None:
         click.echo(line)
 
+    def gallery(self, pictures: Sequence[Path]) -> None: ...
+
 
 class LiveScreen:
     """The connection's state, a bar a job, and above them the lines that stay."""
@@ -85,7 +99,8 @@ class LiveScreen:
         self._live.stop()
 
     def connection(self, state: str) -> None:
-        colour = {"connected": "green", "disconnected": "red"}.get(state.partition(" ")[0], "yellow")
+        lost = "red" if state.startswith("disconnected ") else "yellow"
+        colour = {"connected": "green", "disconnected": "dim"}.get(state, lost)
         self._state = Text.assemble((f"{self._mark} ", f"bold {colour}"), (state, colour))
 
     def job(self, name: str, percent: float, stage: str) -> None:
@@ -96,5 +111,23 @@ class LiveScreen:
     def note(self, line: str) -> None:
         self._live.console.print(Text(line, style="dim"))
 
+    def gallery(self, pictures: Sequence[Path]) -> None:
+        console = self._live.console
+        if console.color_system in {"256", "truecolor"} and not console.options.ascii_only:
+            wall = Table.grid(padding=(1, 1))
+            wall.add_row(*map(_thumbnail, pictures))
+            console.print(Padding(wall, (1, 0, 0, 0)))
+
     def _picture(self) -> Group:
         return Group(Padding(self._state, (1, 0)), self._bars)
+
+
+def _thumbnail(picture: Path) -> Text:
+    """Draw two pixels a character: an upper half block on a background."""
+    rows = thumbnail(picture.read_bytes(), _THUMBNAIL)
+    text = Text(no_wrap=True)
+    for upper, lower in zip(rows[::2], rows[1::2], strict=True):
+        for above, below in zip(upper, lower, strict=True):
+            text.append("▀", Style(color=Color.from_rgb(*above), bgcolor=Color.from_rgb(*below)))
+        text.append("\n")
+    return text

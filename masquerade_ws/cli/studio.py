@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from masquerade_ws import Event
 from masquerade_ws.cli.picture import SIZE, paint, png
-from masquerade_ws.events import Event
 
 STAGES = ("composing", "sketching", "colouring", "lighting", "finishing")
 
@@ -123,6 +123,6 @@ class Studio:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
         except OSError as error:
-            return "failed", {"error": f"cannot save the picture: {error.strerror}", "retry_allowed": True}
+            return "failed", {"error": f"cannot save the picture: {error.strerror}", "retry_allowed": False}
         size = {"width": SIZE, "height": SIZE, "bytes": len(data)}
         return "completed", {"image_url": path.as_uri(), "metadata": size}
