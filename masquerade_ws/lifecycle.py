@@ -128,6 +128,11 @@ class Session:
         self.cause = DisconnectedError("the client has given up")
 
     @property
+    def ended(self) -> bool:
+        """Whether nothing moves the session any more."""
+        return self.phase is Phase.ENDED
+
+    @property
     def attempts(self) -> int:
         """The number of the attempt under way, or to come, since the session started or its connection was lost."""
         return self.retries + (self.connections == 0)

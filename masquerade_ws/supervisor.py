@@ -155,24 +155,24 @@ class Supervisor:
             over = session.done.is_set()
         else:  # the session waits for this very thread, to deliver the last events or to get the token
             with self._changed:
-                self._changed.wait_for(
-                    lambda: session.phase is Phase.ENDED, deadline.remaining() if role == LISTENER else 0
-                )
-                over = session.phase is Phase.ENDED
+                self._changed.wait_for(lambda: session.ended, deadline.remaining() if role == LISTENER else 0)
+                over = session.ended
         if not over:
-            self._abandon(session)
+            self.abandon(session)
 
-    def _abandon(self, session: Session) -> None:
+    def abandon(self, session: Session) -> None:
         """End a session that hangs, as far as anybody else can see."""
         if session.previous is not None:
-            self._abandon(session.previous)
+            self.abandon(session.previous)
         with self._changed:
             connected = session.connection is not None and session.phase is not Phase.CONNECTING
             connection = self._let_go(session)
             last: list[AnyEvent] = []
-            if session.phase is not Phase.ENDED:
+            if not session.stopping:
+                self._retire(session, DisconnectedError("the supervisor thread died"))
+            if not session.ended:
                 last += self._advance(session, Signal.ABANDON)
-            session.abandoned = True
+            session.abandoned = session.attempt.cancelled = True
             self._changed.notify_all()
         if connection is not None:
             connection.abort(_ended_by_user())
@@ -235,10 +235,10 @@ class Supervisor:
         try:
             self._start_dispatcher(session)
             connection = self._open(session)
-        except ConnectError as error:
-            self._fail(session, error, retry=not isinstance(error.__cause__, StopReconnecting))
         except _NoThreadError as error:
             self._fail(session, error, retry=False)
+        except ConnectError as error:
+            self._fail(session, error, retry=not isinstance(error.__cause__, StopReconnecting))
         else:
             if connection is not None:
                 self._welcome(session, connection)
@@ -293,16 +293,10 @@ class Supervisor:
     def _start_threads(self, session: Session, connection: Connection) -> None:
         rooms, options = self._rooms, self._options
         lost = partial(session.mail.put, Mail.LOST)
-        beating = (
-            connection,
-            session.dispatcher,
-            rooms.counters,
-            options.heartbeat_interval,
-            options.heartbeat_timeout,
-        )
+        pace = options.heartbeat_interval, options.heartbeat_timeout
         for thread in (
             _thread("reader", read, connection, session.dispatcher, weakref.ref(rooms.intake), lost),
-            _thread("heartbeat", beat, *beating),
+            _thread("heartbeat", beat, connection, session.dispatcher, rooms.counters, *pace),
         ):
             _start(thread)
             session.threads.append(thread)
@@ -359,7 +353,7 @@ class Supervisor:
 
     def _close(self, session: Session) -> None:
         with self._changed:
-            if session.phase is Phase.ENDED:
+            if session.ended:
                 return
             if not session.stopping:  # a listener ended the dispatcher thread
                 self._retire(session, DisconnectedError("a listener ended the dispatcher thread", 1000))
@@ -372,7 +366,7 @@ class Supervisor:
             connection.close(session.close_code, timeout=session.close_timeout)
         session.join()
         with self._changed:
-            if session.phase is Phase.ENDED:
+            if session.ended:
                 return
             self._let_go(session)
             changes = self._advance(session, Signal.CLOSED)
@@ -420,16 +414,21 @@ def supervise(supervisor_ref: weakref.ref[Supervisor], session: Session) -> None
         session.previous = None
     timeout: float | None = None
     try:
-        while session.phase is not Phase.ENDED:
+        while not session.ended:
             mail = session.receive(timeout)
             supervisor = supervisor_ref()
             if supervisor is None:
                 session.end_unsupervised()
                 return
             timeout = supervisor.step(session, mail)
-            if session.phase is Phase.ENDED:
+            if session.ended:
                 supervisor.finish(session)
             del supervisor
+    except BaseException:
+        supervisor = supervisor_ref()
+        if supervisor is not None:
+            supervisor.abandon(session)  # so that nobody waits for a thread that is gone
+        raise
     finally:
         session.done.set()
 
