@@ -78,22 +78,23 @@ class Deflater:
     def __init__(self, window_bits: int = 15, context_takeover: bool = True) -> None:
         self._window_bits = window_bits
         self._context_takeover = context_takeover
-        self._zlib = self._compressor()
+        self._reset()
 
     def deflate(self, data: bytes) -> bytes:
         """Return the payload of a frame, its RSV1 bit to be set, that holds ``data`` as one whole message."""
         packed = self._zlib.compress(data) + self._zlib.flush(zlib.Z_SYNC_FLUSH)
         if not self._context_takeover:
-            self._zlib = self._compressor()
+            self._reset()
         # A second flush in a row writes nothing at all; an empty message is an empty block's first byte (7.2.3.6).
         return packed[: -len(_TAIL)] or b"\x00"
 
-    def _compressor(self) -> zlib._Compress:
-        """Return a fresh compressor."""
+    def _reset(self) -> None:
+        """Begin with an empty window."""
         if self._window_bits == 8:
             # zlib has no raw window of 8 bits; runs reach back by one byte only, which every window holds.
-            return zlib.compressobj(wbits=-9, strategy=zlib.Z_RLE)
-        return zlib.compressobj(wbits=-self._window_bits)
+            self._zlib = zlib.compressobj(wbits=-9, strategy=zlib.Z_RLE)
+        else:
+            self._zlib = zlib.compressobj(wbits=-self._window_bits)
 
 
 def negotiate(header_value: str) -> tuple[Inflater, Deflater]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -63,7 +63,7 @@ def read(data: bytes, *, deflate: bool = False) -> list[str | bytes]:
 
 
 @contextmanager
-def peak_below(limit: int) -> Iterator[None]:
+def peak_below(limit: int) -> Generator[None, None, None]:
     """Fail if the Python heap grows by ``limit`` bytes or more inside."""
     gc.collect()
     tracemalloc.start()
