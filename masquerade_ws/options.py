@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -16,7 +15,7 @@ def check_duration(name: str, value: object, *, zero: bool = True) -> None:
     """Raise `TypeError` or `ValueError`, naming the argument, unless ``value`` is a number of seconds to wait."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
-    if math.isnan(value) or value < 0 or (value == 0 and not zero) or value > threading.TIMEOUT_MAX:
+    if not 0 <= value <= threading.TIMEOUT_MAX or (value == 0 and not zero):  # a NaN compares as false
         least = "at least 0" if zero else "more than 0"
         raise ValueError(f"{name} must be {least} and at most {threading.TIMEOUT_MAX:.0f} seconds, not {value}")
 
