@@ -1,8 +1,8 @@
 """The opening handshake (RFC 6455, 4.1), through websocket-client.
 
 websocket-client makes the request and the key. It is given a socket-like object that puts in what must not be shown
-(the query, the user's headers), takes out what is not ours (cookies of other connections), reads the response in
-bulk, checks it in full and then shows websocket-client only what it needs.
+(the query, the user's headers), reads the response in bulk, checks it in full and then shows websocket-client only
+what that needs.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Request", "Upgrade", "check_headers", "check_subprotocols", "read_head", "upgrade"]
 
+# What websocket-client takes for the host, under which its cookie jar, one for the whole process, holds nothing.
+_NOBODY = "masquerade-ws.invalid"
 _MAX_HEAD = 65536
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -94,9 +96,10 @@ def upgrade(channel: Channel, request: Request) -> Upgrade:
     """
     channel.attempt.phase = "the opening handshake"
     bridge = _Bridge(channel, request)
+    path = request.target.resource.partition("?")[0]
     try:
         websocket.WebSocket().connect(  # type: ignore[no-untyped-call]
-            request.target.name, socket=bridge, host=request.target.authority, suppress_origin=True
+            f"ws://{_NOBODY}{path}", socket=bridge, host=request.target.authority, suppress_origin=True
         )
     except Exception as exc:
         failure = bridge.failure or ConnectError(f"websocket-client refused the handshake ({type(exc).__name__})")
@@ -136,7 +139,7 @@ class _Bridge:
         """Do nothing: the attempt closes the socket."""
 
     def _exchange(self, template: str) -> None:
-        lines = [line for line in template.split("\r\n")[1:-2] if not line.lower().startswith("cookie:")]
+        lines = template.split("\r\n")[1:-2]
         key = next(line for line in lines if line.startswith("Sec-WebSocket-Key:")).partition(":")[2].strip()
         self._channel.sendall(self._build(lines))
         head, glued = read_head(self._channel, "the server")

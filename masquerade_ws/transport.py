@@ -189,7 +189,7 @@ class Channel:
 
     def recv(self, size: int = RECV_SIZE) -> bytes:
         """Return the next bytes; ``b""`` at the end of the stream."""
-        while True:
+        while self.tls is None or not self.tls.ended:
             self.attempt.wait(read=True)
             data = self.sock.recv(size)
             if not data or self.tls is None:
@@ -198,10 +198,9 @@ class Channel:
             self._send_raw(self.tls.take())
             if plain:
                 return plain
-            if self.tls.ended:
-                if self.tls.fault is not None:
-                    raise self.tls.fault
-                return b""
+        if self.tls.fault is not None:
+            raise self.tls.fault
+        return b""
 
     def sendall(self, data: bytes) -> None:
         """Send all the bytes."""

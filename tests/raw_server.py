@@ -196,10 +196,12 @@ class RawServer:
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._stopping.set()
-        with contextlib.suppress(OSError):
-            socket.create_connection((self.host, self.port), 5).close()  # wakes accept, which then sees the flag
+        with socket.socket(self._listener.family) as waker:
+            waker.connect((self.host, self.port))  # wakes accept, which then sees the flag
         self._threads[0].join(10)
         self._listener.close()
+        for thread in self._threads:
+            thread.join(1)  # most scripts end by themselves, now or because the client has gone
         for peer in self._peers:
             with contextlib.suppress(OSError):
                 peer.sock.shutdown(socket.SHUT_RDWR)  # wakes a script that reads or writes

@@ -1,0 +1,331 @@
+"""Waiting on sockets, connecting under a deadline, and the byte stream of an attempt."""
+
+from __future__ import annotations
+
+import errno
+import select
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from raw_server import Peer, RawServer, tls_contexts
+
+from masquerade_ws.deadline import Deadline
+from masquerade_ws.tls import TLS
+from masquerade_ws.transport import Address, Attempt, Cancelled, Channel, dial, send_now, shutdown, wait
+
+# No address to connect to over TCP.
+MULTICAST: Address = (socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("ff02::1", 80, 0, 0))
+
+
+@pytest.fixture(params=["poll", "select"])
+def _either_call(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "select":
+        monkeypatch.delattr(select, "poll", raising=False)
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    near, far = socket.socketpair()
+    with near, far:
+        yield near, far
+
+
+@pytest.fixture
+def attempt() -> Iterator[Attempt]:
+    attempt = Attempt(10)
+    yield attempt
+    attempt.discard()
+    attempt.close()
+
+
+def address(port: int, host: str = "127.0.0.1") -> Address:
+    return socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port)
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture
+def refusing_port() -> Iterator[int]:
+    """A port that is taken, so that nobody else listens on it, but refuses."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        yield sock.getsockname()[1]
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port that answers to no SYN, since its backlog is full."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        port = listener.getsockname()[1]
+        waiting = [socket.socket() for _ in range(4)]
+        for sock in waiting:
+            sock.setblocking(False)
+            sock.connect_ex(("127.0.0.1", port))
+        yield port
+        for sock in waiting:
+            sock.close()
+
+
+# wait
+
+
+@pytest.mark.usefixtures("_either_call")
+def test_waiting_for_bytes_ends_with_them_or_with_the_time(pair: tuple[socket.socket, socket.socket]) -> None:
+    near, far = pair
+    start = time.monotonic()
+    assert not wait(near, 0.1, read=True)
+    assert time.monotonic() - start >= 0.09
+    far.send(b"x")
+    assert wait(near, 10, read=True)
+    assert wait(near, None, read=True)
+
+
+@pytest.mark.usefixtures("_either_call")
+def test_waiting_to_write_ends_when_there_is_room(pair: tuple[socket.socket, socket.socket]) -> None:
+    near, _ = pair
+    assert wait(near, 10, write=True)
+    near.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        while True:
+            near.send(bytes(65536))
+    assert not wait(near, 0, write=True)
+
+
+@pytest.mark.usefixtures("_either_call")
+def test_the_end_of_the_stream_ends_a_wait(pair: tuple[socket.socket, socket.socket]) -> None:
+    near, far = pair
+    far.close()
+    assert wait(near, 10, read=True)
+
+
+@pytest.mark.usefixtures("_either_call")
+def test_a_wake_up_is_not_taken_for_the_socket_s_own_readiness(pair: tuple[socket.socket, socket.socket]) -> None:
+    near, far = pair
+    wake, waker = socket.socketpair()
+    with wake, waker:
+        assert not wait(near, 0, read=True, wake=wake)
+        far.send(b"x")
+        assert wait(near, 10, read=True, wake=wake)
+        waker.send(b"x")
+        with pytest.raises(Cancelled):
+            wait(near, 10, read=True, wake=wake)
+
+
+def test_waiting_on_a_closed_socket_raises(pair: tuple[socket.socket, socket.socket]) -> None:
+    near, _ = pair
+    near.close()
+    with pytest.raises(OSError, match="file descriptor"):
+        wait(near, 10, read=True)
+
+
+# send_now and shutdown
+
+
+def test_a_send_without_waiting_tells_how_much_the_kernel_took(pair: tuple[socket.socket, socket.socket]) -> None:
+    near, _ = pair
+    data = memoryview(bytes(2**24))
+    assert 0 < send_now(near, data) < len(data)
+    while wait(near, 0, write=True):
+        send_now(near, data)
+    near.setblocking(False)  # as if the kernel had filled up since the wait
+    assert send_now(near, data) == 0
+
+
+def test_where_a_send_always_waits_it_is_small(
+    pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(socket, "MSG_DONTWAIT", raising=False)
+    assert send_now(pair[0], memoryview(bytes(2**20))) == 16384
+
+
+def test_shutting_down_what_is_not_connected_does_nothing() -> None:
+    with socket.socket() as sock:
+        shutdown(sock, socket.SHUT_RDWR)
+
+
+# Attempt
+
+
+def test_an_attempt_s_wait_ends_at_its_deadline(pair: tuple[socket.socket, socket.socket]) -> None:
+    attempt = Attempt(0.05)
+    attempt.sock = pair[0]
+    with pytest.raises(TimeoutError):
+        attempt.wait(read=True)
+    attempt.close()
+
+
+def test_an_attempt_s_wait_ends_at_an_earlier_deadline(
+    attempt: Attempt, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    attempt.sock = pair[0]
+    with pytest.raises(TimeoutError):
+        attempt.wait(read=True, deadline=Deadline(0.05))
+
+
+def test_cancelling_ends_a_wait_at_once(attempt: Attempt, pair: tuple[socket.socket, socket.socket]) -> None:
+    attempt.sock = pair[0]
+    canceller = threading.Thread(target=attempt.cancel)
+    canceller.start()
+    with pytest.raises(Cancelled):
+        attempt.wait(read=True)
+    canceller.join()
+    assert attempt.cancelled
+
+
+def test_discarding_an_attempt_closes_its_socket_if_there_is_one(attempt: Attempt) -> None:
+    attempt.discard()
+    attempt.sock = sock = socket.socket()
+    attempt.discard()
+    assert sock.fileno() == -1
+
+
+# dial
+
+
+def test_the_first_address_that_answers_is_used(attempt: Attempt, refusing_port: int) -> None:
+    with RawServer(lambda peer: peer.hang()) as server:
+        dial([address(refusing_port), address(server.port), address(refusing_port)], attempt)
+        assert attempt.sock is not None
+        assert attempt.sock.getpeername() == ("127.0.0.1", server.port)
+        assert attempt.sock.gettimeout() is None
+        assert attempt.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert attempt.sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+
+def test_a_default_time_out_of_the_process_does_not_reach_the_socket(attempt: Attempt) -> None:
+    socket.setdefaulttimeout(5)
+    try:
+        with RawServer(lambda peer: peer.hang()) as server:
+            dial([address(server.port)], attempt)
+            assert attempt.sock is not None
+            assert attempt.sock.gettimeout() is None
+    finally:
+        socket.setdefaulttimeout(None)
+
+
+def test_a_silent_address_uses_no_more_than_its_share(silent_port: int) -> None:
+    attempt = Attempt(2)
+    start = time.monotonic()
+    with RawServer(lambda peer: peer.hang()) as server:
+        dial([address(silent_port), address(silent_port), address(server.port)], attempt)
+        assert 0.5 < time.monotonic() - start < 1.9
+        attempt.discard()
+    attempt.close()
+
+
+def test_the_last_failure_is_raised(attempt: Attempt, refusing_port: int) -> None:
+    with pytest.raises(ConnectionRefusedError):
+        dial([MULTICAST, address(refusing_port)], attempt)
+    assert attempt.sock is None
+
+
+def test_without_an_address_nothing_can_be_dialled(attempt: Attempt) -> None:
+    with pytest.raises(OSError, match="no address"):
+        dial([], attempt)
+
+
+def test_a_silent_address_ends_with_the_deadline(silent_port: int) -> None:
+    attempt = Attempt(0.2)
+    with pytest.raises(TimeoutError):
+        dial([address(silent_port)], attempt)
+    attempt.close()
+
+
+def test_cancelling_ends_a_dial_without_trying_the_next(attempt: Attempt, silent_port: int) -> None:
+    canceller = threading.Thread(target=attempt.cancel)
+    canceller.start()
+    with pytest.raises(Cancelled):
+        dial([address(silent_port), address(silent_port)], attempt)
+    canceller.join()
+
+
+def test_a_socket_that_connects_to_itself_is_refused(
+    attempt: Attempt, free_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Unlucky(socket.socket):
+        """Gets the very port that it shall connect to, as the system may choose."""
+
+        def __init__(self, *args: int) -> None:
+            super().__init__(*args)
+            self.bind(("127.0.0.1", free_port))
+
+    monkeypatch.setattr(socket, "socket", Unlucky)
+    with pytest.raises(ConnectionRefusedError):
+        dial([address(free_port)], attempt)
+
+
+def test_an_error_that_connect_reports_at_once_is_raised(attempt: Attempt) -> None:
+    with pytest.raises(OSError, match=r".") as caught:
+        dial([MULTICAST], attempt)
+    assert caught.value.errno not in {None, errno.EINPROGRESS}
+
+
+# Channel
+
+
+def connected(attempt: Attempt, server: RawServer) -> Channel:
+    dial([address(server.port)], attempt)
+    return Channel(attempt)
+
+
+def test_a_channel_sends_and_receives(attempt: Attempt) -> None:
+    with RawServer(lambda peer: peer.send(peer.read(5))) as server:
+        channel = connected(attempt, server)
+        channel.sendall(b"hello")
+        assert channel.recv() == b"hello"
+        assert channel.recv() == b""
+
+
+def test_a_channel_sends_more_than_the_kernel_takes_at_once(attempt: Attempt) -> None:
+    size = 2**23
+    received = []
+    with RawServer(lambda peer: received.append(peer.read(size))) as server:
+        connected(attempt, server).sendall(bytes(size))
+    assert received == [bytes(size)]
+
+
+def test_a_channel_s_send_ends_at_the_deadline() -> None:
+    attempt = Attempt(0.2)
+    with RawServer(lambda peer: peer.hang()) as server:
+        channel = connected(attempt, server)
+        with pytest.raises(TimeoutError):
+            channel.sendall(bytes(2**25))
+        attempt.discard()
+    attempt.close()
+
+
+def test_a_channel_speaks_tls(attempt: Attempt) -> None:
+    server_context, client_context = tls_contexts()
+
+    def script(peer: Peer) -> None:
+        peer.send(peer.read(5))
+        peer.sock.unwrap()  # type: ignore[attr-defined]
+
+    with RawServer(script, tls=server_context) as server:
+        channel = connected(attempt, server)
+        channel.start_tls(TLS(client_context, "127.0.0.1"))
+        channel.sendall(b"hello")
+        assert channel.recv() == b"hello"
+        assert channel.recv() == b""
+
+
+def test_a_channel_raises_on_bytes_that_are_no_tls(attempt: Attempt) -> None:
+    server_context, client_context = tls_contexts()
+
+    def script(peer: Peer) -> None:
+        with socket.socket(fileno=peer.sock.detach()) as plain:
+            plain.sendall(b"this is no record of TLS")
+
+    with RawServer(script, tls=server_context) as server:
+        channel = connected(attempt, server)
+        channel.start_tls(TLS(client_context, "127.0.0.1"))
+        with pytest.raises(OSError, match="SSL"):
+            while channel.recv():
+                pass
