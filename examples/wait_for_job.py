@@ -38,5 +38,5 @@ with WebSocketClient(URL, lambda: "my-token") as client:
 
     if event.type == "image.generation.completed":
         print("the image:", event.payload["image_url"])
-    else:
+    elif event.type == "image.generation.failed":
         print("failed:", event.payload["error"], "- try again" if event.payload.get("retry_allowed") else "")

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -206,10 +207,11 @@ def test_ctrl_c_ends_the_demo_with_status_130(tmp_path: Path, terminal: Terminal
 
 def test_an_interrupted_demo_leaves_no_thread_and_no_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def be_interrupted(seconds: float) -> None:
+        monkeypatch.undo()
         raise KeyboardInterrupt
 
     before = threading.active_count()
-    monkeypatch.setattr(demo.time, "sleep", be_interrupted)
+    monkeypatch.setattr(time, "sleep", be_interrupted)
 
     result = CliRunner().invoke(cli, ["demo", "--output", str(tmp_path)])
 

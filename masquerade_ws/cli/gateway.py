@@ -33,7 +33,7 @@ from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
 
 from masquerade_ws import Event
-from masquerade_ws.cli.studio import ENDS, Job, Studio
+from masquerade_ws.cli.studio import Job, Studio
 
 _MAX_TEXT = 1_000  # characters of a prompt or a job id
 _LINGER = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)  # on, zero seconds: close() resets
@@ -153,19 +153,19 @@ class Gateway:
             notice = Event("system.notification", {"severity": "error", "message": f"not understood: {error}"})
             connection.send(json.dumps(notice.to_dict()))
             return
-        if job is not None:
-            new = self._studio.start(job)
-            self._report(f"{'started' if new else 'under way already'}: job {job.job_id!r}, {job.prompt!r}")
+        if job is not None and not self._studio.start(job):
+            self._report(f"under way already: job {job.job_id!r}")
 
     def _broadcast(self, event: Event) -> None:
+        kind = event.type.rpartition(".")[2]
+        if kind != "progress":
+            self._report(f"{kind}: job {event.payload['job_id']!r}")
         text = json.dumps(event.to_dict())
         with self._changed:
             connections = set(self._connections)
         for connection in connections:
             with contextlib.suppress(ConnectionClosed):
                 connection.send(text)
-        if event.type in ENDS:
-            self._report(f"{event.type.removeprefix('image.generation.')}: job {event.payload['job_id']!r}")
 
 
 def _token(request: Request, query: str) -> str:
