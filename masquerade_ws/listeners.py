@@ -10,7 +10,8 @@ from .patterns import check_type, matches
 
 __all__ = ["Listener", "Listeners"]
 
-CACHED_TYPES = 1024  # types come from the server: what remembers them has an end
+CACHED_TYPES = 1024  # types come from the server: what remembers them has an end,
+CACHED_LENGTH = 256  # and so have they
 
 
 class Listener:
@@ -73,7 +74,8 @@ class Listeners:
             found = tuple(listener for listener in self._all if matches(listener.type, type))
             if len(by_type) >= CACHED_TYPES:
                 by_type.clear()
-            by_type[type] = found
+            if len(type) <= CACHED_LENGTH:
+                by_type[type] = found
         return found
 
     def _find(self, type: str, handler: Callable[[Any], object]) -> Listener | None:
