@@ -29,7 +29,7 @@ from .guard import Guard
 from .index import RECONNECTED, StreamIndex
 from .listeners import Listeners
 from .log import logger, show_debug
-from .options import Options, check_count, check_duration
+from .options import Options, check_count, check_duration, check_flag, check_timeout
 from .patterns import check_type
 from .reader import Intake
 from .signatures import typed_as_events, typed_as_on, typed_as_wait_for
@@ -139,6 +139,7 @@ class WebSocketClient:
             self._guard,
         )
         self._supervisor = Supervisor(options, endpoint.connection, rooms)
+        check_flag("debug", debug)
         process.watch(self)
         if debug:
             show_debug()
@@ -169,7 +170,7 @@ class WebSocketClient:
             WaitTimeoutError: If the attempt is not over after ``timeout``.
             RuntimeError: If it would block, in a listener, in ``get_token`` or in a predicate.
         """
-        _check_timeout(timeout)
+        check_timeout(timeout)
         self._supervisor.connect(block=block, timeout=timeout)
 
     def disconnect(self, *, timeout: float = 5.0) -> None:
@@ -282,7 +283,7 @@ class WebSocketClient:
             DisconnectedError: If the client is not started, gives up, or ``disconnect()`` is called.
             RuntimeError: In a listener, in ``get_token`` or in a predicate.
         """
-        _check_timeout(timeout)
+        check_timeout(timeout)
         _check_callable("poll", poll)
         deadline = Deadline(timeout)
         with self._open_wait("wait_for", types, where, polls=poll is not None) as stream:
@@ -344,7 +345,7 @@ class WebSocketClient:
             DisconnectedError: If the client is not started, gives up, or ``disconnect()`` is called.
             RuntimeError: In a listener, in ``get_token`` or in a predicate.
         """
-        _check_timeout(timeout)
+        check_timeout(timeout)
         _check_callable("start", start)
         _check_callable("on_progress", on_progress)
         _check_callable("poll", poll)
@@ -388,11 +389,6 @@ class WebSocketClient:
 
     def __repr__(self) -> str:
         return f"<WebSocketClient {self._name} {self.state}>"
-
-
-def _check_timeout(timeout: object) -> None:
-    if timeout is not None:
-        check_duration("timeout", timeout)
 
 
 def _check_callable(name: str, value: object) -> None:

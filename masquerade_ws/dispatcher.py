@@ -83,18 +83,20 @@ class Dispatcher:
             self._finishing = self._released = True
             self._changed.notify_all()
 
-    def abandon(self, *last: AnyEvent) -> bool:
-        """Forget what waits, deliver ``last`` and end; tell whether that will happen.
-
-        It will not if a listener runs: that one comes back to nothing.
-        """
+    def forget(self) -> list[AnyEvent]:
+        """Forget what waits, and return the client's own events among it."""
         with self._changed:
+            forgotten = [event for event in self._queue if event.type in CLIENT_EVENT_TYPES]
             self._queue.clear()
+            return forgotten
+
+    def abandon(self, *last: AnyEvent) -> None:
+        """Deliver ``last`` and end, unless a listener runs: that one comes back to nothing."""
+        with self._changed:
             if not self._busy:
                 self._queue.extend(last)
             self._finishing = self._released = True
             self._changed.notify_all()
-            return not self._busy
 
     def abandon_in_child(self) -> None:
         """Forget, in a forked child, what waits for a thread that is not there."""

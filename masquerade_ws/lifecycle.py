@@ -99,6 +99,7 @@ class Session:
         mail: Wakes the supervisor thread; putting takes no lock that a finalizer could find held.
         done: Set once the session has ended in full, or was abandoned; wakes the session that waits for this one.
         stopping: Somebody called ``disconnect()``, or the client has given up.
+        deadline: When the ``disconnect()`` that stops it returns; the session after it waits no longer either.
         newest_stream: The streams up to this one end with the session.
         cause: What those who still wait then are told.
     """
@@ -122,6 +123,7 @@ class Session:
         self.lost_at = 0.0
         self.stopping = False
         self.abandoned = False
+        self.deadline = Deadline(None)
         self.close_code = 1000
         self.close_timeout = 0.0
         self.newest_stream = 0
@@ -131,6 +133,12 @@ class Session:
     def ended(self) -> bool:
         """Whether nothing moves the session any more."""
         return self.phase is Phase.ENDED
+
+    @property
+    def quiet(self) -> bool:
+        """Whether the session has ended, or will as soon as the listener returns for which the one before it waits."""
+        stopped_ahead = self.phase is Phase.PENDING and self.stopping
+        return self.ended or (stopped_ahead and self.previous is not None and self.previous.quiet)
 
     @property
     def attempts(self) -> int:

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["Options", "check_count", "check_duration"]
+__all__ = ["Options", "check_count", "check_duration", "check_flag", "check_timeout"]
 
 
 def check_duration(name: str, value: object, *, zero: bool = True) -> None:
@@ -20,6 +20,12 @@ def check_duration(name: str, value: object, *, zero: bool = True) -> None:
         raise ValueError(f"{name} must be {least} and at most {threading.TIMEOUT_MAX:.0f} seconds, not {value}")
 
 
+def check_timeout(value: object) -> None:
+    """Raise `TypeError` or `ValueError` unless ``value`` is a number of seconds to wait, or ``None`` for no limit."""
+    if value is not None:
+        check_duration("timeout", value)
+
+
 def _check_share(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be a number, not {type(value).__name__}")
@@ -27,7 +33,8 @@ def _check_share(name: str, value: object) -> None:
         raise ValueError(f"{name} must be between 0 and 1, not {value}")
 
 
-def _check_flag(name: str, value: object) -> None:
+def check_flag(name: str, value: object) -> None:
+    """Raise `TypeError`, naming the argument, unless ``value`` is a bool."""
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False, not {type(value).__name__}")
 
@@ -71,5 +78,5 @@ class Options:
         if self.heartbeat_timeout is not None:
             check_duration("heartbeat_timeout", self.heartbeat_timeout, zero=False)
         _check_share("reconnect_jitter", self.reconnect_jitter)
-        _check_flag("auto_reconnect", self.auto_reconnect)
+        check_flag("auto_reconnect", self.auto_reconnect)
         check_count("queue_size", self.queue_size)

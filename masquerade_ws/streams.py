@@ -21,6 +21,7 @@ from .errors import DisconnectedError, EventsDroppedError, WaitTimeoutError
 from .events import Event
 from .filters import AnyEvent, Filter, Where
 from .guard import Guard
+from .options import check_timeout
 
 __all__ = ["EventStream"]
 
@@ -74,11 +75,14 @@ class EventStream(Generic[EventT_co]):
             timeout: Seconds to wait; ``None`` waits until there is one or the stream ends.
 
         Raises:
+            TypeError: If an argument is of the wrong type.
+            ValueError: If an argument has a value that is not allowed.
             WaitTimeoutError: If none came in time.
             EventsDroppedError: Once, after events were dropped.
             DisconnectedError: If the stream has ended and is empty.
             RuntimeError: In a listener, in ``get_token`` or in a predicate.
         """
+        check_timeout(timeout)
         self._owner.guard.check("get")
         deadline = Deadline(timeout)
         with self._changed:
@@ -98,11 +102,14 @@ class EventStream(Generic[EventT_co]):
             timeout: Seconds to wait; ``None`` waits until there is one or the stream ends.
 
         Raises:
+            TypeError: If an argument is of the wrong type.
+            ValueError: If an argument has a value that is not allowed.
             WaitTimeoutError: If none came in time.
             EventsDroppedError: Once, after events were dropped.
             DisconnectedError: If the stream has ended and holds none.
             RuntimeError: In a listener, in ``get_token`` or in a predicate.
         """
+        check_timeout(timeout)
         self._owner.guard.check("wait_for")
         wanted = Filter(types or self.filter.names, where, self._owner.guard)
         deadline = Deadline(timeout)

@@ -25,7 +25,7 @@ from .events import (
     timestamp_now,
 )
 from .filters import AnyEvent
-from .guard import GET_TOKEN, LISTENER, PREDICATE, Guard
+from .guard import GET_TOKEN, LISTENER, Guard
 from .heartbeat import beat
 from .index import StreamIndex
 from .lifecycle import STATES, TRANSITIONS, Attempt, Mail, Phase, Session, Signal
@@ -98,7 +98,8 @@ class Supervisor:
             self._rooms.guard.check("a blocking connect")
         deadline = Deadline(timeout)
         with self._changed:
-            attempt = self._start_or_join().attempt
+            session = self._start_or_join()
+            attempt = session.attempt
             if not block:
                 return
             if not self._changed.wait_for(lambda: attempt.over or attempt.cancelled, deadline.remaining()):
@@ -106,7 +107,7 @@ class Supervisor:
         if attempt.error is not None:  # a copy, since several threads may raise it
             raise ConnectError(str(attempt.error), attempt.error.status) from attempt.error.__cause__
         if not attempt.over:
-            raise _ended_by_user()
+            raise DisconnectedError(str(session.cause), session.cause.code)
 
     def _start_or_join(self) -> Session:
         session = self._session
@@ -121,7 +122,7 @@ class Supervisor:
 
     def _start(self, session: Session) -> None:
         thread = _thread("supervisor", supervise, weakref.ref(self), session)
-        thread.start()  # waits for its first mail, if it is not to wait for the session before it
+        _start(thread)  # it waits for its first mail, if it is not to wait for the session before it
         session.supervisor_thread = thread
         self._session = session
         if session.previous is None:
@@ -133,30 +134,35 @@ class Supervisor:
         attempted = None
         with self._changed:
             session, newest = self._session, self._rooms.streams.newest()
-            if session is not None and not session.stopping:
-                self._retire(session, _ended_by_user())
-                session.close_code, session.close_timeout = code, timeout / 2
-                session.attempt.cancelled = True
+            over = session is None or session.done.is_set()
+            if session is not None and session.stopping:
+                session.newest_stream = newest
+            elif session is not None:
+                session.close_code, session.close_timeout, session.deadline = code, timeout / 2, Deadline(timeout)
                 attempted = session.connection if session.phase is Phase.CONNECTING else None
+                self._cancel(session, _ended_by_user())
                 session.mail.put(Mail.STOP)
-                self._changed.notify_all()
         if attempted is not None:
             attempted.abort(_ended_by_user())
-        if session is None or session.done.is_set():
+        if over:
             self._rooms.streams.end(newest, _ended_by_user())
 
     def await_end(self, deadline: Deadline) -> None:
         """Wait until the session has ended; abandon it if it has not in time."""
         session, role = self._session, self._rooms.guard.role
-        if session is None or session.supervisor_thread is None or role == PREDICATE:
+        if session is None or session.supervisor_thread is None:
             return
         if role is None:
             session.supervisor_thread.join(deadline.remaining())
             over = session.done.is_set()
-        else:  # the session waits for this very thread, to deliver the last events or to get the token
+        elif role == LISTENER:  # the session waits for this very thread, to deliver the last events
             with self._changed:
-                self._changed.wait_for(lambda: session.ended, deadline.remaining() if role == LISTENER else 0)
-                over = session.ended
+                over = self._changed.wait_for(lambda: session.quiet, deadline.remaining())
+        else:  # it waits for this thread ahead of that, for the token or for the next event
+            connection = session.connection
+            if connection is not None:
+                connection.wait_ended(deadline.remaining())
+            over = session.ended
         if not over:
             self.abandon(session)
 
@@ -165,19 +171,19 @@ class Supervisor:
         if session.previous is not None:
             self.abandon(session.previous)
         with self._changed:
-            connected = session.connection is not None and session.phase is not Phase.CONNECTING
+            connected = session.phase is not Phase.CONNECTING
             connection = self._let_go(session)
             last: list[AnyEvent] = []
             if not session.stopping:
-                self._retire(session, DisconnectedError("the supervisor thread died"))
+                self._cancel(session, DisconnectedError("the supervisor thread died"))
             if not session.ended:
                 last += self._advance(session, Signal.ABANDON)
-            session.abandoned = session.attempt.cancelled = True
-            self._changed.notify_all()
+            session.abandoned = True
         if connection is not None:
             connection.abort(_ended_by_user())
-        if connected:
-            last.append(DisconnectedEvent(timestamp_now(), session.close_code, "", will_reconnect=False))
+            if connected:
+                last.append(DisconnectedEvent(timestamp_now(), session.close_code, "", will_reconnect=False))
+        last = [*session.dispatcher.forget(), *last]
         for event in last:
             self._rooms.streams.deliver(event)
         self._rooms.streams.end(session.newest_stream, session.cause)
@@ -223,6 +229,8 @@ class Supervisor:
         session.dispatcher.finish()
         if session.dispatcher_thread is not None:
             session.dispatcher_thread.join()
+        with self._changed:
+            session.done.set()  # a later `disconnect()` ends the later streams itself
         self._rooms.streams.end(session.newest_stream, session.cause)
 
     def _move(self, session: Session, signal: Signal) -> None:
@@ -284,11 +292,13 @@ class Supervisor:
         session.dispatcher.post(*changes, ConnectedEvent(timestamp_now(), reconnected, attempts, gap))
         try:
             self._start_threads(session, connection)
-        except ConnectError as error:
+        except _NoThreadError as error:
             connection.abort(error)
             self._lose(session, retry=False)
-        self._publish(session.attempt, None)
-        self._rooms.streams.mark_reconnection()
+            self._publish(session.attempt, error)
+        else:
+            self._publish(session.attempt, None)
+            self._rooms.streams.mark_reconnection()
 
     def _start_threads(self, session: Session, connection: Connection) -> None:
         rooms, options = self._rooms, self._options
@@ -318,7 +328,8 @@ class Supervisor:
 
     def _lose(self, session: Session, *, retry: bool) -> None:
         connection = session.connection
-        assert connection is not None
+        if connection is None:  # a `disconnect()` has just abandoned the session
+            return
         connection.abort(DisconnectedError("the reader thread ended before the connection"))
         session.join()
         session.lost_at = time.monotonic()
@@ -355,10 +366,9 @@ class Supervisor:
         with self._changed:
             if session.ended:
                 return
-            if not session.stopping:  # a listener ended the dispatcher thread
-                self._retire(session, DisconnectedError("a listener ended the dispatcher thread", 1000))
-            connection = session.connection
-            connected = session.phase is Phase.CONNECTED
+            if not session.stopping:
+                self._cancel(session, DisconnectedError("a listener ended the dispatcher thread", 1000))
+            connection = self._let_go(session) if session.phase is Phase.CONNECTING else session.connection
             changes = self._advance(session, Signal.STOP)
         session.dispatcher.post(*changes)
         session.dispatcher.release()
@@ -368,10 +378,9 @@ class Supervisor:
         with self._changed:
             if session.ended:
                 return
-            self._let_go(session)
+            connection = self._let_go(session)
             changes = self._advance(session, Signal.CLOSED)
-            self._changed.notify_all()
-        if connection is not None and connected:
+        if connection is not None:
             gone = DisconnectedEvent(timestamp_now(), connection.close_code or 1006, connection.close_reason, False)
             self._post(session, connection.error, *changes, gone)
         else:
@@ -390,6 +399,7 @@ class Supervisor:
     def _advance(self, session: Session, signal: Signal) -> list[StateChangeEvent]:
         session.phase = TRANSITIONS[session.phase, signal]
         old, self._state = self._state, STATES[session.phase]
+        self._changed.notify_all()
         if old == self._state:
             return []
         logger.debug("state: %s -> %s", old, self._state)
@@ -400,6 +410,12 @@ class Supervisor:
         session.cause = cause
         session.newest_stream = self._rooms.streams.newest()
 
+    def _cancel(self, session: Session, cause: DisconnectedError) -> None:
+        """Retire a session from outside, and wake who waits for its attempt, which will have no outcome."""
+        self._retire(session, cause)
+        session.attempt.cancelled = True
+        self._changed.notify_all()
+
     def _let_go(self, session: Session) -> Connection | None:
         connection, session.connection = session.connection, None
         if connection is not None:
@@ -409,11 +425,9 @@ class Supervisor:
 
 def supervise(supervisor_ref: weakref.ref[Supervisor], session: Session) -> None:
     """Run the supervisor thread, which ends with its session or with its client, whose end puts mail."""
-    if session.previous is not None:
-        session.previous.done.wait()
-        session.previous = None
     timeout: float | None = None
     try:
+        _await_previous(supervisor_ref, session)
         while not session.ended:
             mail = session.receive(timeout)
             supervisor = supervisor_ref()
@@ -431,6 +445,16 @@ def supervise(supervisor_ref: weakref.ref[Supervisor], session: Session) -> None
         raise
     finally:
         session.done.set()
+
+
+def _await_previous(supervisor_ref: weakref.ref[Supervisor], session: Session) -> None:
+    """Wait for the session before this one, for no longer than its `disconnect()` allowed it to take."""
+    previous = session.previous
+    if previous is not None and not previous.done.wait(previous.deadline.remaining()):
+        supervisor = supervisor_ref()
+        if supervisor is not None:
+            supervisor.abandon(previous)
+    session.previous = None
 
 
 class _NoThreadError(ConnectError):
