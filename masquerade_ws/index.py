@@ -67,10 +67,11 @@ class StreamIndex:
     def narrow(self, stream: EventStream[Any], taken: Filter) -> None:
         """Give ``stream`` another filter; no event that both take is missed or doubled."""
         with self._lock:
-            entry = next(entry for entry in self._entries if entry() is stream)
-            self._remove(entry)
-            self._insert(entry, taken)
-            stream.filter = taken
+            entry = self._entries.get(Entry(stream))
+            if entry is not None:  # otherwise it has ended
+                self._remove(entry)
+                self._insert(entry, taken)
+                stream.filter = taken
 
     def discard(self, stream: EventStream[Any]) -> None:
         """Put nothing into ``stream`` any more."""
