@@ -1,0 +1,143 @@
+"""The server of all measurements: it shows prebuilt bytes to whoever connects, so that its own speed never counts.
+
+What a connection gets is said by the path: ``/blast/<size>/<count>``, ``/pace/<count>/<rate>``, ``/sink/<bytes>``,
+``/message/<size>`` or ``/idle``. It begins with the first bytes that the client sends.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+__all__ = ["event_of_size", "running"]
+
+_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_TIMESTAMP = "2026-11-22T12:00:00.000Z"
+_BLOCK = 2**20
+_JOBS = 64
+
+
+def _text(type_: str, payload: dict[str, object]) -> str:
+    return json.dumps({"type": type_, "payload": payload, "timestamp": _TIMESTAMP}, separators=(",", ":"))
+
+
+def event_of_size(size: int, job: int = 0) -> str:
+    """Return an event of ``size`` bytes: small ones tell of progress, larger ones of an image and how it was made."""
+    job_id = f"job-{job:04}"
+    if size <= 256:
+        return _padded("image.generation.progress", {"job_id": job_id, "progress": 42.5, "stage": ""}, "stage", size)
+    steps: list[object] = []
+    payload: dict[str, object] = {"job_id": job_id, "image_url": "", "metadata": {"steps": steps}}
+    spare = size - len(_text("image.generation.completed", payload)) - 200
+    for number in range(spare // 80):
+        steps.append({"step": number % 100, "sigma": 14.6146, "sampler": "euler", "seconds": 0.25, "cached": False})
+    return _padded("image.generation.completed", payload, "image_url", size)
+
+
+def _padded(type_: str, payload: dict[str, object], field: str, size: int) -> str:
+    payload[field] = "x" * (size - len(_text(type_, payload)))
+    return _text(type_, payload)
+
+
+def _frame(text: str) -> bytes:
+    data = text.encode()
+    if len(data) < 126:
+        return bytes((0x81, len(data))) + data
+    if len(data) < 65536:
+        return b"\x81\x7e" + len(data).to_bytes(2, "big") + data
+    return b"\x81\x7f" + len(data).to_bytes(8, "big") + data
+
+
+def _blast(sock: socket.socket, size: int, count: int) -> None:
+    frames = [_frame(event_of_size(size, job)) for job in range(_JOBS)]
+    per_block = min(count, max(1, _BLOCK // len(frames[0])))
+    block = b"".join(frames[number % _JOBS] for number in range(per_block))
+    sock.recv(4096)
+    whole, rest = divmod(count, per_block)
+    for _ in range(whole):
+        sock.sendall(block)
+    sock.sendall(block[: rest * len(frames[0])])
+
+
+def _pace(sock: socket.socket, count: int, rate: int) -> None:
+    sock.recv(4096)
+    start = time.monotonic()
+    for number in range(count):
+        time.sleep(max(0.0, start + number / rate - time.monotonic()))
+        sock.sendall(_frame(_text("system.notification", {"severity": "info", "sent": time.monotonic_ns()})))
+
+
+def _sink(sock: socket.socket, expected: int) -> None:
+    while expected > 0:
+        expected -= len(sock.recv(2**20)) or expected
+    sock.sendall(_frame(_text("system.notification", {"severity": "info", "message": "all received"})))
+
+
+def _message(sock: socket.socket, size: int) -> None:
+    frame = _frame(_padded("system.notification", {"severity": "info", "message": ""}, "message", size))
+    sock.recv(4096)
+    sock.sendall(frame)
+
+
+def _idle(sock: socket.socket) -> None:
+    """Do nothing until the client goes."""
+
+
+_ACTS = {"blast": _blast, "pace": _pace, "sink": _sink, "message": _message, "idle": _idle}
+
+
+def _serve(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError), sock:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += sock.recv(65536)
+        lines = head.decode().split("\r\n")
+        key = next(line.split(":", 1)[1].strip() for line in lines if line.lower().startswith("sec-websocket-key:"))
+        accept = base64.b64encode(hashlib.sha1((key + _GUID).encode()).digest()).decode()
+        sock.sendall(
+            "HTTP/1.1 101 Switching Protocols\r\nDate: Sun, 22 Nov 2026 12:00:00 GMT\r\nServer: benchmark\r\n"
+            f"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n".encode()
+        )
+        name, *numbers = lines[0].split()[1].partition("?")[0].strip("/").split("/")
+        _ACTS[name](sock, *map(int, numbers))
+        while sock.recv(65536):
+            pass
+
+
+def main() -> None:
+    """Serve until the standard input ends."""
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
+        sys.stdout.write(f"{listener.getsockname()[1]}\n")
+        sys.stdout.flush()
+        threading.Thread(target=_accept, args=(listener,), daemon=True).start()
+        sys.stdin.read()
+
+
+def _accept(listener: socket.socket) -> None:
+    while True:
+        sock, _ = listener.accept()
+        threading.Thread(target=_serve, args=(sock,), daemon=True).start()
+
+
+@contextlib.contextmanager
+def running() -> Iterator[str]:
+    """Run the server in a process of its own and yield its URL."""
+    command = [sys.executable, "-m", "benchmarks.server"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        yield f"ws://127.0.0.1:{int(process.stdout.readline())}"
+        process.stdin.close()
+
+
+if __name__ == "__main__":
+    main()
