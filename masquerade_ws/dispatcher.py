@@ -11,7 +11,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 
 from .errors import MasqueradeError
 from .events import CLIENT_EVENT_TYPES, ErrorEvent, timestamp_now
@@ -85,10 +85,11 @@ class Dispatcher:
 
     def forget(self) -> list[AnyEvent]:
         """Forget what waits, and return the client's own events among it."""
-        with self._changed:
-            forgotten = [event for event in self._queue if event.type in CLIENT_EVENT_TYPES]
-            self._queue.clear()
-            return forgotten
+        forgotten = []
+        with suppress(IndexError):  # the dispatcher thread takes events out meanwhile
+            while True:
+                forgotten.append(self._queue.popleft())
+        return [event for event in forgotten if event.type in CLIENT_EVENT_TYPES]
 
     def abandon(self, *last: AnyEvent) -> None:
         """Deliver ``last`` and end, unless a listener runs: that one comes back to nothing."""
