@@ -61,6 +61,7 @@ class StreamIndex:
         if polls:
             stream.offer(RECONNECTED)
         with self._lock:
+            self._bury()
             self._serial = entry.serial = self._serial + 1
             self._insert(entry, stream.filter)
 
@@ -81,8 +82,7 @@ class StreamIndex:
     def deliver(self, event: AnyEvent) -> bool:
         """Put ``event`` into each stream that takes it; tell whether there was one."""
         with self._lock:
-            while self._dead:
-                self._remove(self._dead.popleft())
+            self._bury()
             found = self._find(event)
         taken = [stream for stream in found if self._accepts(stream, event)]
         dropped = sum(stream.offer(event) for stream in taken)
@@ -148,6 +148,10 @@ class StreamIndex:
                 self._patterns = (*self._patterns, name)
             table = self._by_name.setdefault(name, {}).setdefault(taken.fields, {})
             table.setdefault(taken.values, {})[entry] = None
+
+    def _bury(self) -> None:
+        while self._dead:
+            self._remove(self._dead.popleft())
 
     def _remove(self, entry: Entry) -> None:
         """Take out ``entry``, or the one for the same stream, and each table that is empty then."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterator
+from copy import copy
 from itertools import islice
 from types import TracebackType
 from typing import Any, Generic, Protocol
@@ -21,7 +22,7 @@ from .errors import DisconnectedError, EventsDroppedError, WaitTimeoutError
 from .events import Event
 from .filters import AnyEvent, Filter, Where
 from .guard import Guard
-from .options import check_timeout
+from .options import check_duration, check_timeout
 
 __all__ = ["EventStream"]
 
@@ -81,9 +82,12 @@ class EventStream(Generic[EventT_co]):
             EventsDroppedError: Once, after events were dropped.
             DisconnectedError: If the stream has ended and is empty.
             RuntimeError: In a listener, in ``get_token`` or in a predicate.
+            TypeError: If ``timeout`` is no number.
+            ValueError: If it is none to wait for.
         """
         check_timeout(timeout)
         self._owner.guard.check("get")
+        _check_timeout(timeout)
         deadline = Deadline(timeout)
         with self._changed:
             self._changed.wait_for(lambda: self._buffer or self._unreported or self._end, deadline.remaining())
@@ -91,7 +95,7 @@ class EventStream(Generic[EventT_co]):
             if self._buffer:
                 event: EventT_co = self._buffer.popleft()
                 return event
-            raise self._end or WaitTimeoutError(f"no event of {self.filter} came in time")
+            raise self._ending() or WaitTimeoutError(f"no event of {self.filter} came in time")
 
     def wait_for(self, *types: str, where: Where = None, timeout: float | None = None) -> EventT_co:
         """Return the first event, buffered or to come, that matches; what does not match stays in the stream.
@@ -111,6 +115,7 @@ class EventStream(Generic[EventT_co]):
         """
         check_timeout(timeout)
         self._owner.guard.check("wait_for")
+        _check_timeout(timeout)
         wanted = Filter(types or self.filter.names, where, self._owner.guard)
         deadline = Deadline(timeout)
         seen = 0
@@ -121,7 +126,7 @@ class EventStream(Generic[EventT_co]):
                     deadline.remaining(),
                 )
                 self._report_dropped()
-                new, seen, end = self._since(seen), self._arrived, self._end
+                new, seen, end = self._since(seen), self._arrived, self._ending()
             for event in new:
                 if wanted.covers(event) and self._take(event):
                     return event
@@ -156,6 +161,10 @@ class EventStream(Generic[EventT_co]):
             self._changed.notify_all()
             return full
 
+    def _ending(self) -> Exception | None:
+        """Return what ended the stream; a cause of ours as a copy, since several threads may raise it."""
+        return copy(self._end) if isinstance(self._end, DisconnectedError) else self._end
+
     def _report_dropped(self) -> None:
         if self._unreported:
             count, self._unreported = self._unreported, 0
@@ -179,9 +188,8 @@ class EventStream(Generic[EventT_co]):
     def __next__(self) -> EventT_co:
         try:
             return self.get()
-        except DisconnectedError as error:
-            if error is not self._end:
-                raise
+        except DisconnectedError:
+            pass
         raise StopIteration
 
     def __enter__(self) -> Self:
@@ -196,3 +204,8 @@ class EventStream(Generic[EventT_co]):
         return (
             f"<EventStream of {self.filter}, {'open' if self._end is None else 'ended'}, {len(self._buffer)} buffered>"
         )
+
+
+def _check_timeout(timeout: float | None) -> None:
+    if timeout is not None:
+        check_duration("timeout", timeout)
