@@ -10,12 +10,12 @@ import ssl
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 
 import trustme
 
-__all__ = ["Peer", "RawServer", "close_payload", "frame", "tls_contexts", "until"]
+__all__ = ["Peer", "RawServer", "close_payload", "frame", "tcp_pair", "tls_contexts", "until"]
 
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -48,6 +48,18 @@ def tls_contexts(
     return server, client
 
 
+@contextlib.contextmanager
+def tcp_pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Yield two connected sockets."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as near:
+        near.connect(listener.getsockname())
+        far, _ = listener.accept()
+        for sock in (near, far):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with far:
+            yield near, far
+
+
 def until(condition: Callable[[], object], timeout: float = 10.0) -> None:
     """Wait for a condition that nothing announces."""
     deadline = time.monotonic() + timeout
@@ -67,7 +79,7 @@ class Peer:
         self.sock = sock
         self._test_over = test_over
         self.request = ""
-        self._buffer = b""
+        self._buffer = bytearray()
 
     def send(self, data: bytes) -> None:
         """Send bytes as they are."""
@@ -77,7 +89,7 @@ class Peer:
         """Read the head of a request."""
         while b"\r\n\r\n" not in self._buffer:
             self._fill()
-        head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
+        head = self.read(self._buffer.index(b"\r\n\r\n") + 4)[:-4]
         self.request = head.decode("latin-1")
         return self.request
 
@@ -110,7 +122,8 @@ class Peer:
         """Read exactly so many bytes."""
         while len(self._buffer) < size:
             self._fill()
-        data, self._buffer = self._buffer[:size], self._buffer[size:]
+        data = bytes(self._buffer[:size])
+        del self._buffer[:size]
         return data
 
     def read_frame(self) -> tuple[int, bytes]:
@@ -122,8 +135,8 @@ class Peer:
             (length,) = struct.unpack("!H", self.read(2))
         elif length == 127:
             (length,) = struct.unpack("!Q", self.read(8))
-        key = self.read(4)
-        return first & 0x0F, bytes(byte ^ key[i % 4] for i, byte in enumerate(self.read(length)))
+        key = int.from_bytes((self.read(4) * (length // 4 + 1))[:length], "big")
+        return first & 0x0F, (int.from_bytes(self.read(length), "big") ^ key).to_bytes(length, "big")
 
     def read_close(self) -> int:
         """Read frames up to the client's close frame and return its code."""
@@ -137,7 +150,7 @@ class Peer:
         with contextlib.suppress(EOFError, ConnectionError):
             while True:
                 self._fill()
-        return self._buffer
+        return bytes(self._buffer)
 
     def hang(self) -> None:
         """Neither read nor write anything until the test is over."""

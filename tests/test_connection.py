@@ -15,6 +15,7 @@ from websockets.sync.server import ServerConnection, serve
 
 from masquerade_ws.connection import Connection
 from masquerade_ws.errors import ConnectError, DisconnectedError, SendError
+from masquerade_ws.opening import open_channel
 
 
 @contextmanager
@@ -663,6 +664,27 @@ def test_a_connection_closed_before_cannot_be_opened() -> None:
     assert connection.ended
     with pytest.raises(ConnectError, match="closed before"):
         connection.connect(1)
+
+
+def test_a_connect_cancelled_at_the_last_moment_raises_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends: list[bytes] = []
+
+    def script(peer: Peer) -> None:
+        peer.upgrade()
+        ends.append(peer.read_to_end())
+
+    def late(*args: object) -> object:
+        opened = open_channel(*args)  # type: ignore[arg-type]
+        connection.close()
+        return opened
+
+    with RawServer(script) as server:
+        connection = Connection(server.url)
+        monkeypatch.setattr("masquerade_ws.connection.open_channel", late)
+        with pytest.raises(ConnectError, match="closed meanwhile"):
+            connection.connect(10)
+        assert connection.ended
+    assert ends == [b""]
 
 
 def test_a_connection_is_opened_once() -> None:
