@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from math import isinf
 from typing import Any, NoReturn
 
 from .errors import ParseError
-from .events import CLIENT_EVENT_TYPES, Event, make_event, timestamp_now
+from .events import CLIENT_EVENT_TYPES, EVENT_CLASSES, Draft, ErrorEvent, Event, make_event, timestamp_now
 
-__all__ = ["decode", "encode"]
+__all__ = ["decode", "decode_all", "encode"]
 
 KEYS = frozenset({"type", "payload", "timestamp"})
 
@@ -21,14 +21,14 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def _finite(text: str) -> float:
     number = float(text)
-    if math.isinf(number):
+    if isinf(number):
         raise ValueError("a number is too large")
     return number
 
 
-_decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
-_encoder = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+_decoder: Any = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 _scan = _decoder.scan_once  # without the two searches for white space that `decode` makes for every text
+_encoder = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 _fast_loads: Callable[[str], Any] | None
 try:
@@ -54,6 +54,8 @@ def _loads_with_fallback(text: str) -> Any:
 
 
 _loads = _standard_loads if _fast_loads is None else _loads_with_fallback
+_first_loads: Callable[[Any], Any] = _fast_loads or _standard_loads
+_CLASSES: dict[str, type[Event] | None] = {**EVENT_CLASSES, **dict.fromkeys(CLIENT_EVENT_TYPES), "": None}
 
 
 def decode(message: str | bytes) -> Event:
@@ -81,6 +83,43 @@ def decode(message: str | bytes) -> Event:
     if kind in CLIENT_EVENT_TYPES:
         raise ParseError(f"a message has the type {kind!r}, which is the client's own", message)
     return make_event(kind, payload, timestamp if type(timestamp) is str else timestamp_now())
+
+
+def decode_all(messages: Iterable[str | bytes]) -> list[Event | ErrorEvent]:
+    """Return what each message carries: its event, or an `ErrorEvent` that says why it is none.
+
+    It takes one loop for all of them, and leaves to `decode` what is not plainly an event.
+
+    Args:
+        messages: The messages as they came.
+    """
+    loads, find_class = _first_loads, _CLASSES.get
+    decoded: list[Event | ErrorEvent] = []
+    append = decoded.append
+    for message in messages:
+        try:
+            value = loads(message)
+            kind, payload, timestamp = value["type"], value["payload"], value["timestamp"]
+            cls = find_class(kind, Event)
+        except (ValueError, LookupError, TypeError, RecursionError):
+            cls = None
+        if cls is None or type(kind) is not str or type(payload) is not dict or type(timestamp) is not str:
+            append(_decode_or_error(message))
+            continue
+        draft: Any = Draft()  # what `make_event` does
+        draft.type = kind
+        draft.payload = payload
+        draft.timestamp = timestamp
+        draft.__class__ = cls
+        append(draft)
+    return decoded
+
+
+def _decode_or_error(message: str | bytes) -> Event | ErrorEvent:
+    try:
+        return decode(message)
+    except ParseError as error:
+        return ErrorEvent(error, "parse", timestamp_now())
 
 
 def encode(event: Event | Mapping[str, Any]) -> str:
