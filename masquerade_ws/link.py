@@ -81,6 +81,8 @@ class Link:
 
     def finish(self, deadline: Deadline) -> None:
         """Answer how the peer ended, let it close TCP first (7.1.1), then close it."""
+        if self._outcome.ended.is_set():
+            return
         frames = self.receiver.frames
         linger = Deadline(min(_LINGER, deadline.remaining() or 0))
         if frames.violation is not None:

@@ -72,7 +72,10 @@ class Sender:
             self._write(opcode, payload, deadline)
         finally:
             self.lock.release()
+        # What the reader could not send meanwhile is left to this thread, for the reader may be in recv by now.
         self.flush()
+        while self.stalled and wait(self._sock, deadline.remaining(), write=True):
+            self.flush()
 
     def close(self, payload: bytes, deadline: Deadline) -> bool:
         """Send a close frame, the last frame of all; tell whether the kernel took it.
@@ -113,9 +116,7 @@ class Sender:
         self._pong = payload
 
     def flush(self) -> None:
-        """Send what is owed to the peer, as far as that goes without waiting.
-
-        A thread that has held the lock calls this after its release, so nothing is left behind.
+        """Send what is owed to the peer, as far as that goes without waiting for a thread or the kernel.
 
         Raises:
             OSError: The connection is broken.

@@ -50,8 +50,10 @@ def tls_contexts(
 
 @contextlib.contextmanager
 def tcp_pair() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Yield two connected sockets."""
+    """Yield two connected sockets with small buffers."""
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as near:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
         near.connect(listener.getsockname())
         far, _ = listener.accept()
         for sock in (near, far):

@@ -15,6 +15,7 @@ from masquerade_ws.deflate import Deflater
 from masquerade_ws.errors import SendError
 from masquerade_ws.frames import Opcode
 from masquerade_ws.sender import Sender
+from masquerade_ws.transport import wait
 
 
 @pytest.fixture
@@ -24,8 +25,8 @@ def ends() -> Iterator[tuple[Sender, Peer]]:
 
 
 def fill(sender: Sender) -> None:
-    """Let pongs pile up until the kernel takes no more."""
-    while not sender.stalled:
+    """Let pongs pile up until the kernel, and the peer's too, takes no more."""
+    while not sender.stalled or wait(sender._sock, 0.05, write=True):
         sender.pong(bytes(125))
         sender.flush()
 
