@@ -9,10 +9,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from raw_server import Peer, close_payload, frame
+
 from masquerade_ws import WebSocketClient
 from masquerade_ws.events import CLIENT_EVENT_TYPES
 
-__all__ = ["TIMEOUT", "Record", "Worker", "client_of", "closed_port_url", "elapsed", "names_of_threads", "running"]
+__all__ = [
+    "TIMEOUT",
+    "Record",
+    "Worker",
+    "client_of",
+    "closed_port_url",
+    "elapsed",
+    "names_of_threads",
+    "running",
+    "stay",
+]
 
 TIMEOUT = 10.0  # seconds, for what is bound to happen
 T = TypeVar("T")
@@ -35,6 +47,12 @@ def closed_port_url() -> str:
     """Return a URL at which nobody listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return f"ws://127.0.0.1:{listener.getsockname()[1]}/ws"
+
+
+def stay(peer: Peer) -> None:
+    """Keep a connection, on a raw server, until the client closes it, and answer that."""
+    peer.read_close()
+    peer.send(frame(8, close_payload(1000)))
 
 
 @contextmanager
@@ -65,8 +83,8 @@ class Record:
     def __init__(self, client: WebSocketClient, *types: str) -> None:
         self.events: list[Any] = []
         self._changed = threading.Condition()
-        for type in types or sorted(CLIENT_EVENT_TYPES):
-            client.on(type, self._note)
+        for name in types or sorted(CLIENT_EVENT_TYPES):
+            client.on(name, self._note)
 
     def _note(self, event: Any) -> None:
         with self._changed:

@@ -197,8 +197,8 @@ def ask(client: WebSocketClient, server: EventServer, *types: str) -> None:
     """Let the server send events of these types, and wait until the listeners had them."""
     done = threading.Event()
     client.once("done", lambda _: done.set())
-    for type in types:
-        server.emit(type)
+    for name in types:
+        server.emit(name)
     server.emit("done")
     assert done.wait(TIMEOUT)
 
@@ -324,8 +324,8 @@ def test_a_type_or_a_handler_of_another_kind_is_refused(client: WebSocketClient)
 
 def test_listeners_run_on_the_dispatcher_thread_alone(client: WebSocketClient, masquerade_server: EventServer) -> None:
     threads: set[str] = set()
-    for type in ("*", "connected", "disconnected", "state:change", "error"):
-        client.on(type, lambda _: threads.add(threading.current_thread().name))
+    for name in ("*", "connected", "disconnected", "state:change", "error"):
+        client.on(name, lambda _: threads.add(threading.current_thread().name))
     with client:
         masquerade_server.broadcast_raw("no event")
         ask(client, masquerade_server, "news")
@@ -403,8 +403,6 @@ def test_a_context_that_raises_keeps_no_listener_from_its_event(masquerade_serve
             raise KeyError("exit")
 
     got: list[Event] = []
-    with client_of(masquerade_server.url) as client:
-        errors = Record(client, "error")
     with client_of(masquerade_server.url, around_event=Broken) as client, client:
         errors = Record(client, "error")
         client.on("make", got.append)
