@@ -54,10 +54,12 @@ def switch_interval(request: pytest.FixtureRequest) -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
-def members(client: WebSocketClient, chance: random.Random) -> list[Callable[[], object]]:
+def members(client: WebSocketClient, chance: random.Random, until: float) -> list[Callable[[], object]]:
     """Every public member, to be called in any order."""
 
     def listener(event: object) -> None:
+        if time.monotonic() > until:
+            return
         if chance.random() < 0.1:
             client.off("*", listener)
         if chance.random() < 0.02:
@@ -91,7 +93,7 @@ def members(client: WebSocketClient, chance: random.Random) -> list[Callable[[],
 
 def hammer(client: WebSocketClient, seed: int, until: float, surprises: list[BaseException]) -> None:
     chance = random.Random(seed)
-    calls = members(client, chance)
+    calls = members(client, chance, until)
     while time.monotonic() < until:
         try:
             chance.choice(calls)()
