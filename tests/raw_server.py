@@ -15,7 +15,7 @@ from types import TracebackType
 
 import trustme
 
-__all__ = ["Peer", "RawServer", "close_payload", "frame", "tcp_pair", "tls_contexts", "until"]
+__all__ = ["Peer", "RawServer", "close_payload", "frame", "shown", "tcp_pair", "tls_contexts", "until"]
 
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -60,6 +60,13 @@ def tcp_pair() -> Iterator[tuple[socket.socket, socket.socket]]:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with far:
             yield near, far
+
+
+def shown(error: BaseException | None) -> str:
+    """Return all that an exception and what it is chained to can show, suppressed contexts included."""
+    if error is None:
+        return ""
+    return f"{error} {error!r} {error.args} {shown(error.__cause__)} {shown(error.__context__)}"
 
 
 def until(condition: Callable[[], object], timeout: float = 10.0) -> None:

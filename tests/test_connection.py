@@ -457,7 +457,7 @@ def test_close_from_many_threads_at_once_closes_once() -> None:
 @pytest.mark.parametrize(("code", "reason"), [(999, ""), (1005, ""), (1006, ""), (5000, ""), (1000, "x" * 124)])
 def test_a_code_or_reason_that_may_not_be_sent_is_refused_and_harms_nothing(code: int, reason: str) -> None:
     with websockets_server(echo) as url, Connection.open(url) as connection:
-        with pytest.raises(ValueError, match="code|reason"):
+        with pytest.raises(ValueError, match=r"code|reason"):
             connection.close(code, reason)
         connection.send("still open")
         assert next(iter(connection)) == "still open"

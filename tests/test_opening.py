@@ -7,11 +7,10 @@ import socket
 import ssl
 import threading
 import time
-import traceback
 from collections.abc import Callable
 
 import pytest
-from raw_server import Peer, RawServer, tls_contexts
+from raw_server import Peer, RawServer, shown, tls_contexts
 
 from masquerade_ws.connection import Connection
 from masquerade_ws.errors import ConnectError
@@ -26,7 +25,7 @@ def failure(url: str, timeout: float = 10, **options: object) -> ConnectError:
             timeout=timeout,
             **options,  # type: ignore[arg-type]
         )
-    assert "SECRET" not in "".join(traceback.format_exception(caught.value))
+    assert "SECRET" not in shown(caught.value)
     return caught.value
 
 

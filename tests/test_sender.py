@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -26,7 +25,7 @@ def ends() -> Iterator[tuple[Sender, Peer]]:
 
 def fill(sender: Sender) -> None:
     """Let pongs pile up until the kernel, and the peer's too, takes no more."""
-    while not sender.stalled or wait(sender._sock, 0.05, write=True):
+    while not sender.stalled or wait(sender._sock, 0.3, write=True):
         sender.pong(bytes(125))
         sender.flush()
 
@@ -86,6 +85,31 @@ def test_a_pong_waits_for_no_sender_but_is_sent_by_it(ends: tuple[Sender, Peer])
     assert peer.read_frame() == (2, bytes(2**22))
     assert peer.read_frame() == (10, b"in time")
     thread.join()
+
+
+def test_a_sender_does_not_leave_a_pong_behind_that_the_reader_left_to_it() -> None:
+    class Crowded(Sender):
+        """Finds the kernel full, and a pong waiting, when its own frame is out."""
+
+        def _write(self, opcode: int, payload: bytes, deadline: Deadline) -> None:
+            super()._write(opcode, payload, deadline)
+            while wait(self._sock, 0.3, write=True):
+                self.pong(bytes(125))
+                self._collect()
+                self._push()
+            self.pong(b"the last")
+            full.set()
+
+    full = threading.Event()
+    with tcp_pair() as (near, far):
+        sender, peer = Crowded(near, None, None), Peer(far, threading.Event())
+        thread = threading.Thread(target=sender.send, args=(Opcode.TEXT, b"own", 60))
+        thread.start()
+        assert full.wait(10)
+        assert peer.read_frame() == (1, b"own")
+        while peer.read_frame() != (10, b"the last"):
+            pass
+        thread.join()
 
 
 def test_what_the_kernel_does_not_take_goes_out_before_the_next_frame(ends: tuple[Sender, Peer]) -> None:
