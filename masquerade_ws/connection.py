@@ -140,7 +140,10 @@ class Connection:
                 raise RuntimeError("connect() was called before")
             if self._outcome.ended.is_set():
                 raise ConnectError(f"cannot connect to {self._name}: closed before")
-            self._attempt = Attempt(timeout)
+            try:
+                self._attempt = Attempt(timeout)
+            except OSError as exc:  # no descriptor left
+                raise ConnectError(f"cannot connect to {self._name}: {exc}") from exc
             return self._attempt
 
     def _publish(self, attempt: Attempt, channel: Channel, agreed: Upgrade) -> None:
@@ -234,7 +237,7 @@ class Connection:
             return
         deadline = Deadline(timeout)
         first = self._outcome.decide(code, reason)
-        link = self._link or self._cancel()
+        link = self._cancel()
         if link is None:
             return
         if first:
@@ -251,7 +254,7 @@ class Connection:
         if self.ended:
             return
         self._outcome.decide(1006, "", cause)
-        link = self._link or self._cancel()
+        link = self._cancel()
         if link is not None:
             link.drop()
 
@@ -268,13 +271,12 @@ class Connection:
             self._attempt.close()
 
     def _cancel(self) -> Link | None:
-        """End an attempt, whose thread then sees Cancelled, or one yet to come; return the link if it was made."""
+        """Return the link, or else end the attempt, whose thread then sees Cancelled, or the one yet to come."""
         with self._lock:
-            if self._link is None:
-                if self._attempt is None:
-                    self._outcome.ended.set()
-                else:
-                    self._attempt.cancel()
+            if self._attempt is not None:
+                self._attempt.cancel()
+            elif self._link is None:
+                self._outcome.ended.set()
             return self._link
 
     def __enter__(self) -> Self:

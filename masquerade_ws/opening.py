@@ -97,5 +97,5 @@ def _open(options: Options, attempt: Attempt) -> tuple[Channel, Upgrade]:
     if proxy is not None:
         open_tunnel(proxy, channel, target)
     if target.secure:
-        channel.start_tls(TLS(options.ssl_context or default_context(), target.host))
+        channel.start_tls(TLS(options.ssl_context or default_context(), target.host.partition("%")[0]))
     return channel, upgrade(channel, options.request)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import importlib.util
+import os
 import socket
 import urllib.request
 from contextlib import contextmanager
@@ -63,11 +64,20 @@ def choose_proxy(proxy: Proxy | Literal[False] | None, target: Target) -> Proxy 
     """
     if proxy is not None:
         return proxy or None
-    variable = "https" if target.secure else "http"
-    url = urllib.request.getproxies().get(variable)
+    variable = "https_proxy" if target.secure else "http_proxy"
+    url = _from_environment(variable)
     if not url or urllib.request.proxy_bypass(target.host if ":" in target.host else f"{target.host}:{target.port}"):
         return None
-    return parse_proxy(url if "://" in url else f"http://{url}", f"the environment's {variable}_proxy")
+    return parse_proxy(url if "://" in url else f"http://{url}", f"the environment's {variable}")
+
+
+def _from_environment(variable: str) -> str | None:
+    """Look a variable up as ``urllib.request.getproxies`` does, which reads all of the environment."""
+    url = os.environ.get(variable)
+    # Where a web server runs us by CGI, it sets HTTP_PROXY to the request's header Proxy.
+    if url is None and not (variable == "http_proxy" and "REQUEST_METHOD" in os.environ):
+        url = os.environ.get(variable.upper())
+    return url
 
 
 def open_tunnel(proxy: Proxy, channel: Channel, target: Target) -> None:
@@ -110,16 +120,10 @@ def _socks(proxy: Proxy, channel: Channel, target: Target) -> None:
     by_name = proxy.scheme in {"socks4a", "socks5h"}
     host = target.host if by_name else _resolved(channel, target, socket.AF_INET if socks4 else None)
     hop = _Hop(channel)
-    socks = SocksProxy(
-        ProxyType.SOCKS4 if socks4 else ProxyType.SOCKS5,
-        proxy.host,
-        proxy.port,
-        proxy.username,
-        proxy.password,
-        rdns=True,
-        forward=hop,  # type: ignore[arg-type]  # it is asked for connect and nothing else
-    )
+    kind = ProxyType.SOCKS4 if socks4 else ProxyType.SOCKS5
     try:
+        # The hop stands where python-socks takes a proxy before this one, so that all goes over our own channel.
+        socks = SocksProxy(kind, proxy.host, proxy.port, proxy.username, proxy.password, rdns=True, forward=hop)  # type: ignore[arg-type]
         socks.connect(host, target.port)
     except Exception as exc:
         failure = hop.failure or ConnectError(f"the proxy refused or broke its protocol ({type(exc).__name__})")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import threading
 import time
 from collections import deque
@@ -15,8 +16,6 @@ from masquerade_ws.frames import Opcode, build_frame
 from masquerade_ws.transport import send_now, wait
 
 if TYPE_CHECKING:
-    import socket
-
     from masquerade_ws.deflate import Deflater
     from masquerade_ws.tls import TLS
 
@@ -41,6 +40,8 @@ class Sender:
         self._sock = sock
         self._tls = tls
         self._deflater = deflater
+        # Whether a send without a wait before it never waits itself. gevent's would: a blocking socket in name alone.
+        self._eager = hasattr(socket, "MSG_DONTWAIT") and os.get_blocking(sock.fileno())
         # Guards the socket's send direction, _unsent, ended and the deflater: frames go out whole and in order.
         self.lock = threading.Lock()
         self._unsent = memoryview(b"")  # what the kernel would not take yet of what must go out next
@@ -154,6 +155,8 @@ class Sender:
         """Send all that is unsent and a frame; whatever interrupts that leaves the connection unfit to send."""
         try:
             self._queue(self._frame(opcode, payload))
+            if self._eager:
+                self._push()
             while self._unsent:
                 if not wait(self._sock, deadline.remaining(), write=True):
                     raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))

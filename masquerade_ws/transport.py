@@ -77,7 +77,7 @@ def _select(
 
 
 def send_now(sock: socket.socket, data: memoryview) -> int:
-    """Hand the kernel what it takes at once of ``data``; to be called when the socket is writable."""
+    """Hand the kernel what it takes at once of ``data``; where that cannot be asked for, when the socket is writable."""
     flags = getattr(socket, "MSG_DONTWAIT", 0)
     try:
         return sock.send(data if flags else data[:_SMALL_SEND], flags)

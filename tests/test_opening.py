@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import socket
 import ssl
@@ -142,6 +143,14 @@ def test_an_interpreter_without_threads_fails_the_attempt(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(threading.Thread, "start", start)
     assert "interpreter shutdown" in str(failure("ws://example.test/"))
+
+
+def test_a_process_out_of_descriptors_fails_the_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    def socketpair(*_: object) -> object:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(socket, "socketpair", socketpair)
+    assert "Too many open files" in str(failure("ws://127.0.0.1:1/"))
 
 
 def test_an_interrupt_leaves_no_socket_behind(monkeypatch: pytest.MonkeyPatch) -> None:
