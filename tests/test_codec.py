@@ -8,7 +8,7 @@ import sys
 from collections import UserDict
 from collections.abc import Callable
 from types import MappingProxyType, ModuleType
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,6 +19,7 @@ from masquerade_ws.errors import ParseError
 from masquerade_ws.events import (
     CLIENT_EVENT_TYPES,
     EVENT_CLASSES,
+    ErrorEvent,
     Event,
     HeartbeatEvent,
     ImageGenerationCompletedEvent,
@@ -50,10 +51,18 @@ def variant(request: pytest.FixtureRequest) -> ModuleType:
         return load_codec()
 
 
-@pytest.fixture(scope="module")
-def decode(variant: ModuleType) -> Callable[[str | bytes], Event]:
-    function: Callable[[str | bytes], Event] = variant.decode
-    return function
+@pytest.fixture(scope="module", params=["one", "all"])
+def decode(variant: ModuleType, request: pytest.FixtureRequest) -> Callable[[str | bytes], Event]:
+    """The way of one message, and that of many, which must not differ."""
+
+    def decode_alone(message: str | bytes) -> Event:
+        (event,) = variant.decode_all([message])
+        if not isinstance(event, ErrorEvent):
+            return cast("Event", event)
+        assert event.context == "parse"
+        raise event.error
+
+    return decode_alone if request.param == "all" else cast("Callable[[str | bytes], Event]", variant.decode)
 
 
 def wire(**members: Any) -> str:
@@ -327,6 +336,18 @@ def test_orjson_changes_no_verdict(message: str) -> None:
         slow = outcome_of(codec.decode, f'{{"type": "x", "timestamp": "", "payload": {{"a": {message}}}}}')
     fast = outcome_of(codec.decode, f'{{"type": "x", "timestamp": "", "payload": {{"a": {message}}}}}')
     assert fast == slow
+
+
+def test_of_many_messages_each_becomes_its_event_or_its_error(variant: ModuleType) -> None:
+    before = timestamp_now()
+    first, second, third, fourth = variant.decode_all([wire(), "{", wire(type="heartbeat").encode(), '{"type": "y"}'])
+    assert (first, third) == (Event("x", {}, NOON), HeartbeatEvent({}, NOON))
+    assert type(third) is HeartbeatEvent
+    assert isinstance(second, ErrorEvent)
+    assert (second.context, second.error.args[0][:21]) == ("parse", "a message is not JSON")
+    assert before <= second.timestamp <= timestamp_now()
+    assert (fourth.type, fourth.payload) == ("y", {})
+    assert variant.decode_all([]) == []
 
 
 # Sending.
