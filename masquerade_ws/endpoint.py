@@ -33,8 +33,9 @@ class Endpoint:
         self.name = parse_target(url).name
         self._url = url
         self._token_in = token_in
-        self._transport = transport
-        if token_in == "header" and any(name.lower() == "authorization" for name in transport["headers"] or ()):
+        copied = {"headers": dict(transport["headers"] or {}), "subprotocols": tuple(transport["subprotocols"])}
+        self._transport = {**transport, **copied}  # the user's own may change after the check
+        if token_in == "header" and any(name.lower() == "authorization" for name in self._transport["headers"]):
             raise ValueError("headers must not have Authorization, since token_in='header' makes it of the token")
 
     def connection(self, token: str) -> Connection:
@@ -49,7 +50,7 @@ class Endpoint:
             return Connection(f"{self._url}{separator}token={encoded}", **self._transport)
         if not HEADER_TEXT.fullmatch(token):
             raise ConnectError("get_token returned a token with characters that a header cannot carry")
-        headers = {**(self._transport["headers"] or {}), "Authorization": f"Bearer {token}"}
+        headers = {**self._transport["headers"], "Authorization": f"Bearer {token}"}
         return Connection(self._url, **{**self._transport, "headers": headers})
 
 
