@@ -41,6 +41,7 @@ class StreamIndex:
     def __init__(self, guard: Guard) -> None:
         self.guard = guard
         self.dropped = 0
+        self._all: weakref.WeakSet[EventStream[Any]] = weakref.WeakSet()  # ended ones too: they can still be read
         self._reset()
 
     def _reset(self) -> None:
@@ -62,6 +63,7 @@ class StreamIndex:
             stream.offer(RECONNECTED)
         with self._lock:
             self._bury()
+            self._all.add(stream)
             self._serial = entry.serial = self._serial + 1
             self._insert(entry, stream.filter)
 
@@ -117,12 +119,10 @@ class StreamIndex:
 
     def renew_locks(self, cause: Exception) -> None:
         """Start anew in a forked child, whose streams have ended."""
-        streams = [entry() for entry in self._entries]
         self._reset()
-        for stream in streams:
-            if stream is not None:
-                stream.renew_lock()
-                stream.end(cause)
+        for stream in self._all:
+            stream.renew_lock()
+            stream.end(cause)
 
     def _accepts(self, stream: EventStream[Any], event: AnyEvent) -> bool:
         try:

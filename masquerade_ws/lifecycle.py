@@ -169,6 +169,8 @@ class Session:
         """Forget, in a forked child, what belongs to the parent; the thread that forked may have been one of ours."""
         self.stopping = self.abandoned = True
         self.phase = Phase.ENDED
+        self.done = threading.Event()
+        self.done.set()
         self.dispatcher.abandon_in_child()
         if self.connection is not None:
             self.connection.abandon()
