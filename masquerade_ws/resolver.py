@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import ipaddress
 import os
 import socket
 import threading
@@ -28,14 +27,14 @@ def resolve(host: str, port: int, attempt: Attempt) -> list[Address]:
 
 
 def _numeric(host: str, port: int) -> list[Address]:
-    """Return the address that the host is written as, if it is."""
-    try:
-        version = ipaddress.ip_address(host).version
-    except ValueError:
-        return []
-    if version == 4:
-        return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port))]
-    return [] if "%" in host else [(socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port, 0, 0))]
+    """Return the address that the host is written as, if it is; one with a zone is left to the system."""
+    for family, address in ((socket.AF_INET, (host, port)), (socket.AF_INET6, (host, port, 0, 0))):
+        try:
+            socket.inet_pton(family, host)
+        except (OSError, UnicodeError):
+            continue
+        return [(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", address)]
+    return []
 
 
 def _look_up(host: str, port: int, attempt: Attempt) -> list[Address]:
@@ -48,12 +47,13 @@ def _look_up(host: str, port: int, attempt: Attempt) -> list[Address]:
             outcome.append([*socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)])
         except Exception as exc:  # raised again in the thread that waits
             outcome.append(exc)
-        attempt.looked_up.set()
+        done.set()
 
+    attempt.looked_up = done = threading.Event()
     # Ends with its look-up; a daemon, for that may take longer than the process lives.
-    attempt.looked_up.clear()
     threading.Thread(target=look_up, name="masquerade-ws-resolver", daemon=True).start()
-    attempt.looked_up.wait(attempt.deadline.remaining())
+    if not attempt.cancelled:
+        done.wait(attempt.deadline.remaining())  # woken by the look-up's end and by cancel()
     if attempt.cancelled:
         raise Cancelled
     if not outcome:

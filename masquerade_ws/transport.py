@@ -77,7 +77,7 @@ def _select(
 
 
 def send_now(sock: socket.socket, data: memoryview) -> int:
-    """Hand the kernel what it takes at once of ``data``; where that cannot be asked for, when the socket is writable."""
+    """Hand the kernel what it takes of ``data`` at once; to be called when the socket is writable, or may be."""
     flags = getattr(socket, "MSG_DONTWAIT", 0)
     try:
         return sock.send(data if flags else data[:_SMALL_SEND], flags)
@@ -100,7 +100,7 @@ class Attempt:
     Attributes:
         phase: What is being done, for the message of a time-out.
         sock: The socket of the moment, so that a forked child can close it.
-        looked_up: Set when a look-up ends or the attempt is cancelled.
+        looked_up: Set when the look-up of the moment ends or the attempt is cancelled.
     """
 
     def __init__(self, timeout: float | None) -> None:
@@ -108,14 +108,15 @@ class Attempt:
         self.phase = ""
         self.sock: socket.socket | None = None
         self.cancelled = False
-        self.looked_up = threading.Event()
+        self.looked_up: threading.Event | None = None
         self._wake, self._waker = socket.socketpair()
 
     def cancel(self) -> None:
         """End the attempt from another thread; not to be called after ``close``."""
         self.cancelled = True
         self._waker.send(b"\0")  # wakes a wait on the socket, which raises Cancelled
-        self.looked_up.set()  # wakes a wait for a look-up, which raises Cancelled
+        if self.looked_up is not None:
+            self.looked_up.set()  # wakes a wait for a look-up, which raises Cancelled
 
     def wait(self, *, read: bool = False, write: bool = False, deadline: Deadline | None = None) -> None:
         """Wait for the socket, by default until the attempt's own deadline.
@@ -169,7 +170,7 @@ def _dial(address: Address, attempt: Attempt, deadline: Deadline) -> None:
         attempt.wait(write=True, deadline=deadline)
         error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     # A local port that nobody listens on may be given to this very socket, which then connects to itself.
-    if not error and sock.getsockname() == sock.getpeername():
+    if not error and sock.getsockname()[1] == sockaddr[1] and sock.getsockname() == sock.getpeername():
         error = errno.ECONNREFUSED
     if error:
         raise OSError(error, os.strerror(error))

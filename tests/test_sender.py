@@ -199,6 +199,27 @@ def test_a_close_frame_waits_for_a_sender_that_gets_on(ends: tuple[Sender, Peer]
     assert [opcode for opcode, _ in received] == [2, 8]
 
 
+def test_a_close_frame_waits_on_as_long_as_the_socket_takes_something(ends: tuple[Sender, Peer]) -> None:
+    class BusyAtFirst:
+        """A lock that another thread holds, the first time that it is asked for."""
+
+        def __init__(self) -> None:
+            self._lock = threading.Lock()
+            self._asked = 0
+
+        def acquire(self, timeout: float) -> bool:
+            self._asked += 1
+            return self._asked > 1 and self._lock.acquire(timeout=timeout)
+
+        def release(self) -> None:
+            self._lock.release()
+
+    sender, peer = ends
+    sender.lock = BusyAtFirst()  # type: ignore[assignment]
+    assert sender.close(b"", Deadline(30))
+    assert peer.read_frame() == (8, b"")
+
+
 def test_a_close_frame_is_not_waited_for_when_a_sender_is_stalled(ends: tuple[Sender, Peer]) -> None:
     sender, peer = ends
     errors: list[BaseException] = []
