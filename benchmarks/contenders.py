@@ -120,7 +120,12 @@ def throughput_websockets(url: str, size: int, count: int) -> float:
     return seconds
 
 
-def throughput_picows(url: str, size: int, count: int) -> float:
+def throughput_picowsbytes(url: str, size: int, count: int) -> float:
+    """As below."""
+    return throughput_picows(url, size, count, binary=True)
+
+
+def throughput_picows(url: str, size: int, count: int, binary: bool = False) -> float:
     """Measure the Cython client for asyncio."""
     import asyncio  # noqa: PLC0415
 
@@ -135,7 +140,7 @@ def throughput_picows(url: str, size: int, count: int) -> float:
         class Listener(picows.WSListener):  # type: ignore[misc]
             def on_ws_frame(self, transport: Any, frame: Any) -> None:
                 nonlocal left
-                loads(frame.get_payload_as_utf8_text())
+                loads(frame.get_payload_as_bytes() if binary else frame.get_payload_as_utf8_text())
                 left -= 1
                 if not left:
                     finished.set_result(_now())

@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 
 from .errors import MasqueradeError
@@ -59,7 +59,7 @@ class Dispatcher:
             return not self._released
 
     def _wait_for_room(self) -> None:
-        self.full = True  # ahead of the look at the length: `pop` shortens the queue ahead of its look at this
+        self.full = True  # ahead of the look at the length: `waiting` shortens the queue ahead of its look at this
         self._changed.wait_for(lambda: len(self._queue) <= self._low or self._released)
         self.resumed_at = time.monotonic()
         self.full = False
@@ -113,13 +113,16 @@ class Dispatcher:
             self._busy = bool(self._queue)
             return self._busy
 
-    def pop(self) -> AnyEvent:
-        """Take the next event, without the lock; `IndexError` if there is none."""
-        event = self._queue.popleft()
-        if self.full and len(self._queue) <= self._low:
-            with self._changed:
-                self._changed.notify_all()
-        return event
+    def waiting(self) -> Iterator[AnyEvent]:
+        """Take one event after the other, without the lock, until there is none."""
+        queue, popleft, low = self._queue, self._queue.popleft, self._low
+        with suppress(IndexError):  # the queue is empty
+            while True:
+                event = popleft()
+                if self.full and len(queue) <= low:
+                    with self._changed:
+                        self._changed.notify_all()
+                yield event
 
 
 class Delivery:
@@ -146,13 +149,13 @@ class Delivery:
 
     def drain(self, dispatcher: Dispatcher) -> None:
         """Deliver what is queued."""
+        for_type, call, around_event = self._listeners.for_type, self._call, self._around_event
         with self._guard.running(LISTENER):
-            while True:
-                try:
-                    event = dispatcher.pop()
-                except IndexError:
-                    return
-                self.deliver(event)
+            for event in dispatcher.waiting():
+                if event.type in CLIENT_EVENT_TYPES or around_event is not None:
+                    self.deliver(event)
+                else:
+                    call(for_type(event.type), event)
 
     def deliver(self, event: AnyEvent) -> None:
         """Call the listeners of one event."""

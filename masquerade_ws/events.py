@@ -24,6 +24,7 @@ __all__ = [
     "ConnectedEvent",
     "ConnectionState",
     "DisconnectedEvent",
+    "Draft",
     "ErrorContext",
     "ErrorEvent",
     "Event",
@@ -102,13 +103,13 @@ def timestamp_now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds")[: -len("+00:00")] + "Z"
 
 
-class _Draft:
+class Draft:
     """The storage of an event while it can still be written; `make_event` says why it is a class."""
 
     __slots__ = ("payload", "timestamp", "type")
 
 
-class Event(_Draft):
+class Event(Draft):
     """Something that the server tells, or is told; it cannot be changed.
 
     Args:
@@ -134,7 +135,7 @@ class Event(_Draft):
 
     def __init__(
         self,
-        type: str,  # noqa: A002 - the wire's name
+        type: str,
         payload: Mapping[str, Any] | None = None,
         timestamp: str | None = None,
     ) -> None:
@@ -259,7 +260,7 @@ EVENT_CLASSES: dict[str, type[Event]] = {
 }
 
 
-def make_event(type: str, payload: Mapping[str, Any], timestamp: str) -> Event:  # noqa: A002 - the wire's name
+def make_event(type: str, payload: Mapping[str, Any], timestamp: str) -> Event:
     """Return the event of the class that fits ``type``, without validating or copying anything.
 
     The codec's way, made for speed: plain attribute writes on an unlocked object, which then becomes an event,
@@ -270,7 +271,7 @@ def make_event(type: str, payload: Mapping[str, Any], timestamp: str) -> Event: 
         payload: What it carries; the event keeps this very object.
         timestamp: ISO 8601.
     """
-    draft: Any = _Draft()
+    draft: Any = Draft()
     draft.type = type
     draft.payload = payload
     draft.timestamp = timestamp

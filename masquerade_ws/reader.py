@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from .codec import decode
+from .codec import decode_all
 from .connection import Connection
 from .dispatcher import Dispatcher
-from .errors import DisconnectedError, ParseError
-from .events import ErrorEvent, timestamp_now
+from .errors import DisconnectedError
+from .events import CLIENT_EVENT_TYPES, Event
 from .filters import AnyEvent
 from .index import StreamIndex
 from .listeners import Listeners
@@ -29,24 +29,20 @@ class Intake:
         self._streams = streams
         self._counters = counters
 
-    def take(self, batch: list[str | bytes]) -> list[AnyEvent]:
-        """Decode messages and feed the streams; return the events that are for the dispatcher."""
+    def take(self, batch: list[str | bytes]) -> Sequence[AnyEvent]:
+        """Decode messages and feed the streams; return the events, parse errors included, that somebody listens to."""
         self._counters.messages_received += len(batch)  # one thread at a time reads
         if logger.isEnabledFor(logging.DEBUG):
             for message in batch:
                 logger.debug("received %s", message)
-        queued: list[AnyEvent] = []
-        for message in batch:
-            try:
-                event = decode(message)
-            except ParseError as error:
-                queued.append(ErrorEvent(error, "parse", timestamp_now()))
-                continue
-            if self._streams:
-                self._streams.deliver(event)
-            if self._listeners.for_type(event.type):
-                queued.append(event)
-        return queued
+        events = decode_all(batch)
+        if self._streams:
+            for event in events:
+                if isinstance(event, Event):
+                    self._streams.deliver(event)
+        types = {event.type for event in events}
+        unheard = {name for name in types - CLIENT_EVENT_TYPES if not self._listeners.for_type(name)}
+        return [event for event in events if event.type not in unheard] if unheard else events
 
 
 def read(
