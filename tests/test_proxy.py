@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import base64
 import importlib.util
+import shutil
 import socket
+import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
-from raw_server import Peer, RawServer, frame, shown, tls_contexts
+from raw_server import Peer, RawServer, frame, shown, tls_contexts, until
 
 from masquerade_ws.connection import Connection
 from masquerade_ws.errors import ConnectError
@@ -248,6 +252,62 @@ def test_without_python_socks_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ValueError, match=r"proxy.*pip install masquerade-ws\[socks\]"):
         Connection("ws://h/", proxy="socks5://h")
     assert parse_proxy("http://h").port == 80
+
+
+# Programs of other authors
+
+
+@contextmanager
+def program(*command: str) -> Iterator[None]:
+    """Run a proxy until the block ends."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def open_port() -> int:
+    """Return a port that a program may listen on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.skipif(shutil.which("tinyproxy") is None, reason="needs tinyproxy")
+def test_tinyproxy_lets_us_through_with_the_right_password_alone(tmp_path: Path) -> None:
+    port = open_port()
+    settings = f"Port {port}\nListen 127.0.0.1\nTimeout 60\nBasicAuth user p4ss\nLogFile \"{tmp_path / 'log'}\"\n"
+    (tmp_path / "tinyproxy.conf").write_text(settings)
+    server_context, client_context = tls_contexts()
+    with program("tinyproxy", "-d", "-c", str(tmp_path / "tinyproxy.conf")):
+        until(lambda: listens(port))
+        with RawServer(greeting) as server:
+            greet(server.url, f"http://user:p4ss@127.0.0.1:{port}")
+            with pytest.raises(ConnectError, match="HTTP status 40[17]"):
+                greet(server.url, f"http://user:wrong@127.0.0.1:{port}")
+        with RawServer(greeting, tls=server_context) as server:
+            greet(server.url, f"http://user:p4ss@127.0.0.1:{port}", ssl_context=client_context)
+
+
+@pytest.mark.skipif(shutil.which("microsocks") is None, reason="needs microsocks")
+def test_microsocks_lets_us_through_with_the_right_password_alone() -> None:
+    port = open_port()
+    server_context, client_context = tls_contexts()
+    with program("microsocks", "-i", "127.0.0.1", "-p", str(port), "-u", "user", "-P", "p4ss"):
+        until(lambda: listens(port))
+        for scheme in ("socks5", "socks5h"):
+            with RawServer(greeting) as server:
+                greet(server.url.replace("127.0.0.1", "localhost"), f"{scheme}://user:p4ss@127.0.0.1:{port}")
+                with pytest.raises(ConnectError, match="the proxy refused"):
+                    greet(server.url, f"{scheme}://user:wrong@127.0.0.1:{port}")
+            with RawServer(greeting, tls=server_context) as server:
+                greet(server.url, f"{scheme}://user:p4ss@127.0.0.1:{port}", ssl_context=client_context)
 
 
 # Which
