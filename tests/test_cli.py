@@ -78,8 +78,16 @@ def gateway(tmp_path: Path, lines: Lines, monkeypatch: pytest.MonkeyPatch) -> It
         yield gateway
 
 
+def dial(url: str, **options: Any) -> ClientConnection:
+    """Connect without a proxy, whatever the environment says."""
+    address = urlsplit(url)
+    assert address.hostname
+    assert address.port
+    return connect(url, sock=socket.create_connection((address.hostname, address.port), TIMEOUT), **options)
+
+
 def join(gateway: Gateway, token: str = "secret-token") -> ClientConnection:
-    return connect(f"{gateway.url}?token={quote(token)}", proxy=None)
+    return dial(f"{gateway.url}?token={quote(token)}")
 
 
 def generate(peer: ClientConnection, **payload: Any) -> None:
@@ -219,6 +227,13 @@ def test_a_job_is_told_from_its_start_to_the_picture_it_has_saved(gateway: Gatew
     assert "secret-token" not in "".join(lines)
 
 
+def test_clients_that_leave_at_once_get_their_jobs_done(gateway: Gateway, lines: Lines) -> None:
+    for number in range(20):
+        with join(gateway) as peer:
+            generate(peer, prompt="a fox", job_id=f"job-{number}")
+    lines.wait_for("completed: ", count=20)
+
+
 def test_a_job_without_an_id_gets_one(gateway: Gateway) -> None:
     with join(gateway) as peer:
         generate(peer, prompt="a fox")
@@ -312,7 +327,7 @@ def test_a_bad_token_is_refused(gateway: Gateway, lines: Lines, token: str) -> N
 
 
 def test_a_token_in_the_header_is_taken(gateway: Gateway, lines: Lines) -> None:
-    with connect(gateway.url, proxy=None, additional_headers={"Authorization": "Bearer secret"}):
+    with dial(gateway.url, additional_headers={"Authorization": "Bearer secret"}):
         lines.wait_for("connected: ")
 
 
@@ -392,8 +407,8 @@ def test_serve_ends_cleanly_on_a_signal(tmp_path: Path, number: signal.Signals) 
         match = re.search(r"listening on (ws://localhost:\d+/ws), pictures go to (.*); Ctrl-C ends", listening)
         assert match, listening
         assert match[2] == str(tmp_path)
-        with connect(f"{match[1]}?token=x", proxy=None) as peer:
-            assert re.search(r" connected: \S+:\d+$", process.stdout.readline())
+        with dial(f"{match[1]}?token=x") as peer:
+            assert re.search(r" connected: [0-9a-f]{8}$", process.stdout.readline())
             process.send_signal(number)
             with pytest.raises(ConnectionClosed):
                 peer.recv(timeout=TIMEOUT)

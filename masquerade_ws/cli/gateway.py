@@ -126,7 +126,7 @@ class Gateway:
 
     def _serve(self, connection: ServerConnection) -> None:
         """Serve one client, on a thread of its own."""
-        peer = "{}:{}".format(*connection.remote_address)
+        peer = str(connection.id)[:8]  # not the address, which is gone if the client is
         with self._changed:
             closing = self._closing
             if not closing:
@@ -134,13 +134,13 @@ class Gateway:
         if closing:
             connection.close(1001)
             return
-        self._report(f"connected: {peer}")
         try:
+            self._report(f"connected: {peer}")
             with contextlib.suppress(ConnectionClosed):
                 for message in connection:
                     self._take(connection, message)
+            self._report(f"disconnected: {peer}, code {connection.protocol.close_code}")
         finally:
-            self._report(f"disconnected: {peer}, code {connection.close_code}")
             with self._changed:
                 self._connections.discard(connection)
                 self._changed.notify_all()
