@@ -83,7 +83,9 @@ def dial(url: str, **options: Any) -> ClientConnection:
     address = urlsplit(url)
     assert address.hostname
     assert address.port
-    return connect(url, sock=socket.create_connection((address.hostname, address.port), TIMEOUT), **options)
+    reached = socket.create_connection((address.hostname, address.port), TIMEOUT)
+    peer: ClientConnection = connect(url, sock=reached, **options)
+    return peer
 
 
 def join(gateway: Gateway, token: str = "secret-token") -> ClientConnection:
