@@ -207,9 +207,8 @@ def _expected(size: int, count: int) -> int:
 
 def send_masquerade(url: str, size: int, count: int) -> float:
     """Send events, which become JSON on the way."""
-    from masquerade_ws import Event, WebSocketClient  # noqa: PLC0415
-
     from benchmarks.server import event_of_size  # noqa: PLC0415
+    from masquerade_ws import Event, WebSocketClient  # noqa: PLC0415
 
     event = Event(**json.loads(event_of_size(size)))
     with WebSocketClient(f"{url}/sink/{_expected(size, count)}", _token) as client, client.events() as answers:
@@ -297,7 +296,7 @@ def connect_websocketclient(url: str, count: int) -> list[float]:
 
     def open_one() -> Callable[[], None]:
         connection: Any = websocket.create_connection(f"{url}/idle?token=token")
-        return lambda: connection.shutdown()
+        return connection.shutdown
 
     return _connect(open_one, count)
 

@@ -37,8 +37,10 @@ def event_of_size(size: int, job: int = 0) -> str:
     steps: list[object] = []
     payload: dict[str, object] = {"job_id": job_id, "image_url": "", "metadata": {"steps": steps}}
     spare = size - len(_text("image.generation.completed", payload)) - 200
-    for number in range(spare // 80):
-        steps.append({"step": number % 100, "sigma": 14.6146, "sampler": "euler", "seconds": 0.25, "cached": False})
+    steps.extend(
+        {"step": number % 100, "sigma": 14.6146, "sampler": "euler", "seconds": 0.25, "cached": False}
+        for number in range(spare // 80)
+    )
     return _padded("image.generation.completed", payload, "image_url", size)
 
 

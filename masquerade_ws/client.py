@@ -32,7 +32,7 @@ from .log import logger, show_debug
 from .options import Options, check_count, check_duration, check_flag, check_timeout
 from .patterns import check_type
 from .reader import Intake
-from .signatures import typed_as_events, typed_as_on, typed_as_wait_for
+from .signatures import PolledT, typed_as_events, typed_as_on, typed_as_wait_for
 from .stats import Counters, Stats
 from .streams import EventStream
 from .supervisor import Rooms, Supervisor
@@ -325,8 +325,8 @@ class WebSocketClient:
         *,
         timeout: float | None = None,
         on_progress: Callable[[ImageGenerationProgressEvent], object] | None = None,
-        poll: Callable[[str], Any] | None = None,
-    ) -> ImageGenerationCompletedEvent:
+        poll: Callable[[str], PolledT | None] | None = None,
+    ) -> ImageGenerationCompletedEvent | PolledT:
         """Start an image job and wait for its end; no event of it can slip between the two.
 
         Args:

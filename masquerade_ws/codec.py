@@ -41,7 +41,7 @@ def _standard_loads(text: str) -> Any:
     try:
         value, end = _scan(text, 0)
     except StopIteration:
-        end = -1
+        value, end = None, -1
     return value if end == len(text) else _decoder.decode(text)
 
 
@@ -102,7 +102,7 @@ def decode_all(messages: Iterable[str | bytes]) -> list[Event | ErrorEvent]:
             kind, payload, timestamp = value["type"], value["payload"], value["timestamp"]
             cls = find_class(kind, Event)
         except (ValueError, LookupError, TypeError, RecursionError):
-            cls = None
+            cls = kind = payload = timestamp = None
         if cls is None or type(kind) is not str or type(payload) is not dict or type(timestamp) is not str:
             append(_decode_or_error(message))
             continue

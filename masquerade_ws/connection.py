@@ -204,9 +204,12 @@ class Connection:
         """Send a ping (5.5.2); its answer sets ``latency``.
 
         Raises:
+            TypeError: Not ``bytes``.
             ValueError: More than 125 bytes.
             SendError: As for ``send``.
         """
+        if not isinstance(data, bytes):
+            raise TypeError(f"data must be bytes, not {type(data).__name__}")
         if len(data) > 125:
             raise ValueError("data must not be longer than 125 bytes")
         self._send(Opcode.PING, data)
@@ -229,8 +232,11 @@ class Connection:
             timeout: Seconds for the peer's answer; after that TCP is closed without it.
 
         Raises:
+            TypeError: An argument has the wrong type.
             ValueError: An argument has a value that is not allowed.
         """
+        if not isinstance(code, int) or not isinstance(reason, str):
+            raise TypeError("code must be an int and reason a str")
         payload = build_close(code, reason)
         check_duration("timeout", timeout)
         if self.ended:

@@ -148,14 +148,19 @@ class Delivery:
         self._around_event = around_event
 
     def drain(self, dispatcher: Dispatcher) -> None:
-        """Deliver what is queued."""
-        for_type, call, around_event = self._listeners.for_type, self._call, self._around_event
+        """Deliver what is queued: as `deliver` does, without its calls for the plain events of the server."""
+        for_type, claim, around_event = self._listeners.for_type, self._listeners.claim, self._around_event
         with self._guard.running(LISTENER):
             for event in dispatcher.waiting():
-                if event.type in CLIENT_EVENT_TYPES or around_event is not None:
+                if around_event is not None or event.type in CLIENT_EVENT_TYPES:
                     self.deliver(event)
-                else:
-                    call(for_type(event.type), event)
+                    continue
+                for listener in for_type(event.type):
+                    if listener.active and (not listener.once or claim(listener)):
+                        try:
+                            listener.handler(event)
+                        except Exception as error:
+                            self._report(error, event)
 
     def deliver(self, event: AnyEvent) -> None:
         """Call the listeners of one event."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import websocket
@@ -18,8 +19,6 @@ from masquerade_ws.deflate import OFFER, negotiate
 from masquerade_ws.errors import ConnectError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from masquerade_ws.deflate import Deflater, Inflater
     from masquerade_ws.target import Target
     from masquerade_ws.transport import Channel
@@ -78,7 +77,8 @@ def check_subprotocols(subprotocols: Sequence[str]) -> None:
         TypeError: Not a sequence of ``str``.
         ValueError: One is no token, or given twice.
     """
-    if isinstance(subprotocols, str) or not all(isinstance(one, str) for one in subprotocols):
+    is_sequence = isinstance(subprotocols, Sequence) and not isinstance(subprotocols, str)
+    if not is_sequence or not all(isinstance(one, str) for one in subprotocols):
         raise TypeError("subprotocols must be a sequence of str")
     if not all(_TOKEN.fullmatch(one) for one in subprotocols):
         raise ValueError("subprotocols contains an invalid name")

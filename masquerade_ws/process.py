@@ -11,7 +11,7 @@ from .deadline import Deadline
 
 __all__ = ["watch"]
 
-EXIT_TIMEOUT = 1.0
+EXIT_TIMEOUT = 0.5  # seconds, half of them for the peer's answer to the close
 
 
 class Client(Protocol):

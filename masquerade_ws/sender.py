@@ -103,12 +103,16 @@ class Sender:
             self.lock.release()
 
     def pinged(self, payload: bytes) -> float | None:
-        """Return when the ping was sent that a pong answers, and forget it and all earlier ones (5.5.3)."""
-        pings = self._pings
-        for count, (sent, at) in enumerate(list(pings), 1):
+        """Return when the ping was sent that a pong answers, the latest of its kind, for a peer may answer only that.
+
+        It is forgotten, and all before it (RFC 6455, 5.5.3).
+        """
+        pings = list(self._pings)
+        for count in range(len(pings), 0, -1):
+            sent, at = pings[count - 1]
             if sent == payload:
                 for _ in range(count):
-                    pings.popleft()
+                    self._pings.popleft()
                 return at
         return None
 

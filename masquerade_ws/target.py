@@ -71,7 +71,7 @@ def split_url(url: str, argument: str) -> tuple[SplitResult, str, int | None]:
 def _split(url: str) -> tuple[SplitResult, str, int | None] | None:
     try:
         parts = urlsplit(url)
-        host = parts.hostname or ""
+        host = (parts.hostname or "").replace("%25", "%")  # before the zone of an address (RFC 6874)
         return parts, host if host.isascii() else host.encode("idna").decode(), parts.port
     except ValueError:
         return None

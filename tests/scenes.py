@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from raw_server import Peer, close_payload, frame
-
 from masquerade_ws import WebSocketClient
 from masquerade_ws.events import CLIENT_EVENT_TYPES
+from raw_server import Peer, close_payload, frame
 
 __all__ = [
     "TIMEOUT",

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from scenes import TIMEOUT, Record, client_of, closed_port_url, names_of_threads
 
 from masquerade_ws import (
     ConnectError,
@@ -19,6 +18,7 @@ from masquerade_ws import (
     WebSocketClient,
 )
 from masquerade_ws.testing import EventServer
+from scenes import TIMEOUT, Record, client_of, closed_port_url, names_of_threads
 
 URL = "ws://localhost:34076/ws"
 

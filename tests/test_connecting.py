@@ -9,8 +9,6 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from raw_server import Peer, RawServer, close_payload, frame, until
-from scenes import TIMEOUT, Record, Worker, client_of, closed_port_url, elapsed, names_of_threads, running
 
 from masquerade_ws import (
     ConnectError,
@@ -20,6 +18,8 @@ from masquerade_ws import (
     WebSocketClient,
 )
 from masquerade_ws.testing import EventServer
+from raw_server import Peer, RawServer, close_payload, frame, until
+from scenes import TIMEOUT, Record, Worker, client_of, closed_port_url, elapsed, names_of_threads, running
 
 FOUR = ["masquerade-ws-dispatcher", "masquerade-ws-heartbeat", "masquerade-ws-reader", "masquerade-ws-supervisor"]
 

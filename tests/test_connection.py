@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from raw_server import Peer, RawServer, close_payload, frame, tls_contexts, until
 from websockets.sync.server import ServerConnection, serve
 
 from masquerade_ws.connection import Connection
 from masquerade_ws.errors import ConnectError, DisconnectedError, SendError
 from masquerade_ws.opening import open_channel
+from raw_server import Peer, RawServer, close_payload, frame, tls_contexts, until
 
 
 @contextmanager
@@ -168,10 +168,12 @@ def test_a_ping_sets_the_latency() -> None:
         assert 0 < connection.latency < 10
 
 
-def test_a_ping_longer_than_a_control_frame_is_refused() -> None:
+def test_a_ping_of_what_fits_no_control_frame_is_refused_and_harms_nothing() -> None:
     with websockets_server(echo) as url, Connection.open(url) as connection:
         with pytest.raises(ValueError, match="125"):
             connection.ping(bytes(126))
+        with pytest.raises(TypeError, match="data must be bytes, not str"):
+            connection.ping("text")  # type: ignore[arg-type]
         connection.send("still open")
         assert next(iter(connection)) == "still open"
 
@@ -459,6 +461,8 @@ def test_a_code_or_reason_that_may_not_be_sent_is_refused_and_harms_nothing(code
     with websockets_server(echo) as url, Connection.open(url) as connection:
         with pytest.raises(ValueError, match=r"code|reason"):
             connection.close(code, reason)
+        with pytest.raises(TypeError, match="code must be an int and reason a str"):
+            connection.close(None)  # type: ignore[arg-type]
         connection.send("still open")
         assert next(iter(connection)) == "still open"
 

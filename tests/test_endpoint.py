@@ -7,10 +7,10 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from raw_server import Peer, RawServer
 
 from masquerade_ws.endpoint import Endpoint
 from masquerade_ws.errors import ConnectError
+from raw_server import Peer, RawServer
 
 TRANSPORT: dict[str, Any] = {
     "headers": None,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import trustme
+
 from processes import Script, run
 from raw_server import Peer, RawServer, frame
 

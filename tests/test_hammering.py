@@ -11,7 +11,6 @@ import traceback
 from collections.abc import Callable, Iterator
 
 import pytest
-from scenes import TIMEOUT, names_of_threads
 
 from masquerade_ws import (
     ConnectError,
@@ -24,6 +23,7 @@ from masquerade_ws import (
     WebSocketClient,
 )
 from masquerade_ws.testing import EventServer
+from scenes import TIMEOUT, names_of_threads
 
 THREADS = 16
 EXPECTED = (

@@ -9,11 +9,11 @@ from collections.abc import Callable
 
 import pytest
 import websocket
-from raw_server import Peer, RawServer, close_payload, frame, shown
 
 from masquerade_ws.connection import Connection
 from masquerade_ws.errors import ConnectError
 from masquerade_ws.handshake import check_headers, check_subprotocols
+from raw_server import Peer, RawServer, close_payload, frame, shown
 
 
 def request_of(url_query: str = "", **options: object) -> Peer:
@@ -315,7 +315,7 @@ def test_subprotocols_that_may_not_be_offered_are_refused(subprotocols: list[str
         check_subprotocols(subprotocols)
 
 
-@pytest.mark.parametrize("subprotocols", ["a", [1], [b"a"]])
+@pytest.mark.parametrize("subprotocols", ["a", b"a", [1], [b"a"], {"a"}, iter("a"), None])
 def test_subprotocols_of_another_type_are_refused(subprotocols: list[str]) -> None:
     with pytest.raises(TypeError, match="subprotocols"):
         check_subprotocols(subprotocols)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from raw_server import Peer, RawServer, frame, until
 
 from masquerade_ws.connection import Connection
 from masquerade_ws.dispatcher import Dispatcher
@@ -15,6 +14,7 @@ from masquerade_ws.errors import DisconnectedError, SendError
 from masquerade_ws.events import Event
 from masquerade_ws.heartbeat import beat
 from masquerade_ws.stats import Counters
+from raw_server import Peer, RawServer, frame, until
 
 TEXT, PING, PONG = 1, 9, 10
 LONG = 600.0

@@ -9,11 +9,11 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from raw_server import Peer, RawServer, close_payload, frame, until
 
 from masquerade_ws import sender as sender_module
 from masquerade_ws.connection import Connection
 from masquerade_ws.errors import DisconnectedError, SendError
+from raw_server import Peer, RawServer, close_payload, frame, until
 
 
 def test_an_interrupted_send_leaves_no_torn_frame(monkeypatch: pytest.MonkeyPatch) -> None:

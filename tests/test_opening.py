@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable
 
 import pytest
-from raw_server import Peer, RawServer, shown, tls_contexts
 
 from masquerade_ws.connection import Connection
 from masquerade_ws.errors import ConnectError
+from raw_server import Peer, RawServer, shown, tls_contexts
 
 
 def failure(url: str, timeout: float = 10, **options: object) -> ConnectError:

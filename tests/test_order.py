@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from raw_server import Peer, RawServer, close_payload, frame, until
-from scenes import TIMEOUT, Record, client_of, names_of_threads, running, stay
 
 from masquerade_ws import DisconnectedError, SendError, WebSocketClient
 from masquerade_ws.testing import EventServer
+from raw_server import Peer, RawServer, close_payload, frame, until
+from scenes import TIMEOUT, Record, client_of, names_of_threads, running, stay
 
 CONNECTING = ["disconnected > connecting", "connecting > connected", "connected"]
 CLOSING = ["connected > disconnecting", "disconnecting > disconnected", "disconnected"]

@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from raw_server import Peer, RawServer, frame, shown, tls_contexts, until
 
 from masquerade_ws.connection import Connection
 from masquerade_ws.errors import ConnectError
 from masquerade_ws.proxy import Proxy, choose_proxy, parse_proxy
 from masquerade_ws.target import parse_target
+from raw_server import Peer, RawServer, frame, shown, tls_contexts, until
 
 
 def dial(port: int, host: str = "127.0.0.1") -> socket.socket:
@@ -282,14 +282,14 @@ def listens(port: int) -> bool:
 @pytest.mark.skipif(shutil.which("tinyproxy") is None, reason="needs tinyproxy")
 def test_tinyproxy_lets_us_through_with_the_right_password_alone(tmp_path: Path) -> None:
     port = open_port()
-    settings = f"Port {port}\nListen 127.0.0.1\nTimeout 60\nBasicAuth user p4ss\nLogFile \"{tmp_path / 'log'}\"\n"
+    settings = f'Port {port}\nListen 127.0.0.1\nTimeout 60\nBasicAuth user p4ss\nLogFile "{tmp_path / "log"}"\n'
     (tmp_path / "tinyproxy.conf").write_text(settings)
     server_context, client_context = tls_contexts()
     with program("tinyproxy", "-d", "-c", str(tmp_path / "tinyproxy.conf")):
         until(lambda: listens(port))
         with RawServer(greeting) as server:
             greet(server.url, f"http://user:p4ss@127.0.0.1:{port}")
-            with pytest.raises(ConnectError, match="HTTP status 40[17]"):
+            with pytest.raises(ConnectError, match=r"HTTP status 40[17]"):
                 greet(server.url, f"http://user:wrong@127.0.0.1:{port}")
         with RawServer(greeting, tls=server_context) as server:
             greet(server.url, f"http://user:p4ss@127.0.0.1:{port}", ssl_context=client_context)

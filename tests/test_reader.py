@@ -8,7 +8,6 @@ import weakref
 from typing import Any
 
 import pytest
-from raw_server import Peer, RawServer, close_payload, frame, until
 
 from masquerade_ws.connection import Connection
 from masquerade_ws.dispatcher import Dispatcher
@@ -21,6 +20,7 @@ from masquerade_ws.listeners import Listeners
 from masquerade_ws.reader import Intake, read
 from masquerade_ws.stats import Counters
 from masquerade_ws.streams import EventStream
+from raw_server import Peer, RawServer, close_payload, frame, until
 
 
 class Room:

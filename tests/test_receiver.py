@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
-from raw_server import Peer, RawServer, close_payload, frame, tcp_pair, tls_contexts, until
 
 from masquerade_ws.connection import Connection
 from masquerade_ws.deadline import Deadline
@@ -19,6 +18,7 @@ from masquerade_ws.frames import FrameReceiver, Opcode
 from masquerade_ws.outcome import Outcome
 from masquerade_ws.receiver import Receiver
 from masquerade_ws.sender import Sender
+from raw_server import Peer, RawServer, close_payload, frame, tcp_pair, tls_contexts, until
 
 
 class Ends(NamedTuple):

@@ -9,11 +9,11 @@ import threading
 import time
 
 import pytest
-from raw_server import Peer, RawServer, close_payload, frame, until
-from scenes import Record, client_of, closed_port_url, elapsed, names_of_threads, running
 
 from masquerade_ws import ConnectError, WebSocketClient
 from masquerade_ws.testing import EventServer
+from raw_server import Peer, RawServer, close_payload, frame, until
+from scenes import Record, client_of, closed_port_url, elapsed, names_of_threads, running
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from raw_server import Peer, tcp_pair, until
 
 from masquerade_ws.deadline import Deadline
 from masquerade_ws.deflate import Deflater
@@ -15,6 +14,7 @@ from masquerade_ws.errors import SendError
 from masquerade_ws.frames import Opcode
 from masquerade_ws.sender import Sender
 from masquerade_ws.transport import wait
+from raw_server import Peer, tcp_pair, until
 
 
 @pytest.fixture
@@ -146,6 +146,15 @@ def test_a_ping_is_matched_by_its_pong_and_forgotten_with_those_before_it(ends: 
     assert sender.pinged(b"1") is None
     assert sender.pinged(b"unsolicited") is None
     assert sender.pinged(b"3") is not None
+
+
+def test_of_pings_alike_the_latest_is_taken_for_the_one_answered(ends: tuple[Sender, Peer]) -> None:
+    sender, _ = ends
+    sender.send(Opcode.PING, b"", 10)
+    between = time.monotonic()
+    sender.send(Opcode.PING, b"", 10)
+    assert (sender.pinged(b"") or 0) >= between
+    assert sender.pinged(b"") is None
 
 
 def test_pings_that_are_never_answered_are_not_kept_for_ever(ends: tuple[Sender, Peer]) -> None:

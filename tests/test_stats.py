@@ -4,10 +4,10 @@ import threading
 from dataclasses import FrozenInstanceError, fields
 
 import pytest
-from raw_server import Peer, RawServer, frame, until
 
 from masquerade_ws.connection import Connection
 from masquerade_ws.stats import Counters, Stats
+from raw_server import Peer, RawServer, frame, until
 
 NOTHING = dict.fromkeys(
     ["connections", "reconnects", "messages_received", "messages_sent", "bytes_received", "bytes_sent"], 0

@@ -378,7 +378,7 @@ def test_every_event_is_handed_out_once_in_order_or_counted_as_dropped(steps: li
                 stream.offer(Event("a", {"n": offered}))
             else:
                 got.append((stream.get if step == "get" else stream.wait_for)(timeout=0).payload["n"])
-        except EventsDroppedError as overflow:  # noqa: PERF203
+        except EventsDroppedError as overflow:
             told += overflow.count
         except WaitTimeoutError:
             pass

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from raw_server import shown
 
 from masquerade_ws.target import host_and_port, parse_target
+from raw_server import shown
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,7 @@ from masquerade_ws.target import host_and_port, parse_target
         ("wss://h:80/", ("h", 80, "/", "wss://h:80/"), "h:80"),
         ("WS://Example.COM:8080/a?b=c&d", ("example.com", 8080, "/a?b=c&d", "ws://example.com:8080/a"), None),
         ("ws://[::1]:9/x", ("::1", 9, "/x", "ws://[::1]:9/x"), "[::1]:9"),
-        ("ws://[fe80::1%25eth0]/", ("fe80::1%25eth0", 80, "/", "ws://[fe80::1]:80/"), "[fe80::1]"),
+        ("ws://[fe80::1%25eth0]/", ("fe80::1%eth0", 80, "/", "ws://[fe80::1]:80/"), "[fe80::1]"),
         ("ws://h/%41?q=%2F+", ("h", 80, "/%41?q=%2F+", "ws://h:80/%41"), "h"),
         ("ws://h/grüß?ü", ("h", 80, "/gr%C3%BC%C3%9F?%C3%BC", "ws://h:80/gr%C3%BC%C3%9F"), "h"),
         ("ws://bücher.example/", ("xn--bcher-kva.example", 80, "/", "ws://xn--bcher-kva.example:80/"), None),

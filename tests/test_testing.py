@@ -40,7 +40,7 @@ def client(server: EventServer) -> Iterator[ClientConnection]:
         yield client
 
 
-def text(type: str, **payload: Any) -> str:  # noqa: A002 - as in the module under test
+def text(type: str, **payload: Any) -> str:
     return json.dumps({"type": type, "payload": payload, "timestamp": "2026-11-22T12:00:00.000Z"})
 
 

@@ -6,9 +6,9 @@ import ssl
 import threading
 
 import pytest
-from raw_server import tls_contexts
 
 from masquerade_ws.tls import TLS, default_context
+from raw_server import tls_contexts
 
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 

@@ -10,9 +10,9 @@ import sysconfig
 import threading
 
 import pytest
-from raw_server import Peer, RawServer, close_payload, frame, tls_contexts
 
 from masquerade_ws.connection import Connection
+from raw_server import Peer, RawServer, close_payload, frame, tls_contexts
 
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 

@@ -10,11 +10,11 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from raw_server import Peer, RawServer, tls_contexts
 
 from masquerade_ws.deadline import Deadline
 from masquerade_ws.tls import TLS
 from masquerade_ws.transport import Address, Attempt, Cancelled, Channel, dial, send_now, shutdown, wait
+from raw_server import Peer, RawServer, tls_contexts
 
 # No address to connect to over TCP.
 MULTICAST: Address = (socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("ff02::1", 80, 0, 0))

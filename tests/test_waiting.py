@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from raw_server import until
-from scenes import TIMEOUT, Record, Worker, client_of, running
 
 from masquerade_ws import (
     DisconnectedError,
@@ -22,6 +20,8 @@ from masquerade_ws import (
     WebSocketClient,
 )
 from masquerade_ws.testing import EventServer
+from raw_server import until
+from scenes import TIMEOUT, Record, Worker, client_of, running
 
 
 @pytest.fixture

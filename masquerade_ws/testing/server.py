@@ -68,7 +68,7 @@ class Peer:
         self._connection = connection
         self.token = token
 
-    def emit(self, type: str, payload: Mapping[str, Any] | None = None) -> None:  # noqa: A002 - as in the client
+    def emit(self, type: str, payload: Mapping[str, Any] | None = None) -> None:
         """Send an event to this client alone; one that has gone misses it.
 
         Args:
@@ -192,7 +192,7 @@ class EventServer:
 
     # To the clients
 
-    def emit(self, type: str, payload: Mapping[str, Any] | None = None) -> None:  # noqa: A002 - as in the client
+    def emit(self, type: str, payload: Mapping[str, Any] | None = None) -> None:
         """Send an event, with the time of now, to every connected client.
 
         A client whose ``connect()`` has returned gets it. One that does not read holds up the others.
@@ -235,7 +235,7 @@ class EventServer:
         """The number of clients that are connected now."""
         return len(self._connected())
 
-    def expect(self, type: str, timeout: float = 5.0) -> dict[str, Any]:  # noqa: A002 - as in the client
+    def expect(self, type: str, timeout: float = 5.0) -> dict[str, Any]:
         """Wait for an event from a client. Each event is returned once, the oldest first.
 
         Args:
@@ -422,7 +422,7 @@ def _send(connection: ServerConnection, message: str | bytes) -> None:
         connection.send(message)
 
 
-def _encode(type: str, payload: Mapping[str, Any] | None) -> str:  # noqa: A002 - as in the client
+def _encode(type: str, payload: Mapping[str, Any] | None) -> str:
     now = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return json.dumps({"type": type, "payload": dict(payload or {}), "timestamp": now})
 

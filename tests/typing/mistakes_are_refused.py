@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from masquerade_ws.client import WebSocketClient
-
 from masquerade_ws.events import (
     DisconnectedEvent,
     Event,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from masquerade_ws.client import WebSocketClient
 from typing_extensions import assert_type
 
+from masquerade_ws.client import WebSocketClient
 from masquerade_ws.events import (
     ClientEvent,
     ConnectedEvent,
