@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import NamedTuple
 from urllib.parse import SplitResult, quote, urlsplit
 
 __all__ = ["Target", "host_and_port", "parse_target", "split_url"]
 
-_FORBIDDEN = re.compile(r"[\x00-\x20\x7f]")
+_FORBIDDEN = re.compile(r"[\x00-\x20\x7f\ud800-\udfff]")
 _PORTS = {"ws": 80, "wss": 443}
 # What has a meaning in a path or a query already; anything else outside of ASCII's unreserved is percent-encoded.
 _SAFE = "/?:@!$&'()*+,;=%"
@@ -56,7 +57,7 @@ def split_url(url: str, argument: str) -> tuple[SplitResult, str, int | None]:
     if not isinstance(url, str):
         raise TypeError(f"{argument} must be a str, not {type(url).__name__}")
     if _FORBIDDEN.search(url):
-        raise ValueError(f"{argument} contains white space or control characters")
+        raise ValueError(f"{argument} contains white space, control characters or lone surrogates")
     parts = _split(url)
     # Raised here, since a context would show parts of the URL.
     if parts is None:
@@ -72,6 +73,8 @@ def _split(url: str) -> tuple[SplitResult, str, int | None] | None:
     try:
         parts = urlsplit(url)
         host = (parts.hostname or "").replace("%25", "%")  # before the zone of an address (RFC 6874)
+        if "[" in parts.netloc:
+            ipaddress.IPv6Address(host)  # before Python 3.11 urlsplit takes anything there
         return parts, host if host.isascii() else host.encode("idna").decode(), parts.port
     except ValueError:
         return None
