@@ -114,6 +114,7 @@ class Session:
         self.dispatcher_thread: threading.Thread | None = None
         self.threads: list[threading.Thread] = []  # reader and heartbeat
         self.attempt = Attempt()
+        self.delay = 0.0
         self.retry = Deadline(None)
         self.retries = 0
         self.connection: Connection | None = None

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from .backoff import delay_before
 from .connection import Connection
@@ -236,17 +236,15 @@ class Supervisor:
     def _move(self, session: Session, signal: Signal) -> None:
         with self._changed:
             changes = self._advance(session, signal) if not session.abandoned else []
-        session.dispatcher.post(*changes)
+        self._post(session, None, *changes)
 
     def _attempt(self, session: Session) -> None:
         logger.debug("connecting (attempt %d)", session.attempts)
         try:
             self._start_dispatcher(session)
             connection = self._open(session)
-        except _NoThreadError as error:
-            self._fail(session, error, retry=False)
         except ConnectError as error:
-            self._fail(session, error, retry=not isinstance(error.__cause__, StopReconnecting))
+            self._fail(session, error, retry=not _is_final(error))
         else:
             if connection is not None:
                 self._welcome(session, connection)
@@ -279,7 +277,30 @@ class Supervisor:
         return token
 
     def _welcome(self, session: Session, connection: Connection) -> None:
-        """Announce a connection, then start its threads: no event comes ahead of `connected`."""
+        """Start the threads of a connection and announce it; no event comes ahead of `connected`."""
+        announced = threading.Event()
+        try:
+            self._start_threads(session, connection, announced)
+            self._announce(session)
+        except ConnectError as error:
+            connection.abort(error)
+            self._fail(session, error, retry=not _is_final(error))
+        finally:
+            announced.set()  # the reader thread goes on, or finds that the connection has ended
+
+    def _start_threads(self, session: Session, connection: Connection, announced: threading.Event) -> None:
+        rooms, options = self._rooms, self._options
+        lost = partial(session.mail.put, Mail.LOST)
+        pace = options.heartbeat_interval, options.heartbeat_timeout
+        reading = connection, session.dispatcher, weakref.ref(rooms.intake), lost
+        for thread in (
+            _thread("reader", _read_after, announced, *reading),
+            _thread("heartbeat", beat, connection, session.dispatcher, rooms.counters, *pace),
+        ):
+            _start(thread)
+            session.threads.append(thread)
+
+    def _announce(self, session: Session) -> None:
         attempts, reconnected = session.attempts, session.connections > 0
         with self._changed:
             if session.stopping:
@@ -289,27 +310,9 @@ class Supervisor:
             session.connected_at, session.connected_since = time.monotonic(), datetime.now(timezone.utc)
         gap = session.connected_at - session.lost_at if reconnected else None
         self._rooms.counters.add(connections=1, reconnects=int(reconnected))
-        session.dispatcher.post(*changes, ConnectedEvent(timestamp_now(), reconnected, attempts, gap))
-        try:
-            self._start_threads(session, connection)
-        except _NoThreadError as error:
-            connection.abort(error)
-            self._lose(session, retry=False)
-            self._publish(session.attempt, error)
-        else:
-            self._publish(session.attempt, None)
-            self._rooms.streams.mark_reconnection()
-
-    def _start_threads(self, session: Session, connection: Connection) -> None:
-        rooms, options = self._rooms, self._options
-        lost = partial(session.mail.put, Mail.LOST)
-        pace = options.heartbeat_interval, options.heartbeat_timeout
-        for thread in (
-            _thread("reader", read, connection, session.dispatcher, weakref.ref(rooms.intake), lost),
-            _thread("heartbeat", beat, connection, session.dispatcher, rooms.counters, *pace),
-        ):
-            _start(thread)
-            session.threads.append(thread)
+        self._post(session, None, *changes, ConnectedEvent(timestamp_now(), reconnected, attempts, gap))
+        self._publish(session.attempt, None)
+        self._rooms.streams.mark_reconnection()
 
     def _publish(self, attempt: Attempt, error: ConnectError | None) -> None:
         """Tell those who wait for an attempt how it went."""
@@ -322,8 +325,10 @@ class Supervisor:
             if session.stopping:
                 return
             attempt = session.attempt
-            changes = self._retry_or_give_up(session, Signal.FAILED, error, retry=retry)
+            cause = DisconnectedError(f"the client has given up: {error}")
+            changes = self._retry_or_give_up(session, Signal.FAILED, cause, retry=retry)
         self._post(session, error, *changes)
+        _log_delay(session)
         self._publish(attempt, error)
 
     def _lose(self, session: Session, *, retry: bool) -> None:
@@ -339,26 +344,26 @@ class Supervisor:
         with self._changed:
             if session.stopping:
                 return
-            cause = DisconnectedError("the connection was lost and is not replaced", code, reason)
+            cause = DisconnectedError("the client has given up: the connection was lost", code, reason)
             changes = self._retry_or_give_up(session, Signal.LOST, cause, retry=retry)
         gone = DisconnectedEvent(timestamp_now(), code, reason, will_reconnect=not session.stopping)
         self._post(session, connection.error, *changes, gone)
+        _log_delay(session)
 
     def _retry_or_give_up(
-        self, session: Session, signal: Signal, cause: Exception, *, retry: bool
+        self, session: Session, signal: Signal, cause: DisconnectedError, *, retry: bool
     ) -> list[StateChangeEvent]:
         """Move on from a failure or a loss, under the lock."""
         self._let_go(session)
         if not (retry and self._options.auto_reconnect):
-            self._retire(session, DisconnectedError(f"the client has given up: {cause}"))
+            self._retire(session, cause)
             return self._advance(session, Signal.GAVE_UP)
         options = self._options
         session.retries += 1
         delay = delay_before(
             session.retries, options.initial_reconnect_delay, options.max_reconnect_delay, options.reconnect_jitter
         )
-        logger.info("reconnecting in %g s (attempt %d)", delay, session.attempts)
-        session.retry = Deadline(delay)
+        session.delay, session.retry = delay, Deadline(delay)
         session.attempt = Attempt()
         return self._advance(session, signal)
 
@@ -370,7 +375,7 @@ class Supervisor:
                 self._cancel(session, DisconnectedError("a listener ended the dispatcher thread", 1000))
             connection = self._let_go(session) if session.phase is Phase.CONNECTING else session.connection
             changes = self._advance(session, Signal.STOP)
-        session.dispatcher.post(*changes)
+        self._post(session, None, *changes)
         session.dispatcher.release()
         if connection is not None:
             connection.close(session.close_code, timeout=session.close_timeout)
@@ -387,12 +392,15 @@ class Supervisor:
             self._post(session, None, *changes)
 
     def _post(self, session: Session, error: Exception | None, *events: AnyEvent) -> None:
-        if error is None:
-            session.dispatcher.post(*events)
-        else:
+        if error is not None:
             context: Literal["send", "connection"] = "send" if isinstance(error, SendError) else "connection"
-            logger.debug("%s error: %s", context, error)
-            session.dispatcher.post(ErrorEvent(error, context, timestamp_now()), *events)
+            events = (ErrorEvent(error, context, timestamp_now()), *events)
+        session.dispatcher.post(*events)
+        for event in events:  # not under the lock: a handler of the logger is user code
+            if isinstance(event, StateChangeEvent):
+                logger.debug("state: %s -> %s", event.old_state, event.new_state)
+            elif isinstance(event, ErrorEvent):
+                logger.debug("%s error: %s", event.context, event.error)
 
     # Under the lock.
 
@@ -402,7 +410,6 @@ class Supervisor:
         self._changed.notify_all()
         if old == self._state:
             return []
-        logger.debug("state: %s -> %s", old, self._state)
         return [StateChangeEvent(old, self._state, timestamp_now())]
 
     def _retire(self, session: Session, cause: DisconnectedError) -> None:
@@ -457,15 +464,28 @@ def _await_previous(supervisor_ref: weakref.ref[Supervisor], session: Session) -
     session.previous = None
 
 
-class _NoThreadError(ConnectError):
-    """The process gives no more threads."""
+def _read_after(announced: threading.Event, *reading: Any) -> None:
+    announced.wait()
+    read(*reading)
+
+
+def _log_delay(session: Session) -> None:
+    if not session.stopping:
+        logger.info("reconnecting in %g s (attempt %d)", session.delay, session.attempts)
+
+
+def _is_final(error: ConnectError) -> bool:
+    """Tell whether no attempt can do better: the user says so, or the interpreter ends and refuses threads."""
+    if isinstance(error.__cause__, RuntimeError):
+        return not threading.main_thread().is_alive()
+    return isinstance(error.__cause__, StopReconnecting)
 
 
 def _start(thread: threading.Thread) -> None:
     try:
         thread.start()
     except RuntimeError as error:
-        raise _NoThreadError(f"no thread could be started: {error}") from error
+        raise ConnectError(f"no thread could be started: {error}") from error
 
 
 def _thread(name: str, target: Callable[..., None], *args: object) -> threading.Thread:
