@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -92,7 +91,7 @@ def test_concurrent_callers_share_a_failure(masquerade_server: EventServer) -> N
         callers = [running(client.connect)]
         assert gate.entered.wait(TIMEOUT)
         callers += [running(client.connect) for _ in range(3)]
-        until(lambda: all_wait(callers))
+        until(lambda: all_wait(client, len(callers)))
         gate.opened.set()
         errors = [failure_of(caller) for caller in callers]
         assert {error.status for error in errors} == {403}
@@ -100,18 +99,9 @@ def test_concurrent_callers_share_a_failure(masquerade_server: EventServer) -> N
     assert len(masquerade_server.tokens) == 1
 
 
-def all_wait(callers: list[Worker]) -> bool:
-    """Tell whether each caller has come to its wait for the attempt; nothing else announces that."""
-    frames = sys._current_frames()
-    return all("wait" in stack_of(frames.get(caller.ident or 0)) for caller in callers)
-
-
-def stack_of(frame: Any) -> list[str]:
-    names = []
-    while frame is not None:
-        names.append(frame.f_code.co_name)
-        frame = frame.f_back
-    return names
+def all_wait(client: WebSocketClient, callers: int) -> bool:
+    """Tell whether so many callers have come to their wait for the attempt; nothing else announces that."""
+    return len(client._supervisor._changed._waiters) == callers  # type: ignore[attr-defined]
 
 
 def failure_of(caller: Worker) -> ConnectError:
@@ -445,7 +435,7 @@ def test_connect_waits_while_another_thread_disconnects() -> None:
         assert closing.wait(TIMEOUT)
         assert client.state == "disconnecting"
         connecting = running(client.connect)
-        until(lambda: all_wait([connecting]))
+        until(lambda: all_wait(client, 1))
         assert client.state == "disconnecting"
         with pytest.raises(WaitTimeoutError):
             client.connect(timeout=0)
@@ -482,7 +472,7 @@ def test_disconnect_ends_a_connect_that_waits_for_another_disconnect() -> None:
         disconnecting = running(lambda: client.disconnect(timeout=1))
         assert closing.wait(TIMEOUT)
         connecting = running(client.connect)
-        until(lambda: all_wait([connecting]))
+        until(lambda: all_wait(client, 1))
         client.disconnect()
         with pytest.raises(DisconnectedError):
             connecting.result()
