@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
@@ -98,10 +98,12 @@ class Supervisor:
             self._rooms.guard.check("a blocking connect")
         deadline = Deadline(timeout)
         with self._changed:
-            session = self._start_or_join()
+            session, changes = self._start_or_join()
             attempt = session.attempt
-            if not block:
-                return
+        _log(changes)
+        if not block:
+            return
+        with self._changed:
             if not self._changed.wait_for(lambda: attempt.over or attempt.cancelled, deadline.remaining()):
                 raise WaitTimeoutError(f"the attempt to connect is not over after {timeout} s; it goes on")
         if attempt.error is not None:  # a copy, since several threads may raise it
@@ -109,25 +111,27 @@ class Supervisor:
         if not attempt.over:
             raise DisconnectedError(str(session.cause), session.cause.code)
 
-    def _start_or_join(self) -> Session:
+    def _start_or_join(self) -> tuple[Session, list[StateChangeEvent]]:
         session = self._session
+        changes: list[StateChangeEvent] = []
         if session is None or session.stopping:
             previous = None if session is None or session.done.is_set() else session
             session = Session(self._options.queue_size, previous)
-            self._start(session)
+            changes = self._start(session)
         elif session.phase is Phase.WAITING:
             session.retry = Deadline(0)
             session.mail.put(Mail.HURRY)
-        return session
+        return session, changes
 
-    def _start(self, session: Session) -> None:
+    def _start(self, session: Session) -> list[StateChangeEvent]:
         thread = _thread("supervisor", supervise, weakref.ref(self), session)
         _start(thread)  # it waits for its first mail, if it is not to wait for the session before it
         session.supervisor_thread = thread
         self._session = session
-        if session.previous is None:
-            session.dispatcher.post(*self._advance(session, Signal.START))
+        changes = self._advance(session, Signal.START) if session.previous is None else []
+        session.dispatcher.post(*changes)
         session.mail.put(Mail.HURRY)
+        return changes
 
     def stop(self, code: int, timeout: float) -> None:
         """Begin to end the session: wakes its supervisor thread, its attempt, and who waits for that."""
@@ -396,11 +400,7 @@ class Supervisor:
             context: Literal["send", "connection"] = "send" if isinstance(error, SendError) else "connection"
             events = (ErrorEvent(error, context, timestamp_now()), *events)
         session.dispatcher.post(*events)
-        for event in events:  # not under the lock: a handler of the logger is user code
-            if isinstance(event, StateChangeEvent):
-                logger.debug("state: %s -> %s", event.old_state, event.new_state)
-            elif isinstance(event, ErrorEvent):
-                logger.debug("%s error: %s", event.context, event.error)
+        _log(events)
 
     # Under the lock.
 
@@ -467,6 +467,15 @@ def _await_previous(supervisor_ref: weakref.ref[Supervisor], session: Session) -
 def _read_after(announced: threading.Event, *reading: Any) -> None:
     announced.wait()
     read(*reading)
+
+
+def _log(events: Sequence[AnyEvent]) -> None:
+    """Log changes and errors, never under the lock: a handler of the logger is user code."""
+    for event in events:
+        if isinstance(event, StateChangeEvent):
+            logger.debug("state: %s -> %s", event.old_state, event.new_state)
+        elif isinstance(event, ErrorEvent):
+            logger.debug("%s error: %s", event.context, event.error)
 
 
 def _log_delay(session: Session) -> None:
