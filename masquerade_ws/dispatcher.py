@@ -39,6 +39,7 @@ class Dispatcher:
         self._finishing = False
         self._released = False
         self._busy = False
+        self.abandoned = False
         self.full = False
         self.resumed_at = 0.0
 
@@ -92,8 +93,9 @@ class Dispatcher:
         return [event for event in forgotten if event.type in CLIENT_EVENT_TYPES]
 
     def abandon(self, *last: AnyEvent) -> None:
-        """Deliver ``last`` and end, unless a listener runs: that one comes back to nothing."""
+        """Deliver ``last`` to the listeners and end, unless a listener runs: that one comes back to nothing."""
         with self._changed:
+            self.abandoned = True
             if not self._busy:
                 self._queue.extend(last)
             self._finishing = self._released = True
@@ -153,7 +155,7 @@ class Delivery:
         with self._guard.running(LISTENER):
             for event in dispatcher.waiting():
                 if around_event is not None or event.type in CLIENT_EVENT_TYPES:
-                    self.deliver(event)
+                    self.deliver(event, to_streams=not dispatcher.abandoned)
                     continue
                 for listener in for_type(event.type):
                     if listener.active and (not listener.once or claim(listener)):
@@ -162,11 +164,11 @@ class Delivery:
                         except Exception as error:
                             self._report(error, event)
 
-    def deliver(self, event: AnyEvent) -> None:
-        """Call the listeners of one event."""
+    def deliver(self, event: AnyEvent, *, to_streams: bool = True) -> None:
+        """Feed the streams, if it is one of the client's own events, and call the listeners."""
         listeners = self._listeners.for_type(event.type)
         if event.type in CLIENT_EVENT_TYPES:
-            waited_for = self._streams.deliver(event)
+            waited_for = to_streams and self._streams.deliver(event)
             if isinstance(event, ErrorEvent) and not listeners and not waited_for:
                 log_error(event)
         if listeners and self._around_event is not None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import atexit
 import os
+import threading
 import weakref
 from typing import Protocol
 
 from .deadline import Deadline
 
-__all__ = ["watch"]
+__all__ = ["await_at_exit", "watch"]
 
 EXIT_TIMEOUT = 0.5  # seconds, half of them for the peer's answer to the close
 
@@ -28,11 +29,17 @@ class Client(Protocol):
 
 
 _clients: weakref.WeakSet[Client] = weakref.WeakSet()
+_ends: weakref.WeakSet[threading.Event] = weakref.WeakSet()
 
 
 def watch(client: Client) -> None:
     """Close ``client`` when the interpreter exits, and reset it in a forked child."""
     _clients.add(client)
+
+
+def await_at_exit(end: threading.Event) -> None:
+    """Let the interpreter's exit wait until ``end`` is set, by the threads of a client that may be forgotten by then."""
+    _ends.add(end)
 
 
 def _close_all() -> None:
@@ -42,9 +49,12 @@ def _close_all() -> None:
         client.close_at_exit(EXIT_TIMEOUT)
     for client in clients:
         client.await_end(deadline)
+    for end in list(_ends):
+        end.wait(deadline.remaining())
 
 
 def _reset_all() -> None:
+    _ends.clear()
     for client in list(_clients):
         client.reset_in_child()
 

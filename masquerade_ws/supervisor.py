@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import Any, Literal
 
+from . import process
 from .backoff import delay_before
 from .connection import Connection
 from .deadline import Deadline
@@ -127,6 +128,7 @@ class Supervisor:
         thread = _thread("supervisor", supervise, weakref.ref(self), session)
         _start(thread)  # it waits for its first mail, if it is not to wait for the session before it
         session.supervisor_thread = thread
+        process.await_at_exit(session.done)
         self._session = session
         changes = self._advance(session, Signal.START) if session.previous is None else []
         session.dispatcher.post(*changes)
@@ -157,8 +159,9 @@ class Supervisor:
         if session is None or session.supervisor_thread is None:
             return
         if role is None:
-            session.supervisor_thread.join(deadline.remaining())
-            over = session.done.is_set()
+            over = session.done.wait(deadline.remaining())
+            if not session.abandoned:
+                session.supervisor_thread.join(deadline.remaining())
         elif role == LISTENER:  # the session waits for this very thread, to deliver the last events
             with self._changed:
                 over = self._changed.wait_for(lambda: session.quiet, deadline.remaining())
@@ -248,7 +251,7 @@ class Supervisor:
             self._start_dispatcher(session)
             connection = self._open(session)
         except ConnectError as error:
-            self._fail(session, error, retry=not _is_final(error))
+            self._fail(session, error.with_traceback(None), retry=not _is_final(error))
         else:
             if connection is not None:
                 self._welcome(session, connection)
@@ -277,7 +280,10 @@ class Supervisor:
             if not isinstance(token, str):
                 raise TypeError(f"get_token must return a str, not {type(token).__name__}")
         except Exception as error:
-            raise ConnectError(f"get_token raised {type(error).__name__}") from error
+            users = (
+                error.__traceback__.tb_next if error.__traceback__ else None
+            )  # without our frame, which keeps us alive
+            raise ConnectError(f"get_token raised {type(error).__name__}") from error.with_traceback(users)
         return token
 
     def _welcome(self, session: Session, connection: Connection) -> None:

@@ -1,0 +1,74 @@
+"""The table of the life cycle, and what one life holds."""
+
+from __future__ import annotations
+
+import pytest
+
+from masquerade_ws.lifecycle import STATES, TRANSITIONS, Mail, Phase, Session, Signal
+from scenes import elapsed
+
+
+def reachable(start: Phase) -> set[Phase]:
+    found = {start}
+    while grown := {after for (before, _), after in TRANSITIONS.items() if before in found} - found:
+        found |= grown
+    return found
+
+
+def test_every_phase_but_the_last_has_rows() -> None:
+    assert {phase for phase, _ in TRANSITIONS} == set(Phase) - {Phase.ENDED}
+
+
+def test_every_signal_has_a_row() -> None:
+    assert {signal for _, signal in TRANSITIONS} == set(Signal)
+
+
+def test_every_phase_can_be_reached_and_can_end() -> None:
+    assert reachable(Phase.PENDING) == set(Phase)
+    assert all(Phase.ENDED in reachable(phase) for phase in Phase)
+
+
+@pytest.mark.parametrize("signal", [Signal.STOP, Signal.ABANDON])
+def test_a_disconnect_is_legal_in_every_phase_that_waits(signal: Signal) -> None:
+    phases = set(Phase) - {Phase.ENDED} - ({Phase.CLOSING} if signal is Signal.STOP else set())
+    assert {phase for phase, each in TRANSITIONS if each is signal} == phases
+
+
+def test_only_a_live_session_moves() -> None:
+    assert not [signal for phase, signal in TRANSITIONS if phase is Phase.ENDED]
+
+
+def test_every_phase_that_can_be_seen_has_a_state() -> None:
+    assert set(STATES) == set(Phase) - {Phase.PENDING}
+    assert set(STATES.values()) == {"connecting", "connected", "disconnecting", "disconnected"}
+
+
+def test_the_attempts_of_a_session_are_counted_from_its_start_or_its_loss() -> None:
+    session = Session(1, None)
+    assert session.attempts == 1
+    session.retries = 2
+    assert session.attempts == 3
+    session.connections, session.retries = 1, 1
+    assert session.attempts == 1
+
+
+def test_mail_is_received_in_order_or_none_in_time() -> None:
+    session = Session(1, None)
+    session.mail.put(Mail.HURRY)
+    session.mail.put(Mail.STOP)
+    assert [session.receive(None), session.receive(10), session.receive(0)] == [Mail.HURRY, Mail.STOP, None]
+    assert elapsed(lambda: session.receive(0.05)) >= 0.05
+
+
+def test_a_session_that_was_stopped_behind_one_that_ended_is_quiet() -> None:
+    first = Session(1, None)
+    second = Session(1, first)
+    third = Session(1, second)
+    assert not third.quiet
+    second.stopping = third.stopping = True
+    assert not third.quiet
+    first.phase = Phase.ENDED
+    assert first.quiet
+    assert third.quiet
+    second.previous = None  # its thread is about to end it
+    assert not second.quiet

@@ -1,0 +1,530 @@
+"""Whatever the user's code does, a `disconnect` comes back, and a life ends in full."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from masquerade_ws import ConnectError, DisconnectedError, Event, WebSocketClient
+from masquerade_ws.lifecycle import Phase, Session, Signal
+from masquerade_ws.testing import EventServer
+from raw_server import Peer, RawServer, close_payload, frame, until
+from scenes import TIMEOUT, Record, Worker, client_of, elapsed, names_of_threads, running, stay
+
+FOUR = ["masquerade-ws-dispatcher", "masquerade-ws-heartbeat", "masquerade-ws-reader", "masquerade-ws-supervisor"]
+CONNECTING = ["disconnected > connecting", "connecting > connected", "connected"]
+CLOSING = ["connected > disconnecting", "disconnecting > disconnected", "disconnected"]
+
+
+@pytest.fixture
+def client(masquerade_server: EventServer) -> Iterator[WebSocketClient]:
+    with client_of(masquerade_server.url) as client:
+        yield client
+
+
+class Hang:
+    """User code that hangs until it is let go."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Event()
+        self.over = threading.Event()
+
+    def __call__(self, *_: object) -> str:
+        self.entered.set()
+        assert self.over.wait(TIMEOUT)
+        return "token"
+
+
+@pytest.fixture
+def hang() -> Iterator[Hang]:
+    hang = Hang()
+    yield hang
+    hang.over.set()
+
+
+# The table
+
+
+def test_a_transition_that_is_not_in_the_table_raises(client: WebSocketClient) -> None:
+    session = Session(1, None)
+    session.phase = Phase.ENDED
+    with pytest.raises(KeyError), client._supervisor._changed:
+        client._supervisor._advance(session, Signal.OPENED)
+
+
+# disconnect, from wherever
+
+
+def test_disconnect_is_idempotent(client: WebSocketClient) -> None:
+    client.disconnect()
+    client.connect()
+    for _ in range(3):
+        client.disconnect()
+        assert client.state == "disconnected"
+        assert names_of_threads() == []
+
+
+def test_many_threads_may_disconnect_at_once(client: WebSocketClient) -> None:
+    record = Record(client)
+    client.connect()
+    workers = [running(client.disconnect) for _ in range(8)]
+    for worker in workers:
+        worker.result()
+    assert record.story == [*CONNECTING, *CLOSING]
+    assert names_of_threads() == []
+
+
+def test_disconnect_in_a_listener_returns_without_waiting_for_itself(
+    client: WebSocketClient, masquerade_server: EventServer
+) -> None:
+    record = Record(client)
+    seen: list[Any] = []
+    client.on("news", lambda _: seen.extend([elapsed(client.disconnect), client.state]))
+    client.connect()
+    stream = client.events("disconnected")
+    masquerade_server.emit("news")
+    assert stream.get(TIMEOUT).code == 1000
+    assert list(stream) == []
+    assert seen[0] < 3
+    assert seen[1] == "disconnected"
+    until(lambda: names_of_threads() == [])
+    assert record.story == [*CONNECTING, *CLOSING]
+
+
+@pytest.mark.parametrize("type", ["connected", "state:change", "disconnected", "error"])
+def test_disconnect_is_legal_in_listeners_of_the_clients_own_events(
+    client: WebSocketClient, masquerade_server: EventServer, type: str
+) -> None:
+    took: list[float] = []
+    client.on(type, lambda _: took.append(elapsed(client.disconnect)))
+    client.connect(block=False)
+    if type in {"disconnected", "error"}:
+        masquerade_server.wait_for_connections(1)
+        masquerade_server.drop()
+    until(lambda: names_of_threads() == [])
+    assert client.state == "disconnected"
+    assert max(took) < 3
+
+
+def test_a_listener_may_restart_the_client(client: WebSocketClient, masquerade_server: EventServer) -> None:
+    record = Record(client)
+
+    @client.once("news")
+    def restart(event: Event) -> None:
+        client.disconnect()
+        client.connect(block=False)
+
+    client.connect()
+    masquerade_server.emit("news")
+    record.wait("connected", 2)
+    assert client.state == "connected"
+    assert record.story == [*CONNECTING, *CLOSING, *CONNECTING]
+
+
+def test_a_listener_may_change_its_mind(client: WebSocketClient, masquerade_server: EventServer) -> None:
+    """Sessions that never began end as soon as the listener returns, and nobody waits for the time-out."""
+    took: list[float] = []
+
+    def action() -> None:
+        client.disconnect()
+        client.connect(block=False)
+        client.disconnect()
+        client.connect(block=False)
+        client.disconnect()
+
+    record = Record(client)
+    client.once("news", lambda _: took.append(elapsed(action)))
+    client.connect()
+    masquerade_server.emit("news")
+    until(lambda: names_of_threads() == [])
+    assert took[0] < 3
+    assert client.state == "disconnected"
+    assert record.story == [*CONNECTING, *CLOSING]
+    assert client.stats.connections == 1
+
+
+def test_a_listener_that_restarts_the_client_and_hangs_holds_it_up_no_longer_than_disconnect_may_take(
+    client: WebSocketClient, masquerade_server: EventServer, hang: Hang
+) -> None:
+    def restart(event: Event) -> None:
+        client.disconnect(timeout=0.2)
+        client.connect(block=False)
+        hang()
+
+    client.once("news", restart)
+    client.connect()
+    masquerade_server.emit("news")
+    assert hang.entered.wait(TIMEOUT)
+    client.connect(timeout=TIMEOUT)
+    assert client.stats.connections == 2
+
+
+def test_disconnect_in_get_token_gives_that_attempt_up(masquerade_server: EventServer) -> None:
+    seen: list[Any] = []
+
+    def get_token() -> str:
+        seen.extend([elapsed(client.disconnect), client.state])
+        return "token"
+
+    with client_of(masquerade_server.url, get_token) as client:
+        record = Record(client)
+        with pytest.raises(DisconnectedError, match="disconnect"):
+            client.connect()
+        until(lambda: names_of_threads() == [])
+        assert seen[0] < 3
+        assert seen[1] == client.state == "disconnected"
+        assert record.story == ["disconnected > connecting", "connecting > disconnected"]
+    assert masquerade_server.tokens == []
+
+
+def test_disconnect_in_a_predicate_closes_in_good_order(client: WebSocketClient) -> None:
+    seen: list[Any] = []
+    codes: list[int] = []
+
+    def script(peer: Peer) -> None:
+        peer.upgrade()
+        peer.read_frame()
+        peer.send(frame(1, b'{"type": "news"}'))
+        codes.append(peer.read_close())
+        peer.send(frame(8, close_payload(1000)))
+
+    def leave(event: object) -> bool:
+        seen.extend([elapsed(client.disconnect), client.state])
+        return True
+
+    with RawServer(script) as server, client_of(server.url) as client:
+        client.connect()
+        stream = client.events("news", where=leave)
+        last = client.events("disconnected")
+        client.emit("go")
+        assert last.get(TIMEOUT).code == 1000
+        until(lambda: names_of_threads() == [])
+        assert seen[0] < 3
+        assert seen[1] == "disconnected"
+        assert [event.type for event in stream] in ([], ["news"])
+    assert codes == [1000]
+
+
+# What hangs
+
+
+def test_a_get_token_that_hangs_holds_up_neither_disconnect_nor_the_next_connect(
+    masquerade_server: EventServer, hang: Hang
+) -> None:
+    tokens: list[Callable[[], str]] = [hang, lambda: "second"]
+    with client_of(masquerade_server.url, lambda: tokens.pop(0)()) as client:
+        record = Record(client)
+        client.connect(block=False)
+        assert hang.entered.wait(TIMEOUT)
+        took = elapsed(lambda: client.disconnect(timeout=0.1))
+        assert 0.1 <= took < 2
+        assert client.state == "disconnected"
+        client.connect()
+        assert client.state == "connected"
+        before = threading.active_count()
+        hang.over.set()
+        until(lambda: names_of_threads() == FOUR)
+        assert threading.active_count() == before - 1
+        assert client.state == "connected"
+        assert client.stats.connections == 1
+        assert record.story == ["disconnected > connecting", "connecting > disconnected", *CONNECTING]
+    assert masquerade_server.tokens == ["second"]
+
+
+def test_a_get_token_that_hangs_and_then_raises_tells_nobody(masquerade_server: EventServer, hang: Hang) -> None:
+    def get_token() -> str:
+        hang()
+        raise KeyError("late")
+
+    with client_of(masquerade_server.url, get_token) as client:
+        record = Record(client)
+        client.connect(block=False)
+        assert hang.entered.wait(TIMEOUT)
+        client.disconnect(timeout=0)
+        hang.over.set()
+        until(lambda: names_of_threads() == [])
+        assert record.of("error") == []
+        assert client.state == "disconnected"
+
+
+def test_a_listener_that_hangs_holds_up_neither_disconnect_nor_the_next_connect(
+    client: WebSocketClient, masquerade_server: EventServer, hang: Hang
+) -> None:
+    got = Record(client, "after")
+    client.once("block", hang)
+    client.connect()
+    masquerade_server.emit("block")
+    masquerade_server.emit("after")
+    assert hang.entered.wait(TIMEOUT)
+    took = elapsed(lambda: client.disconnect(timeout=0.3))
+    assert 0.3 <= took < 3
+    assert client.state == "disconnected"
+    client.connect()
+    masquerade_server.emit("after", {"n": 2})
+    assert got.wait("after").payload == {"n": 2}
+    hang.over.set()
+    until(lambda: names_of_threads() == FOUR)
+    assert len(got.events) == 1
+
+
+def test_a_predicate_that_hangs_holds_up_neither_disconnect_nor_the_next_connect(
+    client: WebSocketClient, masquerade_server: EventServer, hang: Hang
+) -> None:
+    record = Record(client, "disconnected")
+    client.connect()
+    stream = client.events("news", where=hang)
+    last = client.events("disconnected")
+    masquerade_server.emit("news")
+    assert hang.entered.wait(TIMEOUT)
+    took = elapsed(lambda: client.disconnect(timeout=0.3))
+    assert 0.1 <= took < 3
+    assert client.state == "disconnected"
+    assert [event.code for event in last] == [1000]
+    assert list(stream) == []
+    record.wait("disconnected")
+    client.connect()
+    hang.over.set()
+    until(lambda: names_of_threads() == FOUR)
+    assert len(record.events) == 1
+
+
+def test_a_connect_that_waits_for_a_disconnect_that_hangs_goes_on_when_that_gives_up(
+    masquerade_server: EventServer, hang: Hang
+) -> None:
+    tokens: list[Callable[[], str]] = [hang, lambda: "second"]
+    with client_of(masquerade_server.url, lambda: tokens.pop(0)()) as client:
+        client.connect(block=False)
+        assert hang.entered.wait(TIMEOUT)
+        disconnecting = running(lambda: client.disconnect(timeout=0.3))
+        until(lambda: not client._supervisor.running)
+        client.connect()
+        disconnecting.result()
+        assert client.state == "connected"
+        hang.over.set()
+
+
+def test_a_disconnect_during_a_session_that_never_began_abandons_both(
+    masquerade_server: EventServer, hang: Hang
+) -> None:
+    with client_of(masquerade_server.url, hang) as client:
+        client.connect(block=False)
+        assert hang.entered.wait(TIMEOUT)
+        disconnecting = running(lambda: client.disconnect(timeout=TIMEOUT))
+        until(lambda: not client._supervisor.running)
+        client.connect(block=False)
+        client.disconnect(timeout=0.1)
+        disconnecting.result()
+        assert client.state == "disconnected"
+        hang.over.set()
+        until(lambda: names_of_threads() == [])
+    assert masquerade_server.tokens == []
+
+
+def test_disconnect_without_time_leaves_the_state_disconnected(
+    client: WebSocketClient, masquerade_server: EventServer
+) -> None:
+    for _ in range(20):
+        stream = client.events("disconnected")
+        client.connect()
+        client.disconnect(timeout=0)
+        assert client.state == "disconnected"
+        assert len(list(stream)) <= 1
+    until(lambda: names_of_threads() == [])
+
+
+# Threads
+
+
+def test_each_connection_has_its_own_reader_and_heartbeat(
+    client: WebSocketClient, masquerade_server: EventServer
+) -> None:
+    record = Record(client)
+    client.connect()
+    for count in (2, 3, 4):
+        masquerade_server.drop()
+        record.wait("connected", count)
+        client.connect()
+        until(lambda: names_of_threads() == FOUR)
+
+
+def test_no_thread_is_left_however_a_life_ends(masquerade_server: EventServer) -> None:
+    ends: dict[str, Callable[[WebSocketClient], object]] = {
+        "disconnect": lambda client: client.disconnect(),
+        "drop": lambda client: masquerade_server.drop(),
+        "close": lambda client: masquerade_server.close(),
+    }
+    for end in ends.values():
+        with client_of(masquerade_server.url, auto_reconnect=False) as client:
+            client.connect()
+            end(client)
+            until(lambda: names_of_threads() == [])
+            assert client.state == "disconnected"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("type", ["news", "connected"])
+def test_a_listener_that_exits_ends_the_client(
+    client: WebSocketClient, masquerade_server: EventServer, type: str
+) -> None:
+    def leave(event: object) -> None:
+        raise SystemExit
+
+    client.on(type, leave)
+    client.connect(block=False)
+    masquerade_server.wait_for_connections(1)
+    stream = client.events()
+    masquerade_server.emit("news")
+    until(lambda: names_of_threads() == [])
+    assert client.state == "disconnected"
+    assert len(list(stream)) <= 1
+    with pytest.raises(DisconnectedError):
+        client.wait_for("news")
+    client.off(type, leave)
+    client.connect()
+    assert client.state == "connected"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_predicate_that_exits_costs_the_connection_alone(
+    client: WebSocketClient, masquerade_server: EventServer
+) -> None:
+    def leave(event: object) -> bool:
+        raise SystemExit
+
+    record = Record(client)
+    client.connect()
+    stream = client.events("news", where=leave)
+    masquerade_server.emit("news")
+    record.wait("connected", 2)
+    assert [event.context for event in record.of("error")] == ["connection"]
+    stream.close()
+
+
+def test_a_client_that_nobody_refers_to_ends_with_its_threads(masquerade_server: EventServer) -> None:
+    client = WebSocketClient(masquerade_server.url, lambda: "token")
+    client.on("news", print)
+    client.connect()
+    gone = weakref.ref(client)
+    del client
+    gc.collect()
+    assert gone() is None
+    until(lambda: names_of_threads() == [])
+    masquerade_server.wait_for_connections(0)
+
+
+def test_a_client_that_nobody_refers_to_ends_in_a_delay(masquerade_server: EventServer) -> None:
+    masquerade_server.refuse(503)
+    client = WebSocketClient(masquerade_server.url, lambda: "token", initial_reconnect_delay=60, max_reconnect_delay=60)
+    with pytest.raises(ConnectError):
+        client.connect()
+    del client
+    gc.collect()
+    until(lambda: names_of_threads() == [])
+
+
+def test_a_client_that_nobody_refers_to_ends_during_an_attempt(masquerade_server: EventServer, hang: Hang) -> None:
+    client = WebSocketClient(masquerade_server.url, hang)
+    client.connect(block=False)
+    assert hang.entered.wait(TIMEOUT)
+    del client
+    gc.collect()
+    hang.over.set()
+    until(lambda: names_of_threads() == [])
+
+
+def test_a_stream_keeps_its_client(masquerade_server: EventServer) -> None:
+    client = WebSocketClient(masquerade_server.url, lambda: "token")
+    client.connect()
+    stream = client.events("news")
+    gone = weakref.ref(client)
+    del client
+    gc.collect()
+    masquerade_server.emit("news")
+    assert stream.get(TIMEOUT).type == "news"
+    assert gone() is not None
+    del stream
+    gc.collect()
+    until(lambda: names_of_threads() == [])
+
+
+def test_threads_that_cannot_be_started_fail_the_first_attempt(
+    client: WebSocketClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts = threading.Thread.start
+    for name in ("dispatcher", "reader", "heartbeat"):
+
+        def refuse(thread: threading.Thread, name: str = name) -> None:
+            if thread.name == f"masquerade-ws-{name}":
+                raise RuntimeError("can't start new thread")
+            starts(thread)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(ConnectError, match="no thread"):
+                client.connect()
+            client.disconnect()
+            until(lambda: names_of_threads() == [])
+        assert client.state == "disconnected"
+    client.connect()
+    assert names_of_threads() == FOUR
+
+
+# Races
+
+
+def test_loss_and_disconnect_at_once_end_in_good_order(masquerade_server: EventServer) -> None:
+    for _ in range(30):
+        with client_of(masquerade_server.url) as client:
+            record = Record(client, "disconnected", "connected")
+            client.connect()
+            dropping = running(masquerade_server.drop)
+            client.disconnect()
+            dropping.result()
+            assert client.state == "disconnected"
+            assert names_of_threads() == []
+            story = record.story
+            assert story[:2] == ["connected", "disconnected"]
+            assert story[-1] == "disconnected"
+
+
+def test_connect_and_disconnect_from_many_threads_end_in_a_state_that_works(
+    client: WebSocketClient, masquerade_server: EventServer
+) -> None:
+    def churn() -> None:
+        for _ in range(10):
+            client.connect(block=False)
+            client.disconnect()
+
+    record = Record(client, "state:change")
+    workers: list[Worker] = [running(churn) for _ in range(4)]
+    for worker in workers:
+        worker.result()
+    client.disconnect()
+    assert client.state == "disconnected"
+    states = [(event.old_state, event.new_state) for event in record.events]
+    assert all(before[1] == after[0] for before, after in pairwise(states))
+    client.connect()
+    assert client.state == "connected"
+
+
+def test_a_peer_that_closes_while_we_do_is_no_error() -> None:
+    def script(peer: Peer) -> None:
+        peer.upgrade()
+        peer.read_frame()
+        peer.send(frame(8, close_payload(1000)))
+        stay(peer)
+
+    for _ in range(20):
+        with RawServer(script) as server, client_of(server.url, auto_reconnect=False) as client:
+            record = Record(client)
+            client.connect()
+            client.emit("go")
+            client.disconnect()
+            assert record.of("error") == []
+            assert [event.code for event in record.of("disconnected")] == [1000]
