@@ -38,7 +38,7 @@ def watch(client: Client) -> None:
 
 
 def await_at_exit(end: threading.Event) -> None:
-    """Let the interpreter's exit wait until ``end`` is set, by the threads of a client that may be forgotten by then."""
+    """Let the exit wait until ``end`` is set, by threads whose client may be forgotten by then."""
     _ends.add(end)
 
 
