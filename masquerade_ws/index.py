@@ -8,9 +8,9 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from operator import itemgetter
-from typing import Any, TypeAlias
+from typing import Any
 
 from .filters import AnyEvent, Filter, fields_of
 from .guard import Guard
@@ -32,7 +32,14 @@ class Entry(weakref.ref[EventStream[Any]]):
     serial: int
 
 
-Table: TypeAlias = dict[Any, dict[Entry, None]]
+class Table:
+    """The streams that wait for values of the same payload fields."""
+
+    __slots__ = ("entries", "values_of")
+
+    def __init__(self, fields: tuple[str, ...]) -> None:
+        self.entries: dict[Any, dict[Entry, None]] = {}
+        self.values_of: Callable[[Mapping[str, Any]], Any] = itemgetter(*fields) if fields else lambda _: ()
 
 
 class StreamIndex:
@@ -86,6 +93,8 @@ class StreamIndex:
         with self._lock:
             self._bury()
             found = self._find(event)
+        if not found:
+            return False
         taken = [stream for stream in found if self._accepts(stream, event)]
         dropped = sum(stream.offer(event) for stream in taken)
         if dropped:
@@ -134,11 +143,17 @@ class StreamIndex:
 
     def _find(self, event: AnyEvent) -> list[EventStream[Any]]:
         fields = fields_of(event)
-        found: dict[Entry, None] = {}
-        for name in (event.type, *(pattern for pattern in self._patterns if matches(pattern, event.type))):
-            for names, table in self._by_name.get(name, {}).items():
-                found.update(_look_up(table, names, fields))
-        return [stream for entry in found if (stream := entry()) is not None]
+        found: list[Entry] = []
+        names = [event.type]
+        if self._patterns:
+            names += (name for name in self._patterns if matches(name, event.type))
+        for name in names:
+            for table in self._by_name.get(name, {}).values():
+                try:
+                    found += table.entries.get(table.values_of(fields), ())
+                except (KeyError, TypeError):  # the event lacks a field, or has an array or an object there
+                    continue
+        return [stream for entry in dict.fromkeys(found) if (stream := entry()) is not None] if found else []
 
     def _insert(self, entry: Entry, taken: Filter) -> None:
         entry.filter = taken
@@ -146,8 +161,9 @@ class StreamIndex:
         for name in taken.names:
             if name not in self._by_name and is_pattern(name):
                 self._patterns = (*self._patterns, name)
-            table = self._by_name.setdefault(name, {}).setdefault(taken.fields, {})
-            table.setdefault(taken.values, {})[entry] = None
+            tables = self._by_name.setdefault(name, {})
+            table = tables.get(taken.fields) or tables.setdefault(taken.fields, Table(taken.fields))
+            table.entries.setdefault(taken.values, {})[entry] = None
 
     def _bury(self) -> None:
         while self._dead:
@@ -160,19 +176,12 @@ class StreamIndex:
             return
         for name in known.filter.names:
             tables = self._by_name[name]
-            table = tables[known.filter.fields]
-            del table[known.filter.values][known]
-            if not table[known.filter.values]:
-                del table[known.filter.values]
-            if not table:
+            entries = tables[known.filter.fields].entries
+            del entries[known.filter.values][known]
+            if not entries[known.filter.values]:
+                del entries[known.filter.values]
+            if not entries:
                 del tables[known.filter.fields]
             if not tables:
                 del self._by_name[name]
                 self._patterns = tuple(pattern for pattern in self._patterns if pattern != name)
-
-
-def _look_up(table: Table, names: tuple[str, ...], fields: Mapping[str, Any]) -> Mapping[Entry, None]:
-    try:
-        return table.get(itemgetter(*names)(fields) if names else (), {})
-    except (KeyError, TypeError):  # the event lacks a field, or has an array or an object there
-        return {}
