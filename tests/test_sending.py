@@ -24,7 +24,9 @@ TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 @pytest.fixture
 def client(masquerade_server: EventServer) -> Iterator[WebSocketClient]:
-    with client_of(masquerade_server.url) as client, client:
+    with client_of(masquerade_server.url) as client, client.events("connected") as connected, client:
+        connected.get(10)
+        connected.close()  # a later wait for this name gets a later event
         yield client
 
 
