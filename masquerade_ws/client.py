@@ -6,6 +6,7 @@ import math
 import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from types import TracebackType
 from typing import Any, Literal
 
@@ -227,7 +228,7 @@ class WebSocketClient:
     def _register(self, type: str, handler: Callable[[Any], object] | None, *, once: bool) -> Any:
         check_type(type)
         if handler is None:
-            return lambda handler: self._register(type, handler, once=once)
+            return partial(self._register, type, once=once)
         self._listeners.add(type, handler, once=once)
         return handler
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from math import isinf
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from .errors import ParseError
 from .events import CLIENT_EVENT_TYPES, EVENT_CLASSES, Draft, ErrorEvent, Event, make_event, timestamp_now
@@ -73,7 +73,8 @@ def decode(message: str | bytes) -> Event:
         raise ParseError(f"a message is not JSON: {error}", message) from error
     if type(value) is not dict:
         raise ParseError("a message is not a JSON object", message)
-    kind, payload, timestamp = value.get("type"), value.get("payload"), value.get("timestamp")
+    fields = cast("dict[str, Any]", value)
+    kind, payload, timestamp = fields.get("type"), fields.get("payload"), fields.get("timestamp")
     if type(kind) is not str or not kind:
         raise ParseError("a message has no type, or one that is not a non-empty string", message)
     if type(payload) is not dict:
@@ -82,7 +83,7 @@ def decode(message: str | bytes) -> Event:
         payload = {}
     if kind in CLIENT_EVENT_TYPES:
         raise ParseError(f"a message has the type {kind!r}, which is the client's own", message)
-    return make_event(kind, payload, timestamp if type(timestamp) is str else timestamp_now())
+    return make_event(kind, cast("dict[str, Any]", payload), timestamp if type(timestamp) is str else timestamp_now())
 
 
 def decode_all(messages: Iterable[str | bytes]) -> list[Event | ErrorEvent]:

@@ -86,7 +86,7 @@ class Dispatcher:
 
     def forget(self) -> list[AnyEvent]:
         """Forget what waits, and return the client's own events among it."""
-        forgotten = []
+        forgotten: list[AnyEvent] = []
         with suppress(IndexError):  # the dispatcher thread takes events out meanwhile
             while True:
                 forgotten.append(self._queue.popleft())

@@ -33,8 +33,11 @@ class Endpoint:
         self.name = parse_target(url).name
         self._url = url
         self._token_in = token_in
-        copied = {"headers": dict(transport["headers"] or {}), "subprotocols": tuple(transport["subprotocols"])}
-        self._transport = {**transport, **copied}  # the user's own may change after the check
+        copied: dict[str, Any] = {
+            "headers": dict(transport["headers"] or {}),
+            "subprotocols": tuple(transport["subprotocols"]),
+        }
+        self._transport: dict[str, Any] = {**transport, **copied}  # the user's own may change after the check
         if token_in == "header" and any(name.lower() == "authorization" for name in self._transport["headers"]):
             raise ValueError("headers must not have Authorization, since token_in='header' makes it of the token")
 
@@ -50,8 +53,9 @@ class Endpoint:
             return Connection(f"{self._url}{separator}token={encoded}", **self._transport)
         if not HEADER_TEXT.fullmatch(token):
             raise ConnectError("get_token returned a token with characters that a header cannot carry")
-        headers = {**self._transport["headers"], "Authorization": f"Bearer {token}"}
-        return Connection(self._url, **{**self._transport, "headers": headers})
+        transport = dict(self._transport)
+        transport["headers"] = {**transport["headers"], "Authorization": f"Bearer {token}"}
+        return Connection(self._url, **transport)
 
 
 def _percent_encode(token: str) -> str:

@@ -51,7 +51,7 @@ class Filter:
         self._guard = guard
         self._predicate: Callable[[Any], object] | None = None
         if isinstance(where, Mapping):
-            self._expect(dict(where))
+            self._expect({**where})
         elif callable(where):
             self._predicate = where
         elif where is not None:

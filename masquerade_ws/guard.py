@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 __all__ = ["GET_TOKEN", "LISTENER", "PREDICATE", "Guard"]
@@ -23,7 +23,7 @@ class Guard(threading.local):
     role: str | None = None
 
     @contextmanager
-    def running(self, role: str) -> Iterator[None]:
+    def running(self, role: str) -> Generator[None, None, None]:
         """Mark the current thread as running user code of this role."""
         previous, self.role = self.role, role
         try:

@@ -11,7 +11,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import websocket
 
@@ -96,11 +96,10 @@ def upgrade(channel: Channel, request: Request) -> Upgrade:
     """
     channel.attempt.phase = "the opening handshake"
     bridge = _Bridge(channel, request)
+    client: Any = websocket.WebSocket()
     path = request.target.resource.partition("?")[0]
     try:
-        websocket.WebSocket().connect(  # type: ignore[no-untyped-call]
-            f"ws://{_NOBODY}{path}", socket=bridge, host=request.target.authority, suppress_origin=True
-        )
+        client.connect(f"ws://{_NOBODY}{path}", socket=bridge, host=request.target.authority, suppress_origin=True)
     except Exception as exc:
         failure = bridge.failure or ConnectError(f"websocket-client refused the handshake ({type(exc).__name__})")
     else:

@@ -8,7 +8,7 @@ import os
 import socket
 import urllib.request
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import unquote
 
 from masquerade_ws.errors import ConnectError
@@ -17,7 +17,7 @@ from masquerade_ws.resolver import resolve
 from masquerade_ws.target import host_and_port, split_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from masquerade_ws.target import Target
     from masquerade_ws.transport import Channel
@@ -119,11 +119,11 @@ def _socks(proxy: Proxy, channel: Channel, target: Target) -> None:
     socks4 = proxy.scheme.startswith("socks4")
     by_name = proxy.scheme in {"socks4a", "socks5h"}
     host = target.host if by_name else _resolved(channel, target, socket.AF_INET if socks4 else None)
-    hop = _Hop(channel)
+    hop: Any = _Hop(channel)
     kind = ProxyType.SOCKS4 if socks4 else ProxyType.SOCKS5
     try:
         # The hop stands where python-socks takes a proxy before this one, so that all goes over our own channel.
-        socks = SocksProxy(kind, proxy.host, proxy.port, proxy.username, proxy.password, rdns=True, forward=hop)  # type: ignore[arg-type]
+        socks = SocksProxy(kind, proxy.host, proxy.port, proxy.username, proxy.password, rdns=True, forward=hop)
         socks.connect(host, target.port)
     except Exception as exc:
         failure = hop.failure or ConnectError(f"the proxy refused or broke its protocol ({type(exc).__name__})")
@@ -155,7 +155,7 @@ class _Hop:
         """Do nothing: the attempt closes the socket."""
 
     @contextmanager
-    def _noting(self) -> Iterator[None]:
+    def _noting(self) -> Generator[None, None, None]:
         try:
             yield
         except Exception as exc:

@@ -174,19 +174,24 @@ def _token(request: Request, query: str) -> str:
     return header.removeprefix("Bearer ") or parse_qs(query).get("token", [""])[0]
 
 
-def _job(message: Any) -> Job | None:
+def _job(decoded: object) -> Job | None:
     """Return the job that a decoded message asks for, if it is about one."""
-    if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+    message: Any = decoded
+    if not _is_object(decoded) or not isinstance(message.get("type"), str):
         raise ValueError("an event is an object with a type")
     if message["type"] != "image.generate":
         return None
-    wanted = message.get("payload")
-    if not isinstance(wanted, dict):
+    wanted: Any = message.get("payload")
+    if not _is_object(wanted):
         raise ValueError("the payload of image.generate is an object")
-    texts = {name: wanted[name] for name in ("prompt", "job_id") if name in wanted}
+    texts: dict[str, Any] = {name: wanted[name] for name in ("prompt", "job_id") if name in wanted}
     if "prompt" not in texts or not all(map(_is_text, texts.values())):
         raise ValueError(f"prompt and job_id are texts of 1 to {_MAX_TEXT} characters")
     return Job(fail=wanted.get("fail") is True, **texts)
+
+
+def _is_object(value: object) -> bool:
+    return isinstance(value, dict)
 
 
 def _is_text(value: object) -> bool:
