@@ -294,9 +294,11 @@ class Supervisor:
             self._announce(session)
         except ConnectError as error:
             connection.abort(error)
+            announced.set()  # a reader thread finds that the connection has ended
+            session.join()
             self._fail(session, error, retry=not _is_final(error))
         finally:
-            announced.set()  # the reader thread goes on, or finds that the connection has ended
+            announced.set()
 
     def _start_threads(self, session: Session, connection: Connection, announced: threading.Event) -> None:
         rooms, options = self._rooms, self._options
