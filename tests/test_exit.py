@@ -220,7 +220,7 @@ received = []
 client = WebSocketClient(url, lambda: "t", queue_size=10)
 client.on("flood", lambda event: {blocks})
 client.connect()
-until(lambda: client.stats.messages_received > 10)
+until(lambda: client.stats.messages_received >= 10)
 say("end")
 """,
             gateway.url,
@@ -351,7 +351,7 @@ def work():
         say("allows")
     except RuntimeError:
         say("refuses")
-    with client.events("connected") as stream:
+    with client.events("connected", where=lambda event: event.reconnected) as stream:
         client.emit("leaving")
         try:
             stream.get(timeout=10)
