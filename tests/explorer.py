@@ -1,12 +1,14 @@
 """A seeded, replayable explorer of schedules: the life cycle driven through interleavings, one thread playing all.
 
 The supervisor is the real one. Time, sockets and threads are fakes: where a thread would block or let others run (in
-``get_token``, in an attempt, in a closing handshake, while it joins another), the schedule may let any other act.
+``get_token``, in an attempt, in a closing handshake, while it joins another, ahead of the life cycle's lock), the
+schedule may let any other act.
 """
 
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -47,6 +49,21 @@ class Schedule:
         choice = self._given[place] % count if place < len(self._given) else self._chance.randrange(count)
         self.taken.append(choice)
         return choice
+
+
+class PreemptedCondition(threading.Condition):
+    """The life cycle's lock: whoever wants it may find that others were faster."""
+
+    def __init__(self, world: Explorer) -> None:
+        super().__init__()
+        self._world = world
+
+    def __enter__(self) -> bool:
+        if self._world.call_begins:
+            self._world.call_begins = False
+        elif not self._is_owned():  # type: ignore[attr-defined]
+            self._world.others_act()
+        return super().__enter__()
 
 
 class FakeThread:
@@ -113,12 +130,14 @@ class Explorer:
     Attributes:
         rows: The rows of the table that were used.
         wanted: What the user asked for last: whether the client is to run.
+        call_begins: The next to want the lock is the user's call that this tells of.
     """
 
     def __init__(self, schedule: Schedule, patch: pytest.MonkeyPatch, **options: Any) -> None:
         self.schedule = schedule
         self.rows: set[Row] = set()
         self.wanted = False
+        self.call_begins = False
         self._now = 1000.0
         self._depth = 0
         self._sessions: list[Session] = []  # those with a supervisor thread that has not ended
@@ -129,6 +148,7 @@ class Explorer:
         patch.setattr(supervisor, "_thread", lambda *args: FakeThread(self, *args))
         self.client = WebSocketClient("ws://localhost/ws", self._token, max_reconnect_delay=8, **options)
         self._supervisor = self.client._supervisor
+        patch.setattr(self._supervisor, "_changed", PreemptedCondition(self))
         patch.setattr(self._supervisor, "_make_connection", self._connection)
         patch.setattr(self._supervisor, "_advance", self._recorded(self._supervisor._advance))
 
@@ -187,19 +207,22 @@ class Explorer:
         acts[self.schedule.choose(len(acts))]()
 
     def _connect(self) -> None:
-        self.wanted = True
+        self._wish(True)
         self.client.connect(block=False)
 
     def _disconnect(self) -> None:
-        self.wanted = False
+        self._wish(False)
         self._supervisor.stop(1000, 5.0)
+
+    def _wish(self, wanted: bool) -> None:
+        self.wanted, self.call_begins = wanted, True
 
     def _abandon(self) -> None:
         """A `disconnect()` whose time is over."""
         session = self._supervisor._session
         if session is not None and session.stopping:
             self._supervisor.abandon(session)
-            assert self.client.state == "disconnected"
+            assert self._supervisor._session is not session or self.client.state == "disconnected"
 
     def _lose(self) -> None:
         session = self._supervisor._session
@@ -224,18 +247,16 @@ class Explorer:
 
     def _may_run(self, session: Session) -> bool:
         previous = session.previous
-        if previous is not None:
-            if not previous.done.is_set() and not previous.deadline.expired():
-                return False
-            if not previous.done.is_set():
-                self._supervisor.abandon(previous)
-            session.previous = None
+        if previous is not None and not (previous.done.is_set() or previous.deadline.expired()):
+            return False
         return not session.mail.empty() or (session.phase is Phase.WAITING and session.retry.expired())
 
     def _step(self, session: Session) -> None:
-        mail = None if session.mail.empty() else session.mail.get()
+        if session.previous is not None and not session.previous.done.is_set():
+            self._supervisor.abandon(session.previous)
+        session.previous = None
         if not session.ended:  # the loop looks at this before it waits for mail
-            self._supervisor.step(session, mail)
+            self._supervisor.step(session, None if session.mail.empty() else session.mail.get())
         if session.ended:
             self._supervisor.finish(session)
             session.done.set()

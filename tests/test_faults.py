@@ -1,0 +1,398 @@
+"""The faults of networks and servers, each made for real: what the client tells, and that it comes back."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from fault_proxy import FaultProxy, Faults, Kind, cut_at_each_byte
+from masquerade_ws import ConnectError, NotConnectedError, SendError, WebSocketClient
+from masquerade_ws.backoff import delay_before
+from masquerade_ws.testing import EventServer
+from raw_server import Peer, RawServer, close_payload, frame, until
+from scenes import TIMEOUT, Record, client_of, elapsed, names_of_threads, running, stay
+
+THREADS = [f"masquerade-ws-{name}" for name in ("dispatcher", "heartbeat", "reader", "supervisor")]
+HANDSHAKE = 129  # bytes of a raw server's answer to a handshake
+PATIENCE = 3.0  # seconds that a slow machine may take for what it does at once
+
+
+def descriptors() -> int:
+    """Return how many sockets and pipes are open, where that can be found out; a server may keep a selector."""
+    count = 0
+    for link in Path("/proc/self/fd").glob("*"):
+        with suppress(OSError):
+            count += link.readlink().name.startswith(("socket:", "pipe:"))
+    return count
+
+
+def memory() -> int:
+    """Return the bytes of memory in use, where that can be found out."""
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGESIZE") if statm.exists() else 0
+
+
+@contextmanager
+def nothing_leaks() -> Iterator[None]:
+    """Check that no descriptor and no thread of the library is left."""
+    before = descriptors()
+    yield
+    until(lambda: descriptors() <= before and names_of_threads() == [], TIMEOUT)
+
+
+# A dead peer
+
+
+@pytest.mark.parametrize("kind", ["silence", "stall", "vanish"])
+@pytest.mark.parametrize("place", ["between two frames", "in a frame's header", "in a frame's payload"])
+def test_a_dead_peer_is_found_in_time_told_once_and_replaced(kind: Kind, place: str) -> None:
+    """The header is of four bytes; the peer dies with the first event, and the cable of one is pulled without a FIN."""
+    news = frame(1, json.dumps({"type": "news", "payload": {"text": "n" * 200}}).encode())
+    passed = {"between two frames": 0, "in a frame's header": 3, "in a frame's payload": 100}[place]
+
+    def script(peer: Peer) -> None:
+        peer.upgrade()
+        peer.read_frame()  # the first heartbeat
+        peer.send(news)
+        stay(peer)
+
+    faults = [Faults(kind, HANDSHAKE + passed)]
+    with (
+        RawServer(script) as server,
+        FaultProxy(server.port, lambda number: faults[number] if number < 1 else Faults()) as proxy,
+        client_of(proxy.url, heartbeat_interval=0.2, heartbeat_timeout=0.4) as client,
+    ):
+        record = Record(client)
+        client.connect()
+        took = elapsed(lambda: record.wait("disconnected"))
+        assert 0.3 < took < 0.2 + 0.4 + PATIENCE
+        assert record.story[:6] == [
+            "disconnected > connecting",
+            "connecting > connected",
+            "connected",
+            "error",
+            "connected > disconnected",
+            "disconnected",
+        ]
+        error = record.of("error")[0]
+        assert error.context == "connection"
+        assert "silent" in str(error.error)
+        assert record.of("disconnected")[0].code == 1006
+        assert record.wait("connected", 2).gap < PATIENCE
+
+
+# Flapping
+
+
+def test_a_server_that_accepts_and_drops_or_refuses_wins_nothing(masquerade_server: EventServer) -> None:
+    statuses = [401, 403, 429, 500, 503]
+    with nothing_leaks(), client_of(masquerade_server.url) as client:
+        record = Record(client)
+        client.connect()
+        for n in range(10):
+            masquerade_server.refuse(statuses[n % 5])
+            masquerade_server.drop()
+            record.wait("connected", n + 2)
+        assert names_of_threads() == THREADS
+        errors = [event.error for event in record.of("error")]
+        refusals = [error.status for error in errors if isinstance(error, ConnectError)]
+        assert refusals == statuses * 2
+        assert len(errors) == 20
+        assert [event.attempts for event in record.of("connected")] == [1] + [2] * 10
+        assert client.stats.reconnects == 10
+
+
+def test_a_proxy_that_drops_each_connection_at_once_is_borne() -> None:
+    """Accepted, then reset or ended ahead of the first byte, thirty times; then it lives."""
+    with EventServer() as server, nothing_leaks():
+        for kind in ("reset", "truncate"):
+            script = cut_at_each_byte(kind, range(30))
+            with (
+                FaultProxy(server.port, lambda n, s=script: Faults(s(n).kind)) as proxy,
+                client_of(proxy.url) as client,
+            ):
+                record = Record(client)
+                client.connect(block=False)
+                assert record.wait("connected").attempts == 31
+                assert len(record.of("error")) == 30
+                assert names_of_threads() == THREADS
+
+
+def test_two_hundred_clients_find_a_restarted_server_again() -> None:
+    count = 200
+    with EventServer() as server, nothing_leaks(), ExitStack() as stack:
+        clients = [
+            WebSocketClient(
+                server.url, lambda: "token", initial_reconnect_delay=0.05, max_reconnect_delay=0.5, reconnect_jitter=0.5
+            )
+            for _ in range(count)
+        ]
+        for client in clients:
+            stack.callback(client.disconnect)
+            client.on("error", lambda _: None)
+            client.connect(block=False)
+        server.wait_for_connections(count, 60)
+        server.stop()
+        server.start()
+        server.wait_for_connections(count, 60)
+        until(lambda: all(client.state == "connected" for client in clients), 60)
+        assert names_of_threads() == sorted(THREADS * count)
+        assert all(client.stats.reconnects >= 1 for client in clients)
+        waits = [running(lambda client=client: client.wait_for("back", timeout=60)) for client in clients]
+        until(lambda: all(len(client._streams._streams) == 1 for client in clients), 60)
+        server.emit("back")
+        for wait in waits:
+            wait.join(60)
+            assert wait.result().type == "back"
+
+
+@pytest.mark.parametrize("outage", ["nobody listens", "accepted and reset", "refused"])
+def test_a_long_outage_changes_neither_memory_nor_threads_nor_descriptors(outage: str) -> None:
+    attempts = 3000
+    with ExitStack() as stack:
+        server = stack.enter_context(EventServer())
+        if outage == "refused":
+            url = server.url
+            server.refuse(503, times=3 * attempts)
+        elif outage == "accepted and reset":
+            url = stack.enter_context(FaultProxy(server.port, lambda _: Faults("reset"))).url
+        else:
+            with socket.create_server(("127.0.0.1", 0)) as listener:
+                url = f"ws://127.0.0.1:{listener.getsockname()[1]}/ws"
+        tokens = iter(range(10**9))
+        made: list[int] = []
+        with client_of(
+            url, lambda: str(made.append(next(tokens))), initial_reconnect_delay=1e-9, max_reconnect_delay=1e-9
+        ) as client:
+            client.on("error", lambda _: None)
+            client.connect(block=False)
+            until(lambda: len(made) > attempts // 3, 60)
+            gc.collect()
+            before, threads, files = memory(), len(names_of_threads()), descriptors()
+            until(lambda: len(made) > attempts, 60)
+            gc.collect()
+            assert memory() - before < 8 * 2**20
+            assert len(names_of_threads()) <= threads
+            assert descriptors() <= files + 8  # those of an attempt under way
+
+
+def test_the_schedule_of_years_does_not_overflow() -> None:
+    delays = {delay_before(retry, 1e-9, 2e-9, 0.0) for retry in (10, 1025, 10**6, 10**18)}
+    assert delays == {2e-9}
+
+
+# A peer that stops reading
+
+
+def test_senders_fail_in_time_when_the_peer_stops_reading_and_the_connection_is_replaced() -> None:
+    """The proxy stalls after the handshake; eight threads send until the kernel takes no more."""
+    script = {0: Faults("stall", 1000, upwards=True)}.get
+    with (
+        EventServer() as server,
+        FaultProxy(server.port, lambda number: script(number, Faults())) as proxy,
+        client_of(proxy.url, send_timeout=0.5, heartbeat_interval=60) as client,
+    ):
+        record = Record(client)
+        client.connect()
+        senders = [running(lambda: client.emit("much", {"text": "x" * 2**25})) for _ in range(8)]
+        took = elapsed(lambda: record.wait("connected", 2))
+        assert 0.4 < took < 0.5 + PATIENCE
+        for sender in senders:
+            with pytest.raises((SendError, NotConnectedError)):
+                sender.result()
+        assert [event.context for event in record.of("error")] == ["send"]
+        assert record.of("disconnected")[0].code == 1006
+        client.emit("after")
+        server.expect("after")
+
+
+def test_disconnect_returns_at_once_while_the_peer_reads_nothing(masquerade_server: EventServer) -> None:
+    with client_of(masquerade_server.url, send_timeout=60, heartbeat_interval=0.1) as client:
+        record = Record(client)
+        client.connect()
+        masquerade_server.freeze()
+        senders = [running(lambda: client.emit("much", {"text": "x" * 2**25})) for _ in range(4)]
+        until(lambda: client.stats.bytes_sent > 2**16)
+        assert elapsed(lambda: client.disconnect(timeout=30)) < PATIENCE
+        for sender in senders:
+            with pytest.raises((SendError, NotConnectedError)):
+                sender.result()
+        assert record.of("error") == []
+        assert record.story[-1] == "disconnected"
+
+
+# A flood into a slow listener
+
+
+def test_a_flood_waits_for_a_slow_listener_without_loss() -> None:
+    """100 MB are held back by TCP while the listener hangs, and heartbeats go out; then all comes, in order."""
+    count, sent, beats, lock, hang = 50_000, [0], [0], threading.Lock(), threading.Event()
+    body = "x" * 2000
+
+    def answer(peer: Peer) -> None:
+        opcode = 0
+        with suppress(EOFError, OSError):
+            while opcode != 8:
+                opcode, payload = peer.read_frame()
+                beats[0] += opcode == 1
+                with lock:
+                    peer.send(frame(8, close_payload(1000)) if opcode == 8 else frame(10, payload) * (opcode == 9))
+
+    def flood(peer: Peer) -> None:
+        peer.upgrade()
+        answers = running(lambda: answer(peer))
+        for n in range(count):
+            with lock:
+                peer.send(frame(1, json.dumps({"type": "news", "payload": {"n": n, "body": body}}).encode()))
+            sent[0] = n
+        answers.result()
+
+    with (
+        RawServer(flood) as server,
+        client_of(server.url, queue_size=100, heartbeat_interval=0.1, heartbeat_timeout=0.3) as client,
+    ):
+        numbers: list[int] = []
+        client.on("news", lambda _: hang.wait(60))
+        client.on("news", lambda event: numbers.append(event.payload["n"]))
+        record = Record(client, "error", "disconnected")
+        before = memory()
+        client.connect()
+        until(lambda: sent[0] > 100)
+        stand = held_up(lambda: sent[0])
+        assert stand < count * 0.8
+        until(lambda: beats[0] > 0)
+        told = client.stats.messages_sent
+        until(lambda: client.stats.messages_sent >= told + 10)  # for longer than a silent peer is kept
+        assert (sent[0], client.state, numbers) == (stand, "connected", [])
+        assert memory() - before < 20 * 2**20
+        hang.set()
+        until(lambda: len(numbers) == count, 60)
+        assert numbers == list(range(count))
+        assert memory() - before < 20 * 2**20
+        assert record.events == []
+        assert client.stats.connections == 1
+
+
+def held_up(progress: Callable[[], int]) -> int:
+    """Wait until something makes no progress any more, and return how far it came."""
+    last, since = progress(), time.monotonic()
+    while time.monotonic() < since + 0.5:
+        time.sleep(0.01)
+        if progress() != last:
+            last, since = progress(), time.monotonic()
+    return last
+
+
+# Gaps
+
+
+def test_what_happens_in_a_gap_is_asked_for_and_ends_the_wait(masquerade_server: EventServer) -> None:
+    finished: dict[str, str] = {}
+    polls: list[str] = []
+
+    def poll(job_id: str) -> str | None:
+        polls.append(job_id)
+        return finished.get(job_id)
+
+    with FaultProxy(masquerade_server.port) as proxy, client_of(proxy.url) as client:
+        record = Record(client)
+        client.connect()
+        job = running(lambda: client.run_image_job(lambda: "7", poll=poll, timeout=TIMEOUT))
+        until(lambda: polls == ["7"])
+        masquerade_server.freeze()
+        proxy.cut()
+        record.wait("disconnected")
+        finished["7"] = "done"
+        masquerade_server.emit("image.generation.completed", {"job_id": "7", "image_url": "x"})
+        until(lambda: client.state == "connecting")
+        masquerade_server.thaw()
+        assert job.result() == "done"
+        assert polls == ["7", "7"]
+        assert record.wait("connected", 2).gap > 0
+
+
+# A session cut at each of its bytes
+
+
+def act(peer: Peer) -> None:
+    """A session with frames of every kind, from the first byte of the handshake to the last of the close frame."""
+    peer.upgrade()
+    peer.send(SCENE)
+    peer.read_close()
+
+
+EVENT = json.dumps({"type": "news", "payload": {"text": "ä" * 30}}).encode()
+SCENE = b"".join(
+    [
+        frame(1, EVENT),
+        frame(9, b"ping"),
+        frame(1, EVENT[:20], fin=False),
+        frame(10, b""),
+        frame(0, EVENT[20:]),
+        frame(2, EVENT),
+        frame(8, close_payload(1001, "going away")),
+    ]
+)
+WHOLE = HANDSHAKE + len(SCENE)
+
+
+@pytest.mark.parametrize("kind", ["truncate", "reset"])
+def test_a_session_cut_at_any_byte_is_a_loss_told_once_and_a_reconnection(kind: Kind) -> None:
+    with RawServer(act) as server, FaultProxy(server.port, cut_at_each_byte(kind, range(WHOLE))) as proxy:
+        with nothing_leaks(), client_of(proxy.url, initial_reconnect_delay=0.001, max_reconnect_delay=0.001) as client:
+            record = Record(client)
+            client.connect(block=False)
+            until(lambda: any(event.code == 1001 for event in record.of("disconnected")), 60)
+            client.disconnect()
+        check_losses(record, WHOLE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["stall", "silence", "vanish"])
+def test_a_session_that_stalls_at_any_byte_is_a_loss_told_once_and_a_reconnection(kind: Kind) -> None:
+    """Some clients share the offsets, for most of the time is spent waiting."""
+    clients = 20
+    with RawServer(act) as server:
+        for worker in [
+            running(lambda first=first: stalls(server, kind, range(first, WHOLE, clients))) for first in range(clients)
+        ]:
+            worker.join(120)
+            worker.result()
+
+
+def stalls(server: RawServer, kind: Kind, offsets: range) -> None:
+    with FaultProxy(server.port, cut_at_each_byte(kind, offsets)) as proxy:
+        client = WebSocketClient(
+            proxy.url,
+            lambda: "token",
+            initial_reconnect_delay=0.01,
+            max_reconnect_delay=0.01,
+            connect_timeout=0.3,
+            heartbeat_interval=0.1,
+            heartbeat_timeout=0.2,
+        )
+        record = Record(client)
+        client.connect(block=False)
+        until(lambda: any(event.code == 1001 for event in record.of("disconnected")), 100)
+        client.disconnect()
+        check_losses(record, len(offsets))
+
+
+def check_losses(record: Record, count: int) -> None:
+    """Check that each of the first attempts failed or was lost, with one error, and that the next one did not."""
+    errors = record.of("error")
+    lost = [event for event in record.of("disconnected") if event.code == 1006]
+    refused = [event for event in errors if isinstance(event.error, ConnectError)]
+    assert len(errors) == len(lost) + len(refused)
+    assert len(errors) >= count
+    assert {event.context for event in errors} == {"connection"}
+    assert all(event.will_reconnect for event in lost)
