@@ -159,6 +159,12 @@ class Session:
             thread.join()
         self.threads = []
 
+    def finish_dispatching(self) -> None:
+        """Let the dispatcher thread deliver what is left, and wait for its end."""
+        self.dispatcher.finish()
+        if self.dispatcher_thread is not None:
+            self.dispatcher_thread.join()
+
     def end_unsupervised(self) -> None:
         """End the threads of a client that nobody refers to any more, so that there is nobody to tell."""
         self.dispatcher.finish()

@@ -217,6 +217,14 @@ class Supervisor:
 
     # What the supervisor thread calls.
 
+    def proceed(self, session: Session, mail: Mail | None) -> float | None:
+        """Do a step as `step` does, and let nobody wait for a session whose step fails."""
+        try:
+            return self.step(session, mail)
+        except BaseException:
+            self.abandon(session)  # so that nobody waits for a thread that is gone
+            raise
+
     def step(self, session: Session, mail: Mail | None) -> float | None:
         """Do what the phase and the mail ask for; return for how many seconds to wait for mail then."""
         if session.stopping or mail is Mail.STOP:
@@ -232,10 +240,7 @@ class Supervisor:
         return session.retry.remaining() if session.phase is Phase.WAITING else None
 
     def finish(self, session: Session) -> None:
-        """Let the dispatcher thread deliver what is left, then end the streams."""
-        session.dispatcher.finish()
-        if session.dispatcher_thread is not None:
-            session.dispatcher_thread.join()
+        """End the streams, to which the dispatcher thread has delivered the last events."""
         with self._changed:
             session.done.set()  # a later `disconnect()` ends the later streams itself
         self._rooms.streams.end(session.newest_stream, session.cause)
@@ -449,15 +454,12 @@ def supervise(supervisor_ref: weakref.ref[Supervisor], session: Session) -> None
             if supervisor is None:
                 session.end_unsupervised()
                 return
-            timeout = supervisor.step(session, mail)
-            if session.ended:
-                supervisor.finish(session)
+            timeout = supervisor.proceed(session, mail)
             del supervisor
-    except BaseException:
+        session.finish_dispatching()
         supervisor = supervisor_ref()
         if supervisor is not None:
-            supervisor.abandon(session)  # so that nobody waits for a thread that is gone
-        raise
+            supervisor.finish(session)
     finally:
         session.done.set()
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from masquerade_ws import ConnectError, DisconnectedError, Event, WebSocketClient
-from masquerade_ws.lifecycle import Phase, Session, Signal
+from masquerade_ws.lifecycle import Mail, Phase, Session, Signal
 from masquerade_ws.testing import EventServer
 from raw_server import Peer, RawServer, close_payload, frame, until
 from scenes import TIMEOUT, Record, Worker, client_of, elapsed, names_of_threads, running, stay
@@ -56,6 +56,13 @@ def test_a_transition_that_is_not_in_the_table_raises(client: WebSocketClient) -
     session.phase = Phase.ENDED
     with pytest.raises(KeyError), client._supervisor._changed:
         client._supervisor._advance(session, Signal.OPENED)
+
+
+def test_a_loss_that_comes_behind_an_abandonment_is_nothing(client: WebSocketClient) -> None:
+    session = Session(1, None)
+    session.phase = Phase.CONNECTED  # as it was when the mail was taken; the connection has gone since
+    assert client._supervisor.step(session, Mail.LOST) is None
+    assert client.state == "disconnected"
 
 
 # disconnect, from wherever
@@ -436,6 +443,34 @@ def test_a_client_that_nobody_refers_to_ends_during_an_attempt(masquerade_server
     gc.collect()
     hang.over.set()
     until(lambda: names_of_threads() == [])
+
+
+def test_a_client_that_nobody_refers_to_ends_behind_a_listener_that_hangs(
+    masquerade_server: EventServer, hang: Hang
+) -> None:
+    """The listener has begun the next session, which waits for it."""
+    client = WebSocketClient(masquerade_server.url, lambda: "token")
+    reference = weakref.ref(client)
+
+    def restart(event: Event) -> None:
+        known = reference()
+        assert known is not None
+        known.disconnect(timeout=0.1)
+        known.connect(block=False)
+        del known
+        hang()
+
+    client.once("news", restart)
+    client.connect()
+    masquerade_server.emit("news")
+    assert hang.entered.wait(TIMEOUT)
+    del client
+    gc.collect()
+    assert reference() is None
+    until(lambda: names_of_threads() == ["masquerade-ws-dispatcher", "masquerade-ws-supervisor"])
+    hang.over.set()
+    until(lambda: names_of_threads() == [])
+    assert len(masquerade_server.tokens) == 1
 
 
 def test_a_stream_keeps_its_client(masquerade_server: EventServer) -> None:
