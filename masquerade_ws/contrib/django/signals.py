@@ -1,0 +1,62 @@
+"""The signal of the app."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.dispatch import Signal
+
+__all__ = ["EventSignal", "event_received"]
+
+
+class EventSignal(Signal):
+    """A signal whose senders are types of events.
+
+    Django tells senders apart by identity, and equal strings may be different objects: hence each type that somebody
+    has connected to is kept, and stands for all its equals.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._senders: dict[str, str] = {}
+
+    def connect(self, receiver: Any, sender: object = None, weak: bool = True, dispatch_uid: object = None) -> None:
+        """Connect a receiver, to the events of the type ``sender`` or to all; otherwise as `Signal.connect`.
+
+        Raises:
+            TypeError: If ``sender`` is not a text.
+            ValueError: If it is a pattern.
+        """
+        if sender is not None:
+            if not isinstance(sender, str):
+                raise TypeError(f"sender must be the type of an event, a str, not {type(sender).__name__}")
+            if "*" in sender:
+                raise ValueError(f"sender must be one type, not {sender!r}; without a sender all events come")
+            sender = self._senders.setdefault(sender, sender)
+        super().connect(receiver, sender, weak, dispatch_uid)
+
+    def disconnect(self, receiver: Any = None, sender: object = None, dispatch_uid: str | None = None) -> bool:
+        """As `Signal.disconnect`."""
+        return super().disconnect(receiver, self._known(sender), dispatch_uid)
+
+    def has_listeners(self, sender: Any = None) -> bool:
+        """As `Signal.has_listeners`."""
+        return super().has_listeners(self._known(sender))
+
+    def send(self, sender: Any, **named: Any) -> list[tuple[Any, Any]]:
+        """As `Signal.send`."""
+        return super().send(self._known(sender), **named)
+
+    def send_robust(self, sender: Any, **named: Any) -> list[tuple[Any, Any]]:
+        """As `Signal.send_robust`."""
+        return super().send_robust(self._known(sender), **named)
+
+    def _known(self, sender: Any) -> Any:
+        return self._senders.get(sender, sender)
+
+
+event_received = EventSignal()
+"""Sent for each event of the server, on the client's dispatcher thread: ``sender`` is its type, ``event`` the event.
+
+A receiver that raises is logged by Django (``django.dispatch``) and disturbs no other.
+"""

@@ -1,0 +1,131 @@
+"""The client in Flask's manner (extra ``flask``).
+
+::
+
+    masquerade = MasqueradeWS()
+
+
+    def create_app() -> Flask:
+        app = Flask(__name__)
+        app.config.from_prefixed_env()
+        masquerade.init_app(app)
+        return app
+
+
+    @masquerade.on("image.generation.completed")
+    def store(event: ImageGenerationCompletedEvent) -> None: ...  # runs in an application context
+
+In a view, ``masquerade.client`` is the application's client, connected.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
+
+from flask import Flask, current_app
+from werkzeug.utils import import_string
+
+from masquerade_ws import WebSocketClient
+from masquerade_ws.contrib.starting import ARGUMENTS, CONNECT_TIMEOUT, DOTTED, nested, start
+
+__all__ = ["MasqueradeWS"]
+
+NAME = "masquerade_ws"
+PREFIX = "MASQUERADE_WS_"
+
+HandlerT = TypeVar("HandlerT", bound=Callable[[Any], object])
+
+
+class MasqueradeWS:
+    """The extension. One serves any number of applications, each of which has a client of its own.
+
+    Settings are ``MASQUERADE_WS_URL``, ``MASQUERADE_WS_GET_TOKEN`` and, if wanted, any other argument of
+    `WebSocketClient` under its name in upper case (``MASQUERADE_WS_HEARTBEAT_INTERVAL``). Callables may be given as
+    dotted paths.
+
+    Args:
+        app: The application, if it exists already; otherwise call `init_app`.
+    """
+
+    def __init__(self, app: Flask | None = None) -> None:
+        self._listeners: list[tuple[str, Callable[[Any], object]]] = []
+        self._clients: weakref.WeakSet[WebSocketClient] = weakref.WeakSet()
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Make the client of an application from its settings, and keep it in ``app.extensions["masquerade_ws"]``.
+
+        Nothing is started: the client connects when `client` is first used, in each process for itself, and is
+        closed when the process ends.
+
+        Raises:
+            RuntimeError: If the application has a client already.
+            TypeError: If a setting is of the wrong type.
+            ValueError: If a setting is missing, unknown or has a value that is not allowed.
+            ImportError: If a dotted path leads nowhere.
+        """
+        if NAME in app.extensions:
+            raise RuntimeError(f"the application {app.name!r} has a {NAME} client already")
+        options = _options(app)
+
+        def in_app_context(_: object) -> AbstractContextManager[object]:
+            return app.app_context()
+
+        around = nested(in_app_context, options.pop("around_event", None))
+        client = app.extensions[NAME] = WebSocketClient(**options, around_event=around)
+        self._clients.add(client)  # ahead of the listeners, so that none registered meanwhile is missed
+        for each, handler in list(self._listeners):
+            client.on(each, handler)
+
+    @property
+    def client(self) -> WebSocketClient:
+        """The client of the current application, connected.
+
+        The first use in a process starts it and waits for its first attempt, for up to
+        ``MASQUERADE_WS_CONNECT_TIMEOUT`` seconds. If that fails the client is returned all the same and goes on
+        trying: its waits last until it has connected, and its sends raise `NotConnectedError`.
+
+        Raises:
+            RuntimeError: Outside an application context, or if the application has no client.
+        """
+        client: WebSocketClient | None = current_app.extensions.get(NAME)
+        if client is None:
+            raise RuntimeError(f"the application {current_app.name!r} has no {NAME} client: call init_app()")
+        settings: dict[str, Any] = current_app.config
+        start(client, settings.get(f"{PREFIX}CONNECT_TIMEOUT", CONNECT_TIMEOUT))
+        return client
+
+    def on(self, type: str) -> Callable[[HandlerT], HandlerT]:
+        """Return a decorator that registers a listener with the client of every application, present and future.
+
+        A listener runs in an application context, as do those registered with a client itself.
+
+        Args:
+            type: As for `WebSocketClient.on`.
+        """
+
+        def register(handler: HandlerT) -> HandlerT:
+            self._listeners.append((type, handler))
+            for client in list(self._clients):
+                client.on(type, handler)
+            return handler
+
+        return register
+
+
+def _options(app: Flask) -> dict[str, Any]:
+    """Return the arguments of the client, from the settings of an application."""
+    options: dict[str, Any] = app.config.get_namespace(PREFIX)
+    for name in ("url", "get_token"):
+        if options.get(name) is None:
+            raise ValueError(f"the setting {PREFIX}{name.upper()} is missing")
+    for name, value in options.items():
+        if name not in ARGUMENTS:
+            raise ValueError(f"the setting {PREFIX}{name.upper()} is unknown")
+        if name in DOTTED and isinstance(value, str):
+            options[name] = import_string(value)
+    return options
