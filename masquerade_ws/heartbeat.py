@@ -15,6 +15,8 @@ from .stats import Counters
 
 __all__ = ["beat"]
 
+_STOPPED = 0.5  # seconds; a thread that wakes later than that was stopped, with its process or with the machine
+
 
 def beat(
     connection: Connection, dispatcher: Dispatcher, counters: Counters, interval: float, timeout: float | None
@@ -29,18 +31,20 @@ def beat(
         timeout: Seconds of silence after a heartbeat that a living peer may keep; ``None`` allows any.
     """
     due = time.monotonic() + interval
-    unanswered: float | None = None  # when the first heartbeat since the last sign of life went out
+    silence = math.inf if timeout is None else timeout
+    unanswered: float | None = None  # when the first heartbeat since the last sign of life was due
     limit = math.inf
-    while not connection.wait_ended(min(due, limit) - time.monotonic()):
+    while not connection.wait_ended((wake := min(due, limit)) - time.monotonic()):
         now = time.monotonic()
-        if unanswered is not None and _heard(connection, dispatcher, unanswered):
+        stopped = now - wake > _STOPPED  # the reader too, with the answer in its hands perhaps: ask anew
+        if unanswered is not None and (stopped or _heard(connection, dispatcher, unanswered)):
             unanswered, limit = None, math.inf
         if now >= limit:
             connection.abort(DisconnectedError(f"the peer was silent for {timeout} s after a heartbeat"))
-        elif now >= due:
+        elif now >= due or stopped:
             due = now + interval
             if _send(connection, counters) and unanswered is None and timeout is not None:
-                unanswered, limit = now, now + timeout
+                unanswered, limit = now, time.monotonic() + timeout
 
 
 def _heard(connection: Connection, dispatcher: Dispatcher, since: float) -> bool:
@@ -50,10 +54,9 @@ def _heard(connection: Connection, dispatcher: Dispatcher, since: float) -> bool
     return connection.last_received > since or connection.readable()
 
 
-def _send(connection: Connection, counters: Counters) -> bool:
+def _send(connection: Connection, counters: Counters, patience: float) -> bool:
     try:
-        connection.send(encode(HeartbeatEvent({})))
-        connection.ping()
+        connection.beat(encode(HeartbeatEvent({})), patience)
     except SendError as error:  # either it broke the connection, which says so, or another thread's send goes on
         logger.debug("a heartbeat was not sent: %s", error)
         return False

@@ -1,0 +1,314 @@
+"""Ctrl-C and SIGTERM end what blocks; a process that was stopped goes on with its connection or finds it dead."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from processes import Script
+from raw_server import Peer, RawServer, frame, until
+
+pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="needs the signals of POSIX")
+
+AT_ONCE = 1.0  # seconds; what blocks here would do so for many times that
+STOPPED = 1.0  # seconds that a process is stopped for, more than its peer may be silent
+
+INTERRUPTED = """
+def say_when_blocked(thread=threading.main_thread()):
+    "Say so as soon as the main thread rests where it is."
+    place, looks = None, 0
+    while looks < 20:
+        frame = sys._current_frames()[thread.ident]
+        before, place = place, (id(frame), frame.f_lasti)
+        looks = looks + 1 if place == before else 0
+        del frame
+        time.sleep(0.005)
+    say("blocks")
+
+def interrupt(call):
+    threading.Thread(target=say_when_blocked).start()
+    try:
+        call()
+    except KeyboardInterrupt:
+        say("interrupted")
+    else:
+        raise AssertionError("nothing interrupted it")
+
+client = WebSocketClient(url, lambda: "t")
+client.on("error", lambda event: None)
+"""
+
+USABLE = """
+with client.events("echo") as stream:
+    client.emit("echo")
+    stream.get(timeout=10)
+assert client.stats.connections == 1
+client.disconnect()
+assert threads() == []
+say("end")
+"""
+
+CLOSED = """
+before = time.monotonic()
+client.disconnect()
+assert time.monotonic() - before < 5
+assert (client.state, threads()) == ("disconnected", [])
+say("end")
+"""
+
+
+def echo(peer: Peer, codes: list[int] | None = None) -> None:
+    """Send back what the client sends, until it closes."""
+    peer.upgrade()
+    while True:
+        opcode, payload = peer.read_frame()
+        if opcode == 9:
+            peer.send(frame(10, payload))
+        elif opcode in {1, 8}:
+            peer.send(frame(opcode, payload))
+        if opcode == 8:
+            if codes is not None:
+                codes.append(int.from_bytes(payload[:2], "big"))
+            return
+
+
+def silent(peer: Peer) -> None:
+    """Answer nothing."""
+    peer.read_request()
+    peer.read_to_end()
+
+
+def deaf(peer: Peer) -> None:
+    """Read nothing after the handshake."""
+    peer.upgrade()
+    peer.hang()
+
+
+def mute(peer: Peer) -> None:
+    """Read everything and answer nothing after the handshake."""
+    peer.upgrade()
+    peer.read_to_end()
+
+
+def ends_at_once(server: Callable[[Peer], object], text: str) -> None:
+    with RawServer(server) as raw, Script(INTERRUPTED + text, raw.url) as script:
+        script.expect("blocks")
+        script.signal(signal.SIGINT)
+        sent = time.monotonic()
+        script.expect("interrupted")
+        assert time.monotonic() - sent < AT_ONCE
+        script.expect("end")
+        finished = script.finish()
+    assert (finished.status, finished.errors) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        'lambda: client.wait_for("never")',
+        'lambda: client.wait_for("never", timeout=60)',
+        'lambda: client.wait_for("never", poll=lambda: None)',
+        "lambda: client.run_image_job(lambda: 'j')",
+        "lambda: client.run_image_job(lambda: 'j', timeout=60)",
+        'client.events("never").get',
+        'lambda: client.events("never").wait_for()',
+        'lambda: list(client.events("never"))',
+    ],
+)
+def test_ctrl_c_ends_a_wait_and_leaves_the_client_usable(call: str) -> None:
+    ends_at_once(echo, f"client.connect()\ninterrupt({call})\n{USABLE}")
+
+
+def test_ctrl_c_ends_iteration_over_the_client() -> None:
+    ends_at_once(echo, f"client.connect()\ninterrupt(lambda: list(client))\n{USABLE}")
+
+
+@pytest.mark.parametrize("timeout", ["None", "60"])
+def test_ctrl_c_ends_a_connect_and_leaves_the_client_to_disconnect(timeout: str) -> None:
+    ends_at_once(silent, f"interrupt(lambda: client.connect(timeout={timeout}))\n{CLOSED}")
+
+
+def test_ctrl_c_ends_a_connect_in_a_with_statement_and_nothing_is_left_running() -> None:
+    ends_at_once(silent, f"interrupt(client.__enter__)\nassert threads() == []\n{CLOSED}")
+
+
+def test_ctrl_c_ends_a_send_that_a_deaf_peer_holds_up() -> None:
+    ends_at_once(
+        deaf,
+        f"""
+client.connect()
+lost = []
+client.on("disconnected", lost.append)
+interrupt(lambda: client.emit("large", {{"data": "x" * 50_000_000}}))
+until(lambda: lost or client.stats.bytes_sent < 65536)  # it is not the connection for the next event any more
+{CLOSED}""",
+    )
+
+
+def test_ctrl_c_ends_a_disconnect_which_then_goes_on_by_itself() -> None:
+    ends_at_once(
+        mute,
+        """
+client.connect()
+interrupt(lambda: client.disconnect(timeout=6))
+until(lambda: client.state == "disconnected" and not threads())
+say("end")
+""",
+    )
+
+
+def test_ctrl_c_that_nobody_catches_ends_the_program_with_code_1001() -> None:
+    codes: list[int] = []
+    with RawServer(lambda peer: echo(peer, codes)) as raw:
+        text = INTERRUPTED + 'client.connect()\nthreading.Thread(target=say_when_blocked).start()\nclient.wait_for("never")\n'
+        with Script(text, raw.url) as script:
+            script.expect("blocks")
+            script.signal(signal.SIGINT)
+            finished = script.finish()
+        until(lambda: codes)
+    assert finished.status == -signal.SIGINT
+    assert finished.since < AT_ONCE
+    assert finished.errors.endswith("KeyboardInterrupt\n")
+    assert finished.errors.count("Traceback") == 1
+    assert codes == [1001]
+
+
+@pytest.mark.parametrize("members", ["wait", "with"])
+def test_sigterm_as_servers_handle_it_ends_the_program_at_once(members: str) -> None:
+    codes: list[int] = []
+    body = 'client.connect()\nthreading.Thread(target=say_when_blocked).start()\nclient.wait_for("never")\n'
+    if members == "with":
+        body = 'with client:\n    threading.Thread(target=say_when_blocked).start()\n    list(client)\n'
+    text = INTERRUPTED + "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n" + body
+    with RawServer(lambda peer: echo(peer, codes)) as raw:
+        with Script(text, raw.url) as script:
+            script.expect("blocks")
+            script.signal(signal.SIGTERM)
+            finished = script.finish()
+        until(lambda: codes)
+    assert (finished.status, finished.errors) == (143, "")
+    assert finished.since < AT_ONCE
+    assert codes == [1000 if members == "with" else 1001]
+
+
+def test_sigterm_that_nobody_handles_ends_the_process() -> None:
+    with (
+        RawServer(echo) as raw,
+        Script(INTERRUPTED + 'client.connect()\nthreading.Thread(target=say_when_blocked).start()\nclient.wait_for("never")\n', raw.url) as script,
+    ):
+        script.expect("blocks")
+        script.signal(signal.SIGTERM)
+        finished = script.finish()
+    assert (finished.status, finished.errors) == (-signal.SIGTERM, "")
+    assert finished.since < AT_ONCE
+
+
+class Pulse:
+    """A server that notes when heartbeats come, and answers their pings as long as it ``lives``."""
+
+    def __init__(self) -> None:
+        self.beats: list[float] = []
+        self.connections = 0
+        self.lives = True
+        self.beat = threading.Event()
+        self.may_answer = threading.Event()
+        self.may_answer.set()
+
+    def __call__(self, peer: Peer) -> None:
+        peer.upgrade()
+        self.connections += 1
+        while True:
+            opcode, payload = peer.read_frame()
+            if opcode == 1:
+                self.beats.append(time.monotonic())
+                self.beat.set()
+            elif opcode == 9:
+                self.may_answer.wait(20)
+                if self.lives:
+                    peer.send(frame(10, payload))
+            elif opcode == 8:
+                peer.send(frame(8, payload))
+                return
+
+
+BEATING = """
+client = WebSocketClient(url, lambda: "t", heartbeat_interval={interval}, heartbeat_timeout={timeout},
+                         initial_reconnect_delay=60)
+
+@client.on("error")
+def show(event):
+    say(event.context, event.error)
+
+client.connect()
+say("connected")
+go()
+client.disconnect()
+say("end")
+"""
+
+
+@contextmanager
+def beating(interval: float, timeout: float) -> Iterator[tuple[Pulse, Script]]:
+    pulse = Pulse()
+    with RawServer(pulse) as raw, Script(BEATING.format(interval=interval, timeout=timeout), raw.url) as script:
+        script.expect("connected")
+        yield pulse, script
+
+
+def stop(script: Script, pulse: Pulse) -> float:
+    """Stop the process for a while; return when it went on."""
+    script.signal(signal.SIGSTOP)
+    pulse.may_answer.set()
+    time.sleep(STOPPED)
+    pulse.beat.clear()
+    script.signal(signal.SIGCONT)
+    return time.monotonic()
+
+
+def ends_in_peace(script: Script) -> None:
+    script.go()
+    script.expect("end")
+    finished = script.finish()
+    assert (finished.status, finished.errors) == (0, "")
+
+
+def test_after_a_stop_an_overdue_heartbeat_goes_out_at_once_and_the_connection_is_kept() -> None:
+    with beating(0.8, 0.5) as (pulse, script):
+        for _ in range(3):
+            assert pulse.beat.wait(10)
+            went_on = stop(script, pulse)
+            assert pulse.beat.wait(10)
+            assert time.monotonic() - went_on < 0.5
+        count = len(pulse.beats)
+        until(lambda: len(pulse.beats) > count + 1)
+        ends_in_peace(script)
+    assert pulse.connections == 1
+
+
+def test_after_a_stop_a_peer_that_stays_silent_is_dead_when_its_time_is_over() -> None:
+    with beating(0.8, 0.7) as (pulse, script):
+        assert pulse.beat.wait(10)
+        pulse.lives = False
+        went_on = stop(script, pulse)
+        line = script.line()
+        took = time.monotonic() - went_on
+        ends_in_peace(script)
+    assert line.startswith("connection the peer was silent for 0.7 s")
+    assert 0.6 < took < 2.5
+
+
+@pytest.mark.slow
+def test_after_a_stop_an_answer_that_came_meanwhile_keeps_the_connection() -> None:
+    with beating(0.2, 0.4) as (pulse, script):
+        for _ in range(12):
+            pulse.may_answer.clear()
+            pulse.beat.clear()
+            assert pulse.beat.wait(10)
+            stop(script, pulse)
+        until(lambda: len(pulse.beats) > 20)
+        ends_in_peace(script)
+    assert pulse.connections == 1
