@@ -4,9 +4,16 @@ from __future__ import annotations
 
 __all__ = ["cli"]
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
+
+from masquerade_ws.cli.debugging import debug
+from masquerade_ws.cli.endings import Commands
+from masquerade_ws.cli.options import as_json, event_type, events, payload, timeout, token, url, where
+from masquerade_ws.cli.tokens import TokenSource
 
 _output = click.option(
     "--output",
@@ -17,18 +24,145 @@ _output = click.option(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="masquerade-ws")
-def cli() -> None:
-    """The synchronous event client of the Masquerade image service."""
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """The synchronous event client of the Masquerade image service.
+
+    \b
+    Try it, in two terminals:
+      masquerade-ws serve
+      export MASQUERADE_TOKEN=my-token
+      masquerade-ws watch ws://localhost:34076/ws
+
+    The token comes from --token-command, --token-file or the environment's MASQUERADE_TOKEN, anew for each attempt to
+    connect. It is no argument, which other users of the machine could see.
+
+    \b
+    Exit statuses:
+      0    done, also when the output is closed
+      1    not in time
+      2    wrong usage, no token to be had, or another fault on this side
+      3    the server refused or cannot be reached
+      130  interrupted
+
+    \b
+    Completion for bash, zsh (zsh_source) and fish (fish_source), in the shell's start file:
+      eval "$(_MASQUERADE_WS_COMPLETE=bash_source masquerade-ws)"
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+@cli.command()
+@url
+@events
+@where
+@click.option("--count", metavar="N", type=click.IntRange(min=1), help="End after so many events.")
+@timeout("End after so many seconds; with --count this is status 1 if there were fewer events.")
+@as_json
+@token
+@debug
+def listen(
+    *,
+    url: str,
+    types: tuple[str, ...],
+    where: Mapping[str, Any],
+    count: int | None,
+    timeout: float | None,
+    as_json: bool,
+    token: TokenSource,
+) -> None:
+    """Print events as they come, a line each.
+
+    The states of the connection go to stderr. A connection that is lost is replaced.
+
+    \b
+    Examples:
+      masquerade-ws listen ws://localhost:34076/ws
+      masquerade-ws listen ws://localhost:34076/ws --event 'image.generation.*' --where job_id=42
+      masquerade-ws listen ws://localhost:34076/ws --json | jq .payload
+    """
+    from masquerade_ws.cli import listen as run  # noqa: PLC0415 - as the others
+
+    run.listen(url, token, types, where, count=count, timeout=timeout, as_json=as_json)
+
+
+@cli.command()
+@url
+@token
+@debug
+def watch(url: str, token: TokenSource) -> None:
+    """Show jobs, notifications and the connection, live.
+
+    Ends with q or Ctrl-C. A connection that is lost is replaced. Without a terminal it prints lines, as listen does.
+
+    \b
+    Example:
+      masquerade-ws watch ws://localhost:34076/ws --token-file ~/.masquerade-token
+    """
+    from masquerade_ws.cli.watch import run  # noqa: PLC0415 - its packages may be missing
+
+    run(url, token)
+
+
+@cli.command()
+@url
+@event_type
+@where
+@timeout("Give up, with status 1, after so many seconds.")
+@as_json
+@token
+@debug
+def wait(
+    *, url: str, type: str, where: Mapping[str, Any], timeout: float | None, as_json: bool, token: TokenSource
+) -> None:
+    """Wait for an event and print it.
+
+    TYPE is the event's type, or a pattern. A connection that is lost meanwhile is replaced.
+
+    \b
+    Examples:
+      masquerade-ws wait ws://localhost:34076/ws image.generation.completed --where job_id=fox-1 --timeout 60
+      masquerade-ws wait ws://localhost:34076/ws 'image.generation.*' --json | jq -r .payload.job_id
+    """
+    from masquerade_ws.cli import listen as run  # noqa: PLC0415 - as the others
+
+    run.wait(url, token, type, where, timeout=timeout, as_json=as_json)
+
+
+@cli.command()
+@url
+@event_type
+@payload
+@token
+@debug
+def send(*, url: str, type: str, payload: Mapping[str, Any], token: TokenSource) -> None:
+    """Send an event.
+
+    JSON is its payload, an object; an empty one without it.
+
+    \b
+    Example:
+      masquerade-ws send ws://localhost:34076/ws image.generate '{"prompt": "a fox made of autumn leaves"}'
+    """
+    from masquerade_ws.cli import listen as run  # noqa: PLC0415 - as the others
+
+    run.send(url, token, type, payload)
 
 
 @cli.command()
 @_output
+@debug
 def demo(output: Path) -> None:
     """Watch three image jobs, a failure and a lost connection.
 
     Everything happens in this process: a gateway that paints the pictures, and the client that waits for them.
+
+    \b
+    Example:
+      masquerade-ws demo --output /tmp/pictures
     """
     from masquerade_ws.cli.demo import run  # noqa: PLC0415 - its packages may be missing
 
@@ -41,10 +175,15 @@ def demo(output: Path) -> None:
     "--port", type=click.IntRange(0, 65535), default=34076, show_default=True, help="The port; 0 for a free one."
 )
 @_output
+@debug
 def serve(host: str, port: int, output: Path) -> None:
     """Run the demo's gateway alone, for playing with.
 
     A client starts a job by sending image.generate with the payload {"prompt": "..."}. Ends with Ctrl-C.
+
+    \b
+    Example:
+      masquerade-ws serve --port 8000
     """
     from masquerade_ws.cli.serve import run  # noqa: PLC0415 - its packages may be missing
 

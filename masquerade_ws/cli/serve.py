@@ -5,34 +5,50 @@ from __future__ import annotations
 __all__ = ["run"]
 
 import contextlib
-import signal
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
+from masquerade_ws.cli.endings import interrupted_by_sigterm, is_closed_pipe
 from masquerade_ws.cli.gateway import Gateway
+from masquerade_ws.cli.session import BEAT
+from masquerade_ws.cli.text import clean
 
 
 def run(host: str, port: int, output: Path) -> None:
-    """Serve until Ctrl-C or SIGTERM, telling each connection and each job in a line."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
-    try:
-        with contextlib.suppress(KeyboardInterrupt), _listen(host, port, output) as gateway:
-            _report(f"listening on {gateway.url}, pictures go to {output.absolute()}; Ctrl-C ends")
-            while True:
-                time.sleep(3600)  # unlike an endless wait for a lock, interruptible on Windows too
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    _report("ended")
+    """Serve until Ctrl-C or SIGTERM, telling each connection and each job in a line, as long as somebody reads it."""
+    report = _Report()
+    with (
+        interrupted_by_sigterm(),
+        contextlib.suppress(KeyboardInterrupt),
+        _listen(host, port, output, report) as gateway,
+    ):
+        report(f"listening on {gateway.url}, pictures go to {output.absolute()}; Ctrl-C ends")
+        while not report.closed.wait(BEAT):
+            pass
+    report("ended")
 
 
-def _listen(host: str, port: int, output: Path) -> Gateway:
+def _listen(host: str, port: int, output: Path, report: Callable[[str], None]) -> Gateway:
     try:
-        return Gateway(output, host=host, port=port, report=_report)
+        return Gateway(output, host=host, port=port, report=report)
     except OSError as error:
         raise click.ClickException(f"cannot listen on {host}:{port}: {error.strerror}") from error
 
 
-def _report(line: str) -> None:
-    click.echo(f"{time.strftime('%H:%M:%S')}  {line}")
+class _Report:
+    """Prints lines, from any thread, until nobody reads them any more."""
+
+    def __init__(self) -> None:
+        self.closed = threading.Event()
+
+    def __call__(self, line: str) -> None:
+        try:
+            click.echo(f"{time.strftime('%H:%M:%S')}  {clean(line)}")
+        except OSError as error:
+            if not is_closed_pipe(error):
+                raise
+            self.closed.set()  # wakes the main thread, which then ends

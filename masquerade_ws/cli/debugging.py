@@ -1,0 +1,60 @@
+"""The option ``--debug``: the library's log on standard error, and tracebacks."""
+
+from __future__ import annotations
+
+__all__ = ["debug"]
+
+import contextlib
+import logging
+from collections.abc import Callable, Generator
+from typing import Any, TypeVar
+
+import click
+
+from masquerade_ws.cli.endings import DEBUG
+from masquerade_ws.cli.text import clean
+
+CommandT = TypeVar("CommandT", bound=Callable[..., Any])
+
+
+class _SafeHandler(logging.Handler):
+    """Prints records with what strangers have put into them made safe."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(OSError):  # nobody reads them any more
+            for line in self.format(record).splitlines():
+                click.echo(clean(line), err=True)
+
+
+@contextlib.contextmanager
+def _log(shown: bool) -> Generator[None]:
+    logger = logging.getLogger("masquerade_ws")
+    handler = _SafeHandler() if shown else logging.NullHandler()  # without any, warnings would reach stderr as they are
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s [%(threadName)s] %(message)s"))
+    before = logger.level
+    logger.addHandler(handler)
+    if shown:
+        logger.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+        logger.removeHandler(handler)
+
+
+def _begin(ctx: click.Context, _: click.Parameter, shown: bool) -> None:
+    ctx.meta[DEBUG] = shown
+    ctx.with_resource(_log(shown))
+
+
+def debug(command: CommandT) -> CommandT:
+    """Give a command the option."""
+    option = click.option(
+        "--debug",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_begin,
+        help="Show on stderr what happens inside, and tracebacks.",
+    )
+    return option(command)

@@ -1,0 +1,69 @@
+"""The keyboard: what is pressed, at once and without echo, where standard input is a terminal."""
+
+from __future__ import annotations
+
+__all__ = ["QUIT", "keyboard"]
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable, Generator
+
+QUIT = "q"
+
+if sys.platform == "win32":  # pragma: no cover - Windows alone has this
+    import msvcrt
+
+    @contextlib.contextmanager
+    def _keys_of(terminal: int) -> Generator[Callable[[float], str]]:
+        yield _wait_for_keys
+
+    def _wait_for_keys(seconds: float) -> str:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if msvcrt.kbhit():
+                return msvcrt.getwch()
+            time.sleep(0.02)
+        return ""
+
+else:
+    import select
+    import termios
+    import tty
+
+    @contextlib.contextmanager
+    def _keys_of(terminal: int) -> Generator[Callable[[float], str]]:
+        before = termios.tcgetattr(terminal)
+        try:
+            tty.setcbreak(terminal)
+            yield lambda seconds: _wait_for_keys(terminal, seconds)
+        finally:
+            with contextlib.suppress(termios.error):  # the terminal has gone
+                termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+
+    def _wait_for_keys(terminal: int, seconds: float) -> str:
+        if not select.select([terminal], [], [], seconds)[0]:
+            return ""
+        try:
+            return os.read(terminal, 1024).decode(errors="replace") or QUIT
+        except OSError:
+            return QUIT
+
+
+@contextlib.contextmanager
+def keyboard() -> Generator[Callable[[float], str]]:
+    """Give a function that waits so many seconds for keys and returns them; leave the terminal as it was.
+
+    Ctrl-C goes on to interrupt. A terminal that has gone counts as a ``q``; without one no key ever comes.
+    """
+    if sys.stdin is not None and sys.stdin.isatty():
+        with _keys_of(sys.stdin.fileno()) as wait_for_keys:
+            yield wait_for_keys
+    else:
+        yield _sleep
+
+
+def _sleep(seconds: float) -> str:
+    time.sleep(seconds)
+    return ""

@@ -1,0 +1,77 @@
+"""What is printed: events on standard output, the life of the connection on standard error."""
+
+from __future__ import annotations
+
+__all__ = ["colour_of", "event_line", "json_line", "note", "note_of", "say"]
+
+import os
+import re
+import sys
+import time
+from typing import Any
+
+import click
+
+from masquerade_ws import ClientEvent, ConnectedEvent, DisconnectedEvent, ErrorEvent, Event, EventsDroppedError
+from masquerade_ws.cli.endings import explain
+from masquerade_ws.cli.text import clean, to_json
+from masquerade_ws.cli.where import value_of
+
+_COLOURS = {
+    "image.generation.started": "blue",
+    "image.generation.progress": "cyan",
+    "image.generation.completed": "green",
+    "image.generation.failed": "red",
+    "heartbeat": "bright_black",
+}
+_SEVERITIES = {"info": "blue", "warning": "yellow", "error": "red"}
+
+
+def say(line: str, *, err: bool = False) -> None:
+    """Print a line at once, with its colours if a terminal shows it and nobody asked for none."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    click.echo(line, err=err, color=False if plain else None)
+
+
+def note(text: str) -> None:
+    """Print a remark on standard error; the text must be safe."""
+    say(click.style(f"{time.strftime('%H:%M:%S')}  {text}", dim=True), err=True)
+
+
+def colour_of(event: Event) -> str:
+    """Return the colour that suits an event; a notification has that of its severity."""
+    severity = event.payload.get("severity") if event.type == "system.notification" else None
+    return _SEVERITIES.get(str(severity)) or _COLOURS.get(event.type, "magenta")
+
+
+def event_line(event: Event) -> str:
+    """Return an event as a line to be read by people."""
+    kind = click.style(clean(event.type), fg=colour_of(event), bold=True)
+    fields = (f"{click.style(clean(name) + '=', dim=True)}{_shown(value)}" for name, value in event.payload.items())
+    return "  ".join((click.style(time.strftime("%H:%M:%S"), dim=True), kind, " ".join(fields))).rstrip()
+
+
+def _shown(value: Any) -> str:
+    """Return a value as ``--where`` reads it; strings bare where no other value looks the same."""
+    if isinstance(value, str) and re.fullmatch(r"[^\s\"'\\]+", value) and value_of(value) == value:
+        return clean(value)
+    return to_json(value)
+
+
+def json_line(event: Event) -> str:
+    """Return an event as a line of JSON."""
+    return to_json(event.to_dict(), ascii_only=not sys.stdout.encoding.lower().startswith("utf"))
+
+
+def note_of(event: ClientEvent | EventsDroppedError) -> str:
+    """Return what has happened to the connection or to the stream of events, safe to be shown."""
+    if isinstance(event, EventsDroppedError):
+        return f"{event.count} events were lost: they came faster than they could be shown"
+    if isinstance(event, ConnectedEvent):
+        return "connected" if event.gap is None else f"connected again after {event.gap:.1f} s"
+    if isinstance(event, DisconnectedEvent):
+        reason = clean(f", {event.reason}" if event.reason else "")
+        return f"disconnected (code {event.code}{reason}){', reconnecting' if event.will_reconnect else ''}"
+    if isinstance(event, ErrorEvent):
+        return f"{event.context} error: {explain(event.error)}"
+    return event.new_state

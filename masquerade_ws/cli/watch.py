@@ -1,0 +1,43 @@
+"""``masquerade-ws watch``: a live view of the gateway."""
+
+from __future__ import annotations
+
+__all__ = ["run"]
+
+import time
+
+from rich.console import Console
+from rich.live import Live
+
+from masquerade_ws.cli.board import Board
+from masquerade_ws.cli.endings import interrupted_by_sigterm
+from masquerade_ws.cli.keys import QUIT, keyboard
+from masquerade_ws.cli.listen import listen
+from masquerade_ws.cli.output import note
+from masquerade_ws.cli.session import Session, open_session
+from masquerade_ws.cli.text import clean
+from masquerade_ws.cli.tokens import TokenSource
+from masquerade_ws.cli.views import picture
+
+_TICK = 0.1  # seconds from one picture to the next
+_HEARTBEAT = 5.0  # seconds; each measures the latency
+
+
+def run(url: str, token: TokenSource) -> None:
+    """Show the view until q or Ctrl-C; without a terminal print lines."""
+    console = Console(highlight=False)
+    if not console.file.isatty() or console.is_dumb_terminal:
+        note("no terminal for a live view: a line for each event")
+        listen(url, token, (), {}, count=None, timeout=None, as_json=False)
+        return
+    with interrupted_by_sigterm(), open_session(url, token, heartbeat_interval=_HEARTBEAT) as session:
+        _show(session, clean(url.partition("?")[0]), console)
+
+
+def _show(session: Session, name: str, console: Console) -> None:
+    board = Board()
+    with Live(console=console, screen=True, auto_refresh=False) as live, keyboard() as wait_for_keys:
+        while QUIT not in wait_for_keys(_TICK).lower():
+            for event in session.events(until=time.monotonic() + _TICK / 2):
+                board.take(event)
+            live.update(picture(board, name, session.client.state, session.client.stats, console), refresh=True)
