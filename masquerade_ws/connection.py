@@ -214,10 +214,20 @@ class Connection:
             raise ValueError("data must not be longer than 125 bytes")
         self._send(Opcode.PING, data)
 
-    def _send(self, opcode: int, payload: bytes) -> None:
+    def beat(self, text: str, patience: float) -> None:
+        """Send a message and a ping, but let other threads' sends go first for at most ``patience`` seconds.
+
+        Raises:
+            SendError: As for ``send``.
+        """
+        deadline = Deadline(patience)
+        self._send(Opcode.TEXT, text.encode(), deadline.remaining())
+        self._send(Opcode.PING, b"", deadline.remaining())
+
+    def _send(self, opcode: int, payload: bytes, patience: float | None = None) -> None:
         if self._link is None or self.ended:
             raise SendError("the connection is not open")
-        self._link.send(opcode, payload, self._options.send_timeout)
+        self._link.send(opcode, payload, self._options.send_timeout, patience)
 
     # Ending
 

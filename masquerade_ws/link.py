@@ -54,14 +54,14 @@ class Link:
         self.finish(Deadline(_LINGER))
         self._outcome.check()
 
-    def send(self, opcode: int, payload: bytes, timeout: float) -> None:
-        """Send a frame; a failure half-way ends the connection.
+    def send(self, opcode: int, payload: bytes, timeout: float, patience: float | None = None) -> None:
+        """Send a frame, as the sender does; a failure half-way ends the connection.
 
         Raises:
             SendError: It was not sent.
         """
         try:
-            self.sender.send(opcode, payload, timeout)
+            self.sender.send(opcode, payload, timeout, patience)
         except SendError:
             raise
         except OSError as exc:

@@ -55,15 +55,15 @@ class Sender:
         """Whether something waits for the kernel that no thread is busy sending."""
         return bool(self._unsent) and not (self._closing or self.ended or self.lock.locked())
 
-    def send(self, opcode: int, payload: bytes, timeout: float) -> None:
-        """Send a frame.
+    def send(self, opcode: int, payload: bytes, timeout: float, patience: float | None = None) -> None:
+        """Send a frame within ``timeout`` seconds, of which the sends of other threads may take ``patience``.
 
         Raises:
             SendError: The frame was not sent, and the connection is as it was.
             OSError: The connection is broken, perhaps with half a frame sent.
         """
         deadline = Deadline(timeout)
-        if not self.lock.acquire(timeout=timeout):
+        if not self.lock.acquire(timeout=timeout if patience is None else min(timeout, patience)):
             raise SendError("sending timed out while another thread was sending")
         try:
             if self._closing or self.ended:
