@@ -23,7 +23,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from flask import Flask, current_app
 from werkzeug.utils import import_string
@@ -95,7 +95,7 @@ class MasqueradeWS:
         client: WebSocketClient | None = current_app.extensions.get(NAME)
         if client is None:
             raise RuntimeError(f"the application {current_app.name!r} has no {NAME} client: call init_app()")
-        settings: dict[str, Any] = current_app.config
+        settings = cast("dict[str, Any]", current_app.config)
         start(client, settings.get(f"{PREFIX}CONNECT_TIMEOUT", CONNECT_TIMEOUT))
         return client
 

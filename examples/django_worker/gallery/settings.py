@@ -1,0 +1,35 @@
+"""The settings; what differs from one installation to the next comes from the environment."""
+
+import os
+from pathlib import Path
+
+from django.utils.crypto import get_random_string
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+SECRET_KEY = os.environ.get("SECRET_KEY") or get_random_string(50)  # nothing here outlives a process
+DEBUG = os.environ.get("DEBUG") == "1"
+ALLOWED_HOSTS = ["localhost", "127.0.0.1"]
+
+INSTALLED_APPS = ["masquerade_ws.contrib.django", "gallery"]
+MIDDLEWARE = ["django.middleware.security.SecurityMiddleware", "django.middleware.common.CommonMiddleware"]
+ROOT_URLCONF = "gallery.urls"
+WSGI_APPLICATION = "gallery.wsgi.application"
+TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}]
+
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": os.environ.get("DATABASE", BASE_DIR / "db.sqlite3"),
+        "OPTIONS": {"timeout": 20},  # seconds; several processes write
+    }
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+USE_TZ = True
+
+MASQUERADE_WS = {
+    "URL": os.environ.get("MASQUERADE_URL", "ws://localhost:34076/ws"),
+    "GET_TOKEN": "gallery.tokens.get_token",
+    "RECONNECT_JITTER": 0.5,  # the processes do not come back all at once
+}
+IMAGE_TIMEOUT = float(os.environ.get("IMAGE_TIMEOUT", "60"))  # seconds that a view waits for its image

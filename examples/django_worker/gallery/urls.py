@@ -1,0 +1,10 @@
+"""Which view answers what."""
+
+from django.urls import path
+
+from gallery import views
+
+urlpatterns = [
+    path("images", views.make_image),
+    path("notifications", views.list_notifications),
+]

@@ -1,0 +1,44 @@
+"""The pages."""
+
+import uuid
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_POST, require_safe
+
+from gallery.models import Notification
+from masquerade_ws import ImageGenerationError, WaitTimeoutError
+from masquerade_ws.contrib.django import client
+
+
+@csrf_exempt  # for programs, which carry no cookie that another site could abuse
+@require_POST
+def make_image(request: HttpRequest) -> HttpResponse:
+    """Start a job, and answer when it is done."""
+    prompt = request.POST.get("prompt", "").strip()
+    if not prompt:
+        return JsonResponse({"error": "a prompt is missing"}, status=400)
+
+    def start() -> str:
+        job_id = str(uuid.uuid4())
+        client.emit("image.generate", {"job_id": job_id, "prompt": prompt})
+        return job_id
+
+    try:
+        event = client.run_image_job(start, timeout=settings.IMAGE_TIMEOUT)
+    except WaitTimeoutError:
+        return JsonResponse({"error": "the image is not done in time"}, status=504)
+    except ImageGenerationError as error:
+        return JsonResponse({"error": str(error), "retry_allowed": error.retry_allowed}, status=502)
+    except ConnectionError:
+        return JsonResponse({"error": "the image service cannot be reached"}, status=503)
+    return JsonResponse({"prompt": prompt, **event.payload})
+
+
+@require_safe
+def list_notifications(request: HttpRequest) -> HttpResponse:
+    """Show the latest notifications, as far as they have been saved."""
+    notifications = Notification.objects.order_by("-timestamp", "-pk")[:100]
+    return render(request, "gallery/notifications.html", {"notifications": notifications})
