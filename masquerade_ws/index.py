@@ -167,21 +167,28 @@ class StreamIndex:
 
     def _bury(self) -> None:
         while self._dead:
-            self._remove(self._dead.popleft())
+            self._remove(self._dead[0])
+            self._dead.popleft()
 
     def _remove(self, entry: Entry) -> None:
-        """Take out ``entry``, or the one for the same stream, and each table that is empty then."""
-        known = self._entries.pop(entry, None)
+        """Take out ``entry``, or the one for the same stream, and each table that is empty then.
+
+        An interrupt may have cut an insertion or a removal short, so each part may be missing; what is left of one is
+        removed once the stream is forgotten.
+        """
+        known = self._entries.get(entry)
         if known is None:
             return
         for name in known.filter.names:
-            tables = self._by_name[name]
-            entries = tables[known.filter.fields].entries
-            del entries[known.filter.values][known]
-            if not entries[known.filter.values]:
-                del entries[known.filter.values]
-            if not entries:
-                del tables[known.filter.fields]
+            tables = self._by_name.get(name, {})
+            if (table := tables.get(known.filter.fields)) is not None:
+                entries = table.entries
+                entries.get(known.filter.values, {}).pop(known, None)
+                if not entries.get(known.filter.values):
+                    entries.pop(known.filter.values, None)
+                if not entries:
+                    del tables[known.filter.fields]
             if not tables:
-                del self._by_name[name]
+                self._by_name.pop(name, None)
                 self._patterns = tuple(pattern for pattern in self._patterns if pattern != name)
+        del self._entries[known]
