@@ -85,7 +85,7 @@ class Board:
             self.jobs.pop(key, None)
             job = self.jobs[key] = Job(clean(key), time.monotonic())
             self._forget()
-        if "prompt" in payload:
+        if payload.get("prompt"):
             job.name = clean(str(payload["prompt"]))
         if kind in _ENDS:
             job.end, job.ended = _ENDS[kind], time.monotonic()

@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = ["as_json", "event_type", "events", "payload", "timeout", "token", "url", "where"]
 
 import functools
-import math
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -49,9 +48,9 @@ def _object(ctx: click.Context, param: click.Parameter, text: str) -> Any:
     return cast("dict[str, Any]", value)
 
 
-def _finite(ctx: click.Context, param: click.Parameter, seconds: float | None) -> float | None:
-    if seconds is not None and math.isnan(seconds):  # which passes every range
-        raise click.BadParameter("nan is not a number of seconds", ctx, param)
+def _in_range(ctx: click.Context, param: click.Parameter, seconds: float | None) -> float | None:
+    if seconds is not None and not 0 <= seconds <= threading.TIMEOUT_MAX:  # NaN compares as false
+        raise click.BadParameter(f"{seconds:g} is no number of seconds to wait", ctx, param)
     return seconds
 
 
@@ -72,8 +71,7 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print a JSON obj
 
 def timeout(help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command a time-out that ends it in its own way."""
-    limits = click.FloatRange(0, threading.TIMEOUT_MAX)
-    return click.option("--timeout", metavar="SECONDS", type=limits, callback=_finite, help=help)
+    return click.option("--timeout", metavar="SECONDS", type=float, callback=_in_range, help=help)
 
 
 def token(command: Callable[..., Any]) -> Callable[..., Any]:
