@@ -125,14 +125,21 @@ class Supervisor:
         return session, changes
 
     def _start(self, session: Session) -> list[StateChangeEvent]:
+        before = self._session, self._state
         thread = _thread("supervisor", supervise, weakref.ref(self), session)
-        _start(thread)  # it waits for its first mail, if it is not to wait for the session before it
-        session.supervisor_thread = thread
-        process.await_at_exit(session.done)
-        self._session = session
-        changes = self._advance(session, Signal.START) if session.previous is None else []
-        session.dispatcher.post(*changes)
-        session.mail.put(Mail.HURRY)
+        try:
+            _start(thread)  # it waits for its first mail, if it is not to wait for the session before it
+            session.supervisor_thread = thread
+            process.await_at_exit(session.done)
+            self._session = session
+            changes = self._advance(session, Signal.START) if session.previous is None else []
+            session.dispatcher.post(*changes)
+            session.mail.put(Mail.HURRY)
+        except BaseException:  # no thread, or an interrupt
+            self._session, self._state = before
+            session.phase, session.stopping = Phase.ENDED, True
+            session.mail.put(Mail.STOP)  # wakes the thread, if it was started, which then ends
+            raise
         return changes
 
     def stop(self, code: int, timeout: float) -> None:
