@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ pytest.importorskip("websockets", reason="the gateway needs the extra demo")
 
 from masquerade_ws.cli import picture, studio
 from masquerade_ws.cli.gateway import Gateway
+from masquerade_ws.testing import EventServer, Peer
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 TIMEOUT = 60.0  # seconds; an example takes about one
@@ -47,6 +49,7 @@ EXPECTED = {
         "disconnected, 2 images",
         "2 images",
     ],
+    "script": [f"a lighthouse in the rain: {IMAGE}", f"a market by night: {IMAGE}"],
 }
 SORTED = [  # two jobs side by side: their lines come in any order
     f"bridge: {IMAGE}",
@@ -96,3 +99,27 @@ def test_an_example_runs_as_it_stands(name: str, gateway: Gateway) -> None:
 
 def test_an_example_can_be_run_again(gateway: Gateway) -> None:
     assert sorted(run("iterate", gateway))[0] == sorted(run("iterate", gateway))[0]
+
+
+@pytest.mark.parametrize(
+    ("url", "status", "error"),
+    [("ws://localhost:1/ws", 2, r"the service cannot be reached: .*\n"), ("", 1, r"(fail: .*\n){2}")],
+)
+def test_the_script_tells_by_its_exit_status_what_went_wrong(url: str, status: int, error: str) -> None:
+    def fail(peer: Peer, event: dict[str, Any]) -> None:
+        if event["type"] == "image.generate":
+            failure = {"job_id": event["payload"]["job_id"], "error": "no blue", "retry_allowed": True}
+            peer.emit("image.generation.failed", failure)
+
+    with EventServer(fail) as server:
+        result = subprocess.run(
+            [sys.executable, "-W", "error", str(EXAMPLES / "script.py"), "fail"],
+            env={**os.environ, "MASQUERADE_URL": url or server.url, "no_proxy": "localhost"},
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+            check=False,
+        )
+
+    assert result.returncode == status
+    assert re.fullmatch(error, result.stderr), result.stderr
