@@ -92,6 +92,7 @@ def sent(environment: dict[str, str], *prompts: str) -> list[str]:
     return answers
 
 
+@pytest.mark.slow
 def test_each_task_gets_its_own_image_and_each_process_says_goodbye(
     gateway: Gateway, tmp_path: Path, reports: list[str]
 ) -> None:
