@@ -147,6 +147,10 @@ class Script:
         except queue.Empty:
             raise AssertionError(f"the script says nothing; {''.join(self._errors)}") from None
 
+    def lines(self) -> list[str]:
+        """Return what the script has said and nobody has asked for."""
+        return list(self._lines.queue)
+
     def expect(self, wanted: str) -> None:
         """Check the next line that the script says."""
         line = self.line()
@@ -169,7 +173,7 @@ class Script:
         for thread in self._threads:
             thread.join(LIMIT)
             assert not thread.is_alive(), f"the script hangs; {''.join(self._errors)}"
-        output = "".join(line + "\n" for line in list(self._lines.queue) if line)
+        output = "".join(line + "\n" for line in self.lines() if line)
         return Finished(self.process.returncode, output, "".join(self._errors), self._ended - self._said)
 
     def _read(self) -> None:
