@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -13,7 +14,6 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 import zlib
 from collections.abc import Iterator
 from http.client import HTTPConnection
@@ -33,7 +33,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from masquerade_ws import Event, cli
-from masquerade_ws.cli import picture, studio
+from masquerade_ws.cli import picture, serve, studio
 from masquerade_ws.cli.commands import cli as commands
 from masquerade_ws.cli.gateway import Gateway
 from masquerade_ws.cli.picture import SIZE, paint, png
@@ -420,21 +420,53 @@ def test_serve_ends_cleanly_on_a_signal(tmp_path: Path, number: signal.Signals) 
         assert [line[10:].partition(":")[0].strip() for line in rest.splitlines()] == ["disconnected", "ended"]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a signal to a sleeping main thread needs POSIX")
 def test_serve_listens_until_it_is_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def be_terminated(seconds: float) -> None:
-        monkeypatch.undo()
-        assert seconds > 0
-        signal.raise_signal(signal.SIGTERM)
+    class Terminated(threading.Event):
+        beats = 0
+
+        def wait(self, timeout: float | None = None) -> bool:
+            self.beats += 1
+            if self.beats == 2:
+                signal.raise_signal(signal.SIGTERM)
+            return False
+
+    class Report(serve._Report):
+        def __init__(self) -> None:
+            super().__init__()
+            self.closed = Terminated()
 
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(time, "sleep", be_terminated)
+    monkeypatch.setattr(serve, "_Report", Report)
 
     result = CliRunner().invoke(commands, ["serve", "--port", "0", "--output", str(tmp_path)])
 
     assert result.exit_code == 0
     assert [line[10:].partition(" ")[0] for line in result.output.splitlines()] == ["listening", "ended"]
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_serve_ends_when_nobody_reads_its_lines_any_more(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, into = os.pipe()
+    os.close(out)
+    with (
+        open(into, "w", encoding="utf-8") as closed,
+        contextlib.redirect_stdout(closed),
+        pytest.raises(SystemExit) as caught,
+    ):
+        commands.main(["serve", "--port", "0", "--output", str(tmp_path)], "masquerade-ws")
+
+    assert caught.value.code == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_serve_does_not_hide_an_output_that_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(text: str) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(serve.click, "echo", fail)
+
+    with pytest.raises(OSError, match="no space left"):
+        serve._Report()("a line")
 
 
 def test_a_port_in_use_is_told_in_a_line(tmp_path: Path) -> None:
@@ -496,4 +528,6 @@ def test_the_module_runs_as_the_command(monkeypatch: pytest.MonkeyPatch, capsys:
         runpy.run_path(str(Path(cli.__file__).parents[1] / "__main__.py"))
 
     assert caught.value.code == 0
-    assert re.findall(r"^  (\w+)  ", capsys.readouterr().out, re.MULTILINE) == ["demo", "serve"]
+    assert re.findall(r"^  (\w+)  ", capsys.readouterr().out, re.MULTILINE) == [
+        "demo", "listen", "send", "serve", "wait", "watch",
+    ]  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import re
@@ -11,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,61 +30,15 @@ from masquerade_ws.cli.gateway import Gateway
 from masquerade_ws.cli.picture import SIZE, paint, png, thumbnail
 from masquerade_ws.cli.screens import LiveScreen, PlainScreen, open_screen
 from masquerade_ws.cli.studio import Job, Studio
+from terminal import Terminal, posix, shown_on
 
 TIMEOUT = 60.0  # seconds; the demo takes about seven
 STEP = 0.03  # seconds; the tests' pace
 
-posix = pytest.mark.skipif(sys.platform == "win32", reason="a pseudo-terminal needs POSIX")
-
-
-class Terminal:
-    """A pseudo-terminal and what has been written to it."""
-
-    def __init__(self) -> None:
-        import pty  # noqa: PLC0415 - POSIX only
-
-        self._master, self.slave = pty.openpty()
-        self._chunks: list[bytes] = []
-        self._reader = threading.Thread(target=self._read)
-        self._changed = threading.Condition()
-        self._reader.start()
-
-    def _read(self) -> None:
-        # The read fails once the last descriptor of the other side is closed: that ends this thread.
-        with contextlib.suppress(OSError):
-            while chunk := os.read(self._master, 65536):
-                with self._changed:
-                    self._chunks.append(chunk)
-                    self._changed.notify_all()
-
-    @property
-    def text(self) -> str:
-        return b"".join(self._chunks).decode(errors="replace")
-
-    def wait_for(self, text: str) -> None:
-        with self._changed:
-            assert self._changed.wait_for(lambda: text in self.text, TIMEOUT), self.text
-
-    def close(self) -> None:
-        """Wait for the last text. The other side must have been closed."""
-        self._reader.join(TIMEOUT)
-        os.close(self._master)
-
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in (("TERM", "xterm-256color"), ("COLUMNS", "100"), ("LINES", "40"), ("COLORTERM", "truecolor")):
-        monkeypatch.setenv(name, value)
-    return Terminal()
-
-
-@contextlib.contextmanager
-def shown_on(terminal: Terminal) -> Iterator[None]:
-    """Make the terminal standard output."""
-    with open(terminal.slave, "w", encoding="utf-8") as output, contextlib.redirect_stdout(output):
-        yield
+    return Terminal(monkeypatch)
 
 
 @pytest.fixture

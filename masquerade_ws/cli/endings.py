@@ -13,7 +13,7 @@ status  meaning
 
 from __future__ import annotations
 
-__all__ = ["DEBUG", "Commands", "explain", "interrupted_by_sigterm", "is_closed_pipe"]
+__all__ = ["DEBUG", "Commands", "explain", "is_closed_pipe"]
 
 import contextlib
 import errno
@@ -44,7 +44,7 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
-        with _in_one_line(ctx):
+        with _in_one_line(ctx), _interrupted_by_sigterm():
             return super().invoke(ctx)
 
 
@@ -58,16 +58,6 @@ def explain(error: BaseException) -> str:
 def is_closed_pipe(error: OSError) -> bool:
     """Tell whether nobody reads our output any more."""
     return error.errno == errno.EPIPE or (sys.platform == "win32" and error.errno == errno.EINVAL)
-
-
-@contextlib.contextmanager
-def interrupted_by_sigterm() -> Generator[None]:
-    """Take SIGTERM for Ctrl-C, so that it leaves everything in order too."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager
@@ -91,6 +81,16 @@ def _in_one_line(ctx: click.Context | None) -> Generator[None]:
             _fail(ctx, error, explain(error), _FAULT)
         _give_up_output()
         raise click.exceptions.Exit(0) from None
+
+
+@contextlib.contextmanager
+def _interrupted_by_sigterm() -> Generator[None]:
+    """Take SIGTERM for Ctrl-C, so that it leaves everything in order too."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _fail(ctx: click.Context | None, error: Exception, line: str, status: int) -> NoReturn:

@@ -13,6 +13,7 @@ import click
 from masquerade_ws import Event, WaitTimeoutError
 from masquerade_ws.cli.output import event_line, json_line, note, note_of, say
 from masquerade_ws.cli.session import Session, open_session
+from masquerade_ws.cli.text import clean
 from masquerade_ws.cli.tokens import TokenSource
 
 
@@ -67,4 +68,9 @@ def _server_events(session: Session) -> Iterator[Event]:
 
 def _show(event: Event, as_json: bool) -> None:
     line: Callable[[Event], str] = json_line if as_json else event_line
-    say(line(event))
+    try:
+        text = line(event)
+    except RecursionError:
+        note(f"an event is nested too deeply to be shown: {clean(event.type)}")
+    else:
+        say(text)

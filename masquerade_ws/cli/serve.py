@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from masquerade_ws.cli.endings import interrupted_by_sigterm, is_closed_pipe
+from masquerade_ws.cli.endings import is_closed_pipe
 from masquerade_ws.cli.gateway import Gateway
 from masquerade_ws.cli.session import BEAT
 from masquerade_ws.cli.text import clean
@@ -22,7 +22,6 @@ def run(host: str, port: int, output: Path) -> None:
     """Serve until Ctrl-C or SIGTERM, telling each connection and each job in a line, as long as somebody reads it."""
     report = _Report()
     with (
-        interrupted_by_sigterm(),
         contextlib.suppress(KeyboardInterrupt),
         _listen(host, port, output, report) as gateway,
     ):

@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.live import Live
 
 from masquerade_ws.cli.board import Board
-from masquerade_ws.cli.endings import interrupted_by_sigterm
 from masquerade_ws.cli.keys import QUIT, keyboard
 from masquerade_ws.cli.listen import listen
 from masquerade_ws.cli.output import note
@@ -30,7 +29,7 @@ def run(url: str, token: TokenSource) -> None:
         note("no terminal for a live view: a line for each event")
         listen(url, token, (), {}, count=None, timeout=None, as_json=False)
         return
-    with interrupted_by_sigterm(), open_session(url, token, heartbeat_interval=_HEARTBEAT) as session:
+    with open_session(url, token, heartbeat_interval=_HEARTBEAT) as session:
         _show(session, clean(url.partition("?")[0]), console)
 
 
