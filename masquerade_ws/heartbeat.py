@@ -34,7 +34,7 @@ def beat(
     silence = math.inf if timeout is None else timeout
     unanswered: float | None = None  # when the first heartbeat since the last sign of life was due
     limit = math.inf
-    while not connection.wait_ended((wake := max(min(due, limit), time.monotonic())) - time.monotonic()):
+    while not connection.wait_ended((wake := min(due, limit)) - time.monotonic()):
         now = time.monotonic()
         stopped = now - wake > _STOPPED  # the reader too, with the answer in its hands perhaps: ask anew
         if unanswered is not None and (stopped or _heard(connection, dispatcher, unanswered)):
@@ -42,11 +42,13 @@ def beat(
         if now >= limit:
             connection.abort(DisconnectedError(f"the peer was silent for {timeout} s after a heartbeat"))
         elif now >= due or stopped:
-            due, taken = now + interval, connection.bytes_sent
+            taken = connection.bytes_sent
             asked = _send(connection, counters, min(limit - now, silence))
+            sent = time.monotonic()
             # Not asked while another thread sends: alive if it takes that, at least.
             if unanswered is None and (asked or connection.bytes_sent == taken):
-                unanswered, limit = now, (time.monotonic() if asked else now) + silence
+                unanswered, limit = now, (sent if asked else now) + silence
+            due, limit = max(now + interval, sent), max(limit, sent)  # not past: that would look like a stop
 
 
 def _heard(connection: Connection, dispatcher: Dispatcher, since: float) -> bool:
