@@ -72,20 +72,21 @@ def open_channel(options: Options, attempt: Attempt) -> tuple[Channel, Upgrade]:
     Raises:
         ConnectError: One of them failed, or the attempt was cancelled.
     """
-    peer = options.request.target.name
-    cause: Exception | None = None
     try:
         return _open(options, attempt)
-    except ConnectError as exc:
-        what, status = str(exc), exc.status
-    except Cancelled:
-        what, status = "closed meanwhile", None
-    except TimeoutError:
-        what, status = f"timed out during {attempt.phase}", None
-    except (OSError, RuntimeError, ValueError) as exc:
-        what, status, cause = str(exc), None, exc
+    except (OSError, Cancelled, RuntimeError, ValueError) as exc:
+        failure = exc.with_traceback(None)  # whose frames hold it in turn, and all that called us
+    what, status, cause = str(failure), None, None
+    if isinstance(failure, ConnectError):
+        status = failure.status
+    elif isinstance(failure, Cancelled):
+        what = "closed meanwhile"
+    elif isinstance(failure, TimeoutError):
+        what = f"timed out during {attempt.phase}"
+    else:
+        cause = failure
     # Raised here, so that none but a cause known to show no secret comes along.
-    raise ConnectError(f"cannot connect to {peer}: {what}", status) from cause
+    raise ConnectError(f"cannot connect to {options.request.target.name}: {what}", status) from cause
 
 
 def _open(options: Options, attempt: Attempt) -> tuple[Channel, Upgrade]:
