@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 
-flask = pytest.importorskip("flask", reason="needs flask")
+pytest.importorskip("flask", reason="needs flask")
 
-from masquerade_ws import NotConnectedError, WebSocketClient
+import flask
+
+from masquerade_ws import NotConnectedError
 from masquerade_ws.contrib.flask import MasqueradeWS
 from masquerade_ws.testing import EventServer, Peer
 from web_server import WebServer, gunicorn
@@ -42,6 +44,11 @@ def paint(peer: Peer, event: dict[str, Any]) -> None:
         peer.emit(COMPLETED, {"job_id": job_id, "image_url": f"https://images.example/{job_id}"})
 
 
+def connect(app: Any) -> None:
+    with app.app_context():
+        assert app.extensions["masquerade_ws"].client.state == "connected"
+
+
 @pytest.fixture
 def server() -> Iterator[EventServer]:
     with EventServer(paint) as server:
@@ -53,7 +60,8 @@ def made() -> Iterator[list[Any]]:
     apps: list[Any] = []
     yield apps
     for app in apps:
-        app.extensions["masquerade_ws"].disconnect()
+        if (client := app.extensions.get("masquerade_ws.client")) is not None:
+            client.disconnect()
 
 
 @pytest.fixture
@@ -72,9 +80,8 @@ def test_the_client_is_made_by_init_app_and_started_by_its_first_use(make_app: A
     app = make_app()
     masquerade = MasqueradeWS()
     masquerade.init_app(app)
-    client = app.extensions["masquerade_ws"]
-    assert isinstance(client, WebSocketClient)
-    assert (client.state, server.tokens) == ("disconnected", [])
+    assert app.extensions["masquerade_ws"] is masquerade
+    assert server.tokens == []
 
     @app.get("/")
     def image() -> str:
@@ -82,7 +89,7 @@ def test_the_client_is_made_by_init_app_and_started_by_its_first_use(make_app: A
             masquerade.client.emit("image.generate", {"job_id": "job-42"})
             return "job-42"
 
-        assert masquerade.client is client
+        assert masquerade.client is app.extensions["masquerade_ws.client"]
         url: str = masquerade.client.run_image_job(start, timeout=10).payload["image_url"]
         return url
 
@@ -107,26 +114,30 @@ def test_each_application_has_a_client_of_its_own(make_app: Any, server: EventSe
     def after(event: Any) -> None:
         seen.put(f"{flask.current_app.name} after")
 
-    for app in (one, two):
-        with app.app_context():
-            assert masquerade.client.state == "connected"
+    connect(one)
+
+    @masquerade.on(COMPLETED)
+    def between(event: Any) -> None:
+        seen.put(f"{flask.current_app.name} between")
+
+    connect(two)
     assert server.tokens == ["one", "two"]
     server.emit(COMPLETED, {"job_id": "1", "image_url": "u"})
-    heard = sorted(seen.get(timeout=10) for _ in range(4))
-    assert heard == ["one after", "one before", "two after", "two before"]
+    heard = sorted(seen.get(timeout=10) for _ in range(6))
+    assert heard == [f"{name} {when}" for name in ("one", "two") for when in ("after", "before", "between")]
 
 
 def test_each_event_has_an_application_context_of_its_own_that_is_torn_down(make_app: Any, server: EventServer) -> None:
     app = make_app(AROUND_EVENT=f"{__name__}.around")
     contexts: queue.Queue[dict[str, Any]] = queue.Queue()
-    app.teardown_appcontext(lambda error: contexts.put(vars(flask.g._get_current_object()).copy()))
     masquerade = MasqueradeWS(app)
+    connect(app)
+    app.teardown_appcontext(lambda error: contexts.put(vars(flask.g._get_current_object()).copy()))
 
     @masquerade.on("*")
     def leave_a_trace(event: Any) -> None:
         flask.g.setdefault("trace", []).append(event.type)
 
-    app.extensions["masquerade_ws"].connect()
     for kind in ("one", "two"):
         server.emit(kind)
     assert contexts.get(timeout=10) == {"around": "one", "trace": ["one"]}
@@ -136,7 +147,7 @@ def test_each_event_has_an_application_context_of_its_own_that_is_torn_down(make
 def test_settings_are_the_constructors_options_and_may_be_dotted_paths(make_app: Any, server: EventServer) -> None:
     app = make_app(GET_TOKEN=f"{__name__}.token", TOKEN_IN="header", HEARTBEAT_INTERVAL=0.01)
     MasqueradeWS(app)
-    app.extensions["masquerade_ws"].connect()
+    connect(app)
     assert server.tokens == ["dotted"]
     server.expect("heartbeat")
 
@@ -164,14 +175,14 @@ def test_a_wrong_setting_is_named(settings: Any, kind: type[Exception], message:
 def test_an_application_has_one_client(make_app: Any) -> None:
     app = make_app()
     MasqueradeWS(app)
-    with pytest.raises(RuntimeError, match="the application 'gallery' has a masquerade_ws client already"):
+    with pytest.raises(RuntimeError, match="the application 'gallery' has the extension masquerade_ws already"):
         MasqueradeWS(app)
 
 
 def test_without_init_app_or_without_a_context_there_is_no_client() -> None:
     with (
         flask.Flask("gallery").app_context(),
-        pytest.raises(RuntimeError, match=r"'gallery' has no masquerade_ws client: call init_app\(\)"),
+        pytest.raises(RuntimeError, match=r"'gallery' does not have this extension: call init_app\(\)"),
     ):
         _ = MasqueradeWS().client
     with pytest.raises(RuntimeError, match="application context"):
@@ -183,7 +194,7 @@ def test_a_service_that_is_away_is_told_by_the_send_and_waited_for_by_the_wait(
 ) -> None:
     app = make_app(INITIAL_RECONNECT_DELAY=0.5)
     masquerade = MasqueradeWS(app)
-    app.extensions["masquerade_ws"].on("error", lambda event: None)
+    masquerade.on("error")(lambda event: None)
     server.refuse(503)
     with app.app_context():
         with pytest.raises(NotConnectedError):
@@ -225,20 +236,25 @@ def image(job_id):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork, for gunicorn")
-@pytest.mark.parametrize("kind", ["sync", "gthread", "gevent"])
-@pytest.mark.parametrize("preload", [False, True])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--worker-class=sync",),
+        ("--worker-class=gthread", "--threads=4"),
+        ("--worker-class=gthread", "--threads=4", "--preload"),
+        ("--worker-class=gevent",),
+    ],
+    ids=" ".join,
+)
 def test_each_worker_process_has_one_client_which_ends_with_it(
-    kind: str, preload: bool, server: EventServer, tmp_path: Path
+    arguments: tuple[str, ...], server: EventServer, tmp_path: Path
 ) -> None:
     pytest.importorskip("gunicorn", reason="needs gunicorn")
-    if kind == "gevent":
+    if "--worker-class=gevent" in arguments:
         pytest.importorskip("gevent", reason="needs gevent")
     (tmp_path / "site_of_images.py").write_text(SITE)
-    options = [f"--worker-class={kind}", "--workers=2", "--threads=4", *["--preload"] * preload, "site_of_images:app"]
-    if kind == "sync":
-        options.remove("--threads=4")
-
-    with WebServer(gunicorn(*options), folder=tmp_path, environment={"FLASK_MASQUERADE_WS_URL": server.url}) as web:
+    command = gunicorn(*arguments, "--workers=2", "site_of_images:app")
+    with WebServer(command, folder=tmp_path, environment={"FLASK_MASQUERADE_WS_URL": server.url}) as web:
         answers: list[tuple[int, str]] = []
 
         def ask(job_id: str) -> None:

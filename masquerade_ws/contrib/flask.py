@@ -34,6 +34,7 @@ from masquerade_ws.contrib.starting import ARGUMENTS, CONNECT_TIMEOUT, DOTTED, n
 __all__ = ["MasqueradeWS"]
 
 NAME = "masquerade_ws"
+CLIENT = "masquerade_ws.client"  # the key of the client itself, once it is made
 PREFIX = "MASQUERADE_WS_"
 
 HandlerT = TypeVar("HandlerT", bound=Callable[[Any], object])
@@ -57,29 +58,21 @@ class MasqueradeWS:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Make the client of an application from its settings, and keep it in ``app.extensions["masquerade_ws"]``.
+        """Check the settings of an application, and be its ``app.extensions["masquerade_ws"]``.
 
-        Nothing is started: the client connects when `client` is first used, in each process for itself, and is
-        closed when the process ends.
+        Nothing is started: the client is made and connects when `client` is first used, in each process for itself,
+        and is closed when the process ends.
 
         Raises:
-            RuntimeError: If the application has a client already.
+            RuntimeError: If the application has the extension already.
             TypeError: If a setting is of the wrong type.
             ValueError: If a setting is missing, unknown or has a value that is not allowed.
             ImportError: If a dotted path leads nowhere.
         """
         if NAME in app.extensions:
-            raise RuntimeError(f"the application {app.name!r} has a {NAME} client already")
-        options = _options(app)
-
-        def in_app_context(_: object) -> AbstractContextManager[object]:
-            return app.app_context()
-
-        around = nested(in_app_context, options.pop("around_event", None))
-        client = app.extensions[NAME] = WebSocketClient(**options, around_event=around)
-        self._clients.add(client)  # ahead of the listeners, so that none registered meanwhile is missed
-        for each, handler in list(self._listeners):
-            client.on(each, handler)
+            raise RuntimeError(f"the application {app.name!r} has the extension {NAME} already")
+        WebSocketClient(**_options(app))
+        app.extensions[NAME] = self
 
     @property
     def client(self) -> WebSocketClient:
@@ -90,12 +83,15 @@ class MasqueradeWS:
         trying: its waits last until it has connected, and its sends raise `NotConnectedError`.
 
         Raises:
-            RuntimeError: Outside an application context, or if the application has no client.
+            RuntimeError: Outside an application context, or if the application does not have this extension.
         """
-        client: WebSocketClient | None = current_app.extensions.get(NAME)
-        if client is None:
-            raise RuntimeError(f"the application {current_app.name!r} has no {NAME} client: call init_app()")
-        settings = cast("dict[str, Any]", current_app.config)
+        app: Flask = cast("Any", current_app)._get_current_object()
+        if app.extensions.get(NAME) is not self:
+            raise RuntimeError(f"the application {app.name!r} does not have this extension: call init_app()")
+        if CLIENT not in app.extensions:  # of two threads at once, one makes it in vain
+            app.extensions.setdefault(CLIENT, self._make(app))
+        client: WebSocketClient = app.extensions[CLIENT]
+        settings = cast("dict[str, Any]", app.config)
         start(client, settings.get(f"{PREFIX}CONNECT_TIMEOUT", CONNECT_TIMEOUT))
         return client
 
@@ -115,6 +111,20 @@ class MasqueradeWS:
             return handler
 
         return register
+
+    def _make(self, app: Flask) -> WebSocketClient:
+        """Make a client in the process that uses it: a server may have changed threads and locks since the import."""
+
+        def in_app_context(_: object) -> AbstractContextManager[object]:
+            return app.app_context()
+
+        options = _options(app)
+        around = nested(in_app_context, options.pop("around_event", None))
+        client = WebSocketClient(**options, around_event=around)
+        self._clients.add(client)  # ahead of the listeners, so that none registered meanwhile is missed
+        for each, handler in list(self._listeners):
+            client.on(each, handler)
+        return client
 
 
 def _options(app: Flask) -> dict[str, Any]:
