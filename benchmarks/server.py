@@ -30,18 +30,22 @@ def _text(type_: str, payload: dict[str, object]) -> str:
 
 
 def event_of_size(size: int, job: int = 0) -> str:
-    """Return an event of ``size`` bytes: small ones tell of progress, larger ones of an image and how it was made."""
+    """Return an event of ``size`` bytes: small ones tell of progress, larger ones of an image, with a preview in it."""
     job_id = f"job-{job:04}"
     if size <= 256:
-        return _padded("image.generation.progress", {"job_id": job_id, "progress": 42.5, "stage": ""}, "stage", size)
-    steps: list[object] = []
-    payload: dict[str, object] = {"job_id": job_id, "image_url": "", "metadata": {"steps": steps}}
-    spare = size - len(_text("image.generation.completed", payload)) - 200
-    steps.extend(
-        {"step": number % 100, "sigma": 14.6146, "sampler": "euler", "seconds": 0.25, "cached": False}
-        for number in range(spare // 80)
-    )
-    return _padded("image.generation.completed", payload, "image_url", size)
+        return _padded("image.generation.progress", {"job_id": "", "progress": job}, "job_id", size)
+    metadata = {
+        "prompt": "A watercolour of a lighthouse at dusk, long shadows, gulls above the cliff, film grain",
+        "model": {"name": "masquerade-xl", "revision": 7, "weights": "fp16"},
+        "width": 1024,
+        "height": 1024,
+        "seed": 4_022_250_974 + job,
+        "guidance": 7.5,
+        "steps": [{"step": step, "sampler": "euler", "milliseconds": 40 + step, "cached": False} for step in range(8)],
+        "tags": ["sea", "light", "evening"],
+    }
+    payload = {"job_id": job_id, "image_url": f"https://images.example/{job_id}.png", "metadata": metadata}
+    return _padded("image.generation.completed", {**payload, "preview": ""}, "preview", size)
 
 
 def _padded(type_: str, payload: dict[str, object], field: str, size: int) -> str:

@@ -53,8 +53,13 @@ def _loads_with_fallback(text: str) -> Any:
         return _standard_loads(text)
 
 
+def _fast_scan(text: str, start: int) -> tuple[Any, int]:
+    assert _fast_loads is not None
+    return _fast_loads(text), len(text)
+
+
 _loads = _standard_loads if _fast_loads is None else _loads_with_fallback
-_first_loads: Callable[[Any], Any] = _fast_loads or _standard_loads
+_first_scan: Callable[[Any, int], tuple[Any, int]] = _scan if _fast_loads is None else _fast_scan
 _CLASSES: dict[str, type[Event] | None] = {**EVENT_CLASSES, **dict.fromkeys(CLIENT_EVENT_TYPES), "": None}
 
 
@@ -94,15 +99,15 @@ def decode_all(messages: Iterable[str | bytes]) -> list[Event | ErrorEvent]:
     Args:
         messages: The messages as they came.
     """
-    loads, find_class = _first_loads, _CLASSES.get
+    scan, find_class = _first_scan, _CLASSES.get
     decoded: list[Event | ErrorEvent] = []
     append = decoded.append
     for message in messages:
         try:
-            value = loads(message)
+            value, end = scan(message, 0)
             kind, payload, timestamp = value["type"], value["payload"], value["timestamp"]
-            cls = find_class(kind, Event)
-        except (ValueError, LookupError, TypeError, RecursionError):
+            cls = find_class(kind, Event) if end == len(message) else None
+        except (ValueError, LookupError, TypeError, RecursionError, StopIteration):
             cls = kind = payload = timestamp = None
         if cls is None or type(kind) is not str or type(payload) is not dict or type(timestamp) is not str:
             append(_decode_or_error(message))
