@@ -92,14 +92,15 @@ class Dispatcher:
                 forgotten.append(self._queue.popleft())
         return [event for event in forgotten if event.type in CLIENT_EVENT_TYPES]
 
-    def abandon(self, *last: AnyEvent) -> None:
-        """Deliver ``last`` to the listeners and end, unless a listener runs: that one comes back to nothing."""
+    def abandon(self, *last: AnyEvent) -> bool:
+        """Deliver ``last`` to the listeners and end, unless a listener runs, which comes back to nothing; tell which."""
         with self._changed:
             self.abandoned = True
             if not self._busy:
                 self._queue.extend(last)
             self._finishing = self._released = True
             self._changed.notify_all()
+            return not self._busy
 
     def abandon_in_child(self) -> None:
         """Forget, in a forked child, what waits for a thread that is not there."""

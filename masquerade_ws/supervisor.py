@@ -38,6 +38,9 @@ from .stats import Counters, Stats
 __all__ = ["Rooms", "Supervisor"]
 
 
+LAST_WORDS = 0.5  # seconds that listeners may take for the last events of a session that hung
+
+
 @dataclass(frozen=True, slots=True)
 class Rooms:
     """What the threads of a client work with."""
@@ -201,7 +204,8 @@ class Supervisor:
         for event in last:
             self._rooms.streams.deliver(event)
         self._rooms.streams.end(session.newest_stream, session.cause)
-        session.dispatcher.abandon(*last)
+        if session.dispatcher.abandon(*last) and session.dispatcher_thread is not None:
+            session.dispatcher_thread.join(LAST_WORDS)  # so that they come ahead of the next session's first
         session.done.set()
 
     def stats(self) -> Stats:

@@ -522,7 +522,7 @@ def test_a_job_is_polled_with_its_id(client: WebSocketClient, masquerade_server:
     until(lambda: asked == ["mine"])
     masquerade_server.drop()
     assert worker.result() is answer
-    assert record.of("connected")
+    record.wait("connected")
     assert asked == ["mine", "mine"]
 
 
