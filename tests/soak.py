@@ -18,7 +18,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -40,16 +39,16 @@ class Gateway:
         self.server = EventServer()
         self.jobs: dict[str, str | None] = {}  # by id, with the outcome once there is one
         self._chance = random.Random(f"{seed}/gateway")
-        self._changed = threading.Condition()  # guards the jobs, the plan, the numbers and the flag
+        self._changed = threading.Condition()  # guards the jobs, the plan, the count and the flag
         self._plan: list[tuple[float, int, str]] = []
-        self._numbers = count()
+        self.submitted = 0
         self._stopped = False
         self._thread = threading.Thread(target=self._work, daemon=True)
 
     def submit(self) -> str:
         """Start a job, which ends within seconds, and return its id."""
         with self._changed:
-            number = next(self._numbers)
+            number, self.submitted = self.submitted, self.submitted + 1
             job_id = f"job-{number}"
             self.jobs[job_id] = None
             heapq.heappush(self._plan, (time.monotonic() + self._chance.uniform(0, 4), number, job_id))
@@ -60,6 +59,11 @@ class Gateway:
         """Return what became of a job, ``None`` while it is under way."""
         with self._changed:
             return self.jobs[job_id]
+
+    def forget(self, job_id: str) -> None:
+        """Keep no memory of a job that nobody will ask about."""
+        with self._changed:
+            del self.jobs[job_id]
 
     def restart(self, pause: float) -> None:
         """Stop the server, and start another on its port."""
@@ -86,7 +90,8 @@ class Gateway:
             job_id, emitted = job, emitted + 1
             expected = expectation(job_id)
             with self._changed:
-                self.jobs[job_id] = expected  # ahead of the event, so that who misses that is told when he asks
+                if job_id in self.jobs:
+                    self.jobs[job_id] = expected  # ahead of the event, so that who misses that is told when he asks
             payload = {"job_id": job_id, "n": emitted}
             if expected == "failed":
                 self.server.emit("image.generation.failed", {**payload, "error": "failed"})
@@ -191,6 +196,9 @@ class User(threading.Thread):
             return
         except Exception as error:
             told = repr(error)
+        finally:
+            for job_id in job_ids:
+                self._gateway.forget(job_id)
         if told != expectation(job_ids[0]):
             self._tally.violation(f"{job_ids[0]} ended with {told}")
 
@@ -283,7 +291,7 @@ def soak(seconds: float, seed: int) -> Tally:
         for user in users:
             user.client.disconnect(timeout=1.0)
         check_rest(tally, [user.client for user in users], half)
-        print(f"jobs {len(gateway.jobs)}, connections through the proxy {proxy.accepted}")
+        print(f"jobs {gateway.submitted}, connections through the proxy {proxy.accepted}")
     del users
     if descriptors() > before + 2:
         tally.violation(f"{descriptors() - before} descriptors were left open")
