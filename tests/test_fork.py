@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from preloaded import serves_from_four_workers
 from processes import Script, run
 from raw_server import Peer, RawServer, frame
 
@@ -464,3 +465,9 @@ assert threads() == []
 """
     with RawServer(echo) as server:
         passes(text, server.url, "", str(interval))
+
+
+@pytest.mark.parametrize("kind", ["sync", "gthread"])
+def test_gunicorn_with_a_preloaded_application_serves_from_four_workers(kind: str, tmp_path: Path) -> None:
+    pytest.importorskip("gunicorn", reason="needs gunicorn")
+    serves_from_four_workers(tmp_path, kind)
