@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import math
 import os
 import shlex
 import signal
@@ -13,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,15 +23,15 @@ pytest.importorskip("websockets", reason="the test server needs the extra testin
 
 from click.testing import CliRunner
 
-from masquerade_ws import Event, EventsDroppedError
+from masquerade_ws import Event
 from masquerade_ws.cli import listen, output, session
 from masquerade_ws.cli.commands import cli
-from masquerade_ws.cli.output import event_line, note_of
+from masquerade_ws.cli.output import event_line
 from masquerade_ws.cli.session import open_session
 from masquerade_ws.cli.text import clean, to_json
 from masquerade_ws.cli.tokens import TokenSource
 from masquerade_ws.testing import EventServer
-from scenes import closed_port_url, running
+from scenes import closed_port_url, names_of_threads, running
 from terminal import TIMEOUT, Terminal, posix, shown_on
 
 EVIL = "\x1b[2J\x9b31m\x07\x7f\u202e\u2028\r\n\ud800"
@@ -226,20 +226,36 @@ def test_listen_ends_at_its_time(run: Command, masquerade_server: EventServer) -
     assert ended.err.splitlines()[-1] == "Error: 0 of 3 events within 0.2 s"
 
 
-def test_events_that_had_to_be_dropped_are_told(masquerade_server: EventServer) -> None:
+def test_nothing_is_lost_while_nobody_looks(masquerade_server: EventServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "_ROOM", 2)
     with open_session(masquerade_server.url, TokenSource()) as connected:
-        small = connected.client.events("x", maxsize=2)
-        received = connected.client.events("end")
-        for _ in range(5):
-            masquerade_server.emit("x")
-        masquerade_server.emit("end")
-        received.get(TIMEOUT)
-        events = session.Session(connected.client, small, math.inf).events()
-        dropped = next(events)
+        for number in range(50):
+            masquerade_server.emit("x", {"n": number})
+        received = [event for event in islice(connected.events(), 52) if isinstance(event, Event)]
 
-        assert isinstance(dropped, EventsDroppedError)
-        assert note_of(dropped) == "3 events were lost: they came faster than they could be shown"
-        assert next(events).type == "x"  # type: ignore[union-attr]
+    assert [event.payload["n"] for event in received] == [*range(50)]
+
+
+def test_what_waits_to_be_shown_holds_up_no_end(
+    masquerade_server: EventServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "_ROOM", 1)
+    with open_session(masquerade_server.url, TokenSource()) as connected:
+        for _ in range(50):
+            masquerade_server.emit("x")
+
+    assert names_of_threads() == []
+    assert connected.client.state == "disconnected"
+
+
+def test_an_event_that_several_patterns_cover_is_shown_once(run: Command, masquerade_server: EventServer) -> None:
+    ended = run(
+        "listen", masquerade_server.url, "--json", "--count", "3",
+        "--event", "*", "--event", "image.*", "--event", "image.generation.progress",
+        meanwhile=when_connected(masquerade_server, emit(masquerade_server, {"n": 1}, {"n": 1}, {"n": 2})),
+    )  # fmt: skip
+
+    assert [event["payload"]["n"] for event in ended.events] == [1, 1, 2]
 
 
 # --- wait and send ----------------------------------------------------------------------------------------------------

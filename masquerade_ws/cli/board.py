@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from masquerade_ws import ClientEvent, ConnectedEvent, DisconnectedEvent, Event, EventsDroppedError, StateChangeEvent
+from masquerade_ws import ClientEvent, ConnectedEvent, DisconnectedEvent, Event, StateChangeEvent
 from masquerade_ws.cli.output import note_of
 from masquerade_ws.cli.text import clean
 
@@ -55,7 +55,7 @@ class Board:
         self.attempts = 0
         self.lost_at = 0.0
 
-    def take(self, event: Event | ClientEvent | EventsDroppedError) -> None:
+    def take(self, event: Event | ClientEvent) -> None:
         """Learn from an event."""
         if not isinstance(event, Event):
             self._take_own(event)
@@ -66,7 +66,7 @@ class Board:
             text = clean(f"{event.payload.get('message', '')}{f' <{link}>' if link else ''}")
             self._say(clean(str(event.payload.get("severity"))), text)
 
-    def _take_own(self, event: ClientEvent | EventsDroppedError) -> None:
+    def _take_own(self, event: ClientEvent) -> None:
         if isinstance(event, StateChangeEvent):
             self.attempts += 1
             return

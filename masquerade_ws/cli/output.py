@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from masquerade_ws import ClientEvent, ConnectedEvent, DisconnectedEvent, ErrorEvent, Event, EventsDroppedError
+from masquerade_ws import ClientEvent, ConnectedEvent, DisconnectedEvent, ErrorEvent, Event
 from masquerade_ws.cli.endings import explain
 from masquerade_ws.cli.text import clean, to_json
 from masquerade_ws.cli.where import value_of
@@ -63,10 +63,8 @@ def json_line(event: Event) -> str:
     return to_json(event.to_dict(), ascii_only=not sys.stdout.encoding.lower().startswith("utf"))
 
 
-def note_of(event: ClientEvent | EventsDroppedError) -> str:
-    """Return what has happened to the connection or to the stream of events, safe to be shown."""
-    if isinstance(event, EventsDroppedError):
-        return f"{event.count} events were lost: they came faster than they could be shown"
+def note_of(event: ClientEvent) -> str:
+    """Return what has happened to the connection, safe to be shown."""
     if isinstance(event, ConnectedEvent):
         return "connected" if event.gap is None else f"connected again after {event.gap:.1f} s"
     if isinstance(event, DisconnectedEvent):

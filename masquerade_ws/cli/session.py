@@ -2,59 +2,93 @@
 
 from __future__ import annotations
 
-__all__ = ["BEAT", "Session", "open_session"]
+__all__ = ["BEAT", "Inbox", "Session", "open_session"]
 
 import contextlib
 import math
 import sys
 import threading
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, cast
+from collections import deque
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import click
 
-from masquerade_ws import (
-    ClientEvent,
-    ConnectError,
-    Event,
-    EventsDroppedError,
-    EventStream,
-    StateChangeEvent,
-    WaitTimeoutError,
-    WebSocketClient,
-)
+from masquerade_ws import ClientEvent, ConnectError, Event, StateChangeEvent, WebSocketClient
 from masquerade_ws.cli.tokens import VARIABLE, TokenSource
 
 # On Windows a wait cannot be interrupted; this is how long Ctrl-C may go unseen there.
-BEAT = 0.2 if sys.platform == "win32" else threading.TIMEOUT_MAX
+BEAT = 0.2 if sys.platform == "win32" else 3600.0
 
+_ROOM = 1_000  # events that may wait to be shown; then the client stops reading, and the server waits
 _FAREWELL = 2.0  # seconds for a server to answer our close
 
 
+class Inbox:
+    """What the dispatcher thread hands to the main thread, in the order in which it happened, losing nothing.
+
+    Args:
+        where: What the payload of a server event must have to be taken.
+    """
+
+    def __init__(self, where: Mapping[str, Any]) -> None:
+        self._where = dict(where)
+        self._last: object = None
+        self._changed = threading.Condition()  # guards _events and _closed
+        self._events: deque[Event | ClientEvent] = deque()
+        self._closed = False
+
+    def put(self, event: Event | ClientEvent) -> None:
+        """Take an event, once even if several patterns cover it; wait for room."""
+        if event is self._last or not self._wants(event):
+            return
+        self._last = event
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._events) < _ROOM or self._closed)  # woken by `get`, or by `close`
+            self._events.append(event)
+            self._changed.notify_all()
+
+    def _wants(self, event: Event | ClientEvent) -> bool:
+        if isinstance(event, Event):
+            return all(name in event.payload and event.payload[name] == value for name, value in self._where.items())
+        return not isinstance(event, StateChangeEvent) or event.new_state == "connecting"
+
+    def get(self, timeout: float) -> Event | ClientEvent | None:
+        """Return the next event, or ``None`` if there is none in time."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._events, timeout):
+                return None
+            self._changed.notify_all()
+            return self._events.popleft()
+
+    def close(self) -> None:
+        """Make room for all that may still come and that nobody will look at, so that it holds up no end."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+
 class Session(NamedTuple):
-    """A connected client, and a stream of the server's events and of the client's own."""
+    """A connected client, and what it receives."""
 
     client: WebSocketClient
-    stream: EventStream[Any]
+    inbox: Inbox
     deadline: float
 
-    def events(self, until: float = math.inf) -> Iterator[Event | ClientEvent | EventsDroppedError]:
-        """Yield events until the deadline, or this earlier moment, and a word on those that had to be dropped."""
+    def events(self, until: float = math.inf) -> Iterator[Event | ClientEvent]:
+        """Yield the server's events and the client's own until the deadline, or this earlier moment."""
         while (left := min(self.deadline, until) - time.monotonic()) > 0:
-            try:
-                yield self.stream.get(min(left, BEAT))
-            except WaitTimeoutError:
-                pass
-            except EventsDroppedError as error:
-                yield error
+            event = self.inbox.get(min(left, BEAT))
+            if event is not None:
+                yield event
 
 
 @contextlib.contextmanager
 def open_session(
     url: str,
     token: TokenSource,
-    types: Iterable[str] = (),
+    types: Sequence[str] = (),
     where: Mapping[str, Any] | None = None,
     *,
     timeout: float | None = None,
@@ -72,23 +106,18 @@ def open_session(
         ConnectError: The first attempt failed; a connection that is lost later is replaced.
     """
     deadline = math.inf if timeout is None else time.monotonic() + timeout
-    conditions = dict(where or {})
-
-    def wanted(event: Event | ClientEvent) -> bool:
-        if isinstance(event, Event):
-            return all(name in event.payload and event.payload[name] == value for name, value in conditions.items())
-        return not isinstance(event, StateChangeEvent) or event.new_state == "connecting"
-
+    inbox = Inbox(where or {})
     try:
         client = WebSocketClient(url, token, **options)
-        names = [*(types or ("*",)), "connected", "disconnected", "error", "state:change"]
-        stream = cast("EventStream[Any]", client.events(*names, where=wanted))
+        for name in (*(types or ("*",)), "connected", "disconnected", "error", "state:change"):
+            client.on(name, inbox.put)
     except (TypeError, ValueError) as error:
         raise click.UsageError(str(error)) from error
     try:
         _connect(client, token, timeout)
-        yield Session(client, stream, deadline)
+        yield Session(client, inbox, deadline)
     finally:
+        inbox.close()
         client.disconnect(timeout=_FAREWELL)
 
 

@@ -69,12 +69,11 @@ def _figures(board: Board, stats: Stats, ascii_only: bool) -> Text:
         else str(timedelta(seconds=int((datetime.now(timezone.utc) - since).total_seconds()))),
         "gaps": f"{board.gaps} ({board.away:.1f} s)",
         "messages": f"{stats.messages_received:,}",
-        "dropped": f"{stats.events_dropped:,}",
     }
     line = _text("")
     for number, (label, value) in enumerate(facts.items()):
         line.append(f"  {_mark('·', ascii_only)}  " if number else "  ", "dim").append(f"{label} ", "dim")
-        line.append(value, "bold yellow" if label in ("gaps", "dropped") and not value.startswith("0") else "bold")
+        line.append(value, "bold yellow" if label == "gaps" and board.gaps else "bold")
     return line
 
 
