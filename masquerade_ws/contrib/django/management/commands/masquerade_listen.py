@@ -38,8 +38,8 @@ class Command(BaseCommand):
         try:
             with _ended_by_sigterm(), contextlib.suppress(KeyboardInterrupt):
                 _listen()
-        except DisconnectedError as error:
-            raise CommandError(str(error)) from error
+        except DisconnectedError as error:  # what ended it has been logged
+            raise CommandError("the client has given up") from error
         finally:
             client.disconnect()
             for each, listener in shown.items():
@@ -61,17 +61,16 @@ def _listen() -> None:
     while True:
         with contextlib.suppress(WaitTimeoutError):
             event = client.wait_for("disconnected", where={"will_reconnect": False}, timeout=PATIENCE)
-            raise DisconnectedError(f"the connection is lost, code {event.code}", event.code, event.reason)
+            raise CommandError(f"the connection is lost, code {event.code}")
 
 
 @contextlib.contextmanager
 def _ended_by_sigterm() -> Generator[None, None, None]:
     """Let SIGTERM do what Ctrl-C does; only the main thread may ask for that."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    allowed = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler) if allowed else None
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if allowed:
+            signal.signal(signal.SIGTERM, before)
