@@ -12,7 +12,7 @@ import pytest
 
 __all__ = ["TIMEOUT", "Terminal", "posix", "shown_on"]
 
-TIMEOUT = 60.0  # seconds, for what is bound to happen
+TIMEOUT = 30.0  # seconds, for what is bound to happen
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="a pseudo-terminal needs POSIX")
 
@@ -54,7 +54,7 @@ class Terminal:
     def wait_for(self, text: str) -> None:
         """Wait until this has been written."""
         with self._changed:
-            assert self._changed.wait_for(lambda: text in self.text, TIMEOUT), self.text
+            assert self._changed.wait_for(lambda: text in self.text, TIMEOUT), self.text[-4000:]
 
     def type(self, keys: str) -> None:
         """Press keys."""

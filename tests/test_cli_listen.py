@@ -218,12 +218,12 @@ def test_a_reason_and_what_is_no_event_are_told_without_control_characters(
 
 
 def test_listen_ends_at_its_time(run: Command, masquerade_server: EventServer) -> None:
-    assert run("listen", masquerade_server.url, "--timeout", "0.2").status == 0
+    assert run("listen", masquerade_server.url, "--timeout", "1").status == 0
 
-    ended = run("listen", masquerade_server.url, "--timeout", "0.2", "--count", "3")
+    ended = run("listen", masquerade_server.url, "--timeout", "1", "--count", "3")
 
     assert ended.status == 1
-    assert ended.err.splitlines()[-1] == "Error: 0 of 3 events within 0.2 s"
+    assert ended.err.splitlines()[-1] == "Error: 0 of 3 events within 1 s"
 
 
 def test_nothing_is_lost_while_nobody_looks(masquerade_server: EventServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,15 +276,15 @@ def test_wait_prints_the_event_that_comes_first(run: Command, masquerade_server:
 
 
 def test_wait_gives_up_with_status_1(run: Command, masquerade_server: EventServer) -> None:
-    ended = run("wait", masquerade_server.url, "x", "--timeout", "0.2")
+    ended = run("wait", masquerade_server.url, "x", "--timeout", "1")
 
     assert (ended.status, ended.out) == (1, "")
-    assert ended.err.splitlines()[-1] == "Error: no x within 0.2 s"
+    assert ended.err.splitlines()[-1] == "Error: no x within 1 s"
 
 
 def test_wait_counts_the_time_to_connect(run: Command, masquerade_server: EventServer) -> None:
     masquerade_server.freeze()
-    ended = run("wait", masquerade_server.url, "x", "--timeout", "0.2")
+    ended = run("wait", masquerade_server.url, "x", "--timeout", "1")
 
     assert ended.status == 1
     assert ended.err.startswith("Error: ")
