@@ -243,6 +243,7 @@ def image(job_id):
         ("--worker-class=gthread", "--threads=4"),
         ("--worker-class=gthread", "--threads=4", "--preload"),
         ("--worker-class=gevent",),
+        ("--worker-class=gevent", "--preload"),
     ],
     ids=" ".join,
 )

@@ -152,6 +152,7 @@ def test_200_concurrent_requests_each_get_their_own_image(
         ("--worker-class=gthread",),
         ("--worker-class=gthread", "--preload"),
         ("--worker-class=gevent",),
+        ("--worker-class=gevent", "--preload"),
     ],
     ids=" ".join,
 )

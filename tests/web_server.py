@@ -116,4 +116,5 @@ class WebServer:
 
 def gunicorn(*arguments: str) -> list[str]:
     """Return the command of a gunicorn."""
-    return ["-m", "gunicorn", "--bind", "127.0.0.1:{port}", *arguments]
+    grace = "--graceful-timeout=5"  # seconds; a worker that is still starting misses the signal to end
+    return ["-m", "gunicorn", "--bind", "127.0.0.1:{port}", grace, *arguments]
