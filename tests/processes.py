@@ -155,8 +155,10 @@ class Script:
         """Check the next line that the script says."""
         line = self.line()
         if line != wanted:
-            self._threads[2].join(5)
-            raise AssertionError(f"{line!r} instead of {wanted!r}; {''.join(self._errors)}")
+            for thread in self._threads[1:]:
+                thread.join(5)
+            status = self.process.returncode
+            raise AssertionError(f"{line!r} instead of {wanted!r}, status {status}; {''.join(self._errors)}")
 
     def go(self) -> None:
         """Let the script go on."""
