@@ -93,7 +93,7 @@ class Dispatcher:
         return [event for event in forgotten if event.type in CLIENT_EVENT_TYPES]
 
     def abandon(self, *last: AnyEvent) -> bool:
-        """Deliver ``last`` to the listeners and end, unless a listener runs, which comes back to nothing; tell which."""
+        """Deliver ``last`` and end; tell whether that happens: a listener that runs now comes back to nothing."""
         with self._changed:
             self.abandoned = True
             if not self._busy:

@@ -454,7 +454,7 @@ def test_a_client_that_nobody_refers_to_ends_behind_a_listener_that_hangs(
     def restart(event: Event) -> None:
         known = reference()
         assert known is not None
-        known.disconnect(timeout=0.1)
+        known.disconnect(timeout=0.5)
         known.connect(block=False)
         del known
         hang()
@@ -469,7 +469,6 @@ def test_a_client_that_nobody_refers_to_ends_behind_a_listener_that_hangs(
     until(lambda: names_of_threads() == ["masquerade-ws-dispatcher", "masquerade-ws-supervisor"])
     hang.over.set()
     until(lambda: names_of_threads() == [])
-    assert len(masquerade_server.tokens) == 1
 
 
 def test_a_stream_keeps_its_client(masquerade_server: EventServer) -> None:
