@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import json
 import os
 import re
@@ -479,22 +480,37 @@ def test_a_port_in_use_is_told_in_a_line(tmp_path: Path) -> None:
     assert result.output.count("\n") == 1
 
 
-@pytest.mark.parametrize("package", ["click", "rich", "websockets"])
+@pytest.mark.parametrize(
+    ("package", "command", "extra"),
+    [("click", "demo", "demo"), ("rich", "demo", "demo"), ("websockets", "serve", "demo"), ("rich", "watch", "cli"),
+     ("click", "listen", "cli")],
+)  # fmt: skip
 def test_a_missing_package_is_told_in_a_line(
-    package: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    package: str, command: str, extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in [name for name in sys.modules if name.startswith("masquerade_ws.cli.")]:
         monkeypatch.delitem(sys.modules, name)
     for name in [name for name in sys.modules if name.partition(".")[0] == package]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.setattr(sys, "argv", ["masquerade-ws", "demo"])
+    monkeypatch.setattr(sys, "argv", ["masquerade-ws", command, "ws://localhost/"][: 2 if extra == "demo" else 3])
 
     with pytest.raises(SystemExit) as caught:
         cli.main()
 
-    assert caught.value.code == f"masquerade-ws needs the package {package}: pip install 'masquerade-ws[demo]'"
+    assert caught.value.code == f"masquerade-ws needs the package {package}: pip install 'masquerade-ws[{extra}]'"
     assert capsys.readouterr() == ("", "")
+
+
+def test_an_output_that_is_no_file_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = io.StringIO()
+    monkeypatch.setattr(sys, "argv", ["masquerade-ws", "--version"])
+
+    with contextlib.redirect_stdout(shown), pytest.raises(SystemExit) as caught:
+        cli.main()
+
+    assert caught.value.code == 0
+    assert shown.getvalue().startswith("masquerade-ws, version ")
 
 
 def test_another_missing_module_is_a_bug_and_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ def run(host: str, port: int, output: Path) -> None:
         report(f"listening on {gateway.url}, pictures go to {output.absolute()}; Ctrl-C ends")
         while not report.closed.wait(BEAT):
             pass
-    report("ended")
+    _print("ended")  # fails, and so ends quietly, if nobody reads
 
 
 def _listen(host: str, port: int, output: Path, report: Callable[[str], None]) -> Gateway:
@@ -36,6 +36,10 @@ def _listen(host: str, port: int, output: Path, report: Callable[[str], None]) -
         return Gateway(output, host=host, port=port, report=report)
     except OSError as error:
         raise click.ClickException(f"cannot listen on {host}:{port}: {error.strerror}") from error
+
+
+def _print(line: str) -> None:
+    click.echo(f"{time.strftime('%H:%M:%S')}  {clean(line)}")
 
 
 class _Report:
@@ -46,7 +50,7 @@ class _Report:
 
     def __call__(self, line: str) -> None:
         try:
-            click.echo(f"{time.strftime('%H:%M:%S')}  {clean(line)}")
+            _print(line)
         except OSError as error:
             if not is_closed_pipe(error):
                 raise

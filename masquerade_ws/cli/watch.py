@@ -25,12 +25,12 @@ _HEARTBEAT = 5.0  # seconds; each measures the latency
 def run(url: str, token: TokenSource) -> None:
     """Show the view until q or Ctrl-C; without a terminal print lines."""
     console = Console(highlight=False)
-    if not console.file.isatty() or console.is_dumb_terminal:
+    if console.file.isatty() and not console.is_dumb_terminal:
+        with open_session(url, token, heartbeat_interval=_HEARTBEAT) as session:
+            _show(session, clean(url.partition("?")[0]), console)
+    else:
         note("no terminal for a live view: a line for each event")
         listen(url, token, (), {}, count=None, timeout=None, as_json=False)
-        return
-    with open_session(url, token, heartbeat_interval=_HEARTBEAT) as session:
-        _show(session, clean(url.partition("?")[0]), console)
 
 
 def _show(session: Session, name: str, console: Console) -> None:
