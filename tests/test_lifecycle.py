@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from masquerade_ws.lifecycle import STATES, TRANSITIONS, Mail, Phase, Session, Signal
-from scenes import elapsed
+from masquerade_ws.testing import EventServer
+from scenes import client_of, elapsed
 
 
 def reachable(start: Phase) -> set[Phase]:
@@ -72,3 +73,22 @@ def test_a_session_that_was_stopped_behind_one_that_ended_is_quiet() -> None:
     assert third.quiet
     second.previous = None  # its thread is about to end it
     assert not second.quiet
+
+
+def test_in_a_forked_child_a_session_is_over_and_so_is_the_one_before_it() -> None:
+    first = Session(1, None)
+    second = Session(1, first)
+    second.abandon_in_child()
+    for session in (first, second):
+        assert session.ended
+        assert session.abandoned
+        assert session.done.is_set()
+        assert not session.dispatcher.wait()
+
+
+def test_a_client_that_was_never_started_starts_in_a_forked_child(masquerade_server: EventServer) -> None:
+    with client_of(masquerade_server.url) as client:
+        client.reset_in_child()  # what a fork calls
+        assert client.state == "disconnected"
+        with client:
+            assert client.stats.connections == 1
