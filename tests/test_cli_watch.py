@@ -109,6 +109,8 @@ def test_it_shows_jobs_notifications_and_the_connection_until_q(
         status = watch(f"{masquerade_server.url}?key=secret-key", play)
 
     assert status == 0
+    terminal.wait_for(LEFT)
+    terminal.wait_for("\x1b[?25h")
     assert "a fox \\x1b[2J\\x9b31m" in terminal.text
     assert "\x1b[2J" not in terminal.text
     assert "\x9b" not in terminal.text

@@ -5,16 +5,15 @@ from __future__ import annotations
 __all__ = ["debug"]
 
 import contextlib
+import functools
 import logging
 from collections.abc import Callable, Generator
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from masquerade_ws.cli.endings import DEBUG
 from masquerade_ws.cli.text import clean
-
-CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
 
 class _SafeHandler(logging.Handler):
@@ -42,19 +41,24 @@ def _log(shown: bool) -> Generator[None]:
         logger.removeHandler(handler)
 
 
-def _begin(ctx: click.Context, _: click.Parameter, shown: bool) -> None:
+def _remember(ctx: click.Context, _: click.Parameter, shown: bool) -> bool:
     ctx.meta[DEBUG] = shown
-    ctx.with_resource(_log(shown))
+    return shown
 
 
-def debug(command: CommandT) -> CommandT:
+def debug(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the option."""
-    option = click.option(
+
+    @click.option(
         "--debug",
         is_flag=True,
         is_eager=True,
-        expose_value=False,
-        callback=_begin,
+        callback=_remember,
         help="Show on stderr what happens inside, and tracebacks.",
     )
-    return option(command)
+    @functools.wraps(command)
+    def with_log(*, debug: bool, **arguments: Any) -> None:
+        with _log(debug):
+            command(**arguments)
+
+    return with_log

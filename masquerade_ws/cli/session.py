@@ -6,7 +6,6 @@ __all__ = ["BEAT", "Inbox", "Session", "open_session"]
 
 import contextlib
 import math
-import sys
 import threading
 import time
 from collections import deque
@@ -18,8 +17,8 @@ import click
 from masquerade_ws import ClientEvent, ConnectError, Event, StateChangeEvent, WebSocketClient
 from masquerade_ws.cli.tokens import VARIABLE, TokenSource
 
-# On Windows a wait cannot be interrupted; this is how long Ctrl-C may go unseen there.
-BEAT = 0.2 if sys.platform == "win32" else 3600.0
+# How long Ctrl-C may go unseen: on Windows it interrupts no wait, and elsewhere none that is just about to begin.
+BEAT = 0.5
 
 _ROOM = 1_000  # events that may wait to be shown; then the client stops reading, and the server waits
 _FAREWELL = 2.0  # seconds for a server to answer our close
