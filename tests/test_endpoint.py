@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from masquerade_ws.endpoint import Endpoint
 from masquerade_ws.errors import ConnectError
-from raw_server import Peer, RawServer
+from raw_server import Peer, RawServer, until
 
 TRANSPORT: dict[str, Any] = {
     "headers": None,
@@ -92,6 +92,7 @@ def test_each_connection_shows_its_own_token() -> None:
         for token in ("one", "two"):
             connection = endpoint.connection(token)
             connection.connect(10)
+            until(lambda: len(peers) == (1 if token == "one" else 2))  # noqa: B023 - called at once
             connection.abort(ConnectionError("enough"))
     assert [peer.header("Authorization") for peer in peers] == ["Bearer one", "Bearer two"]
 

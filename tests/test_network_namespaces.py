@@ -165,7 +165,7 @@ def test_a_link_that_goes_down_and_comes_back(network: Network, client: Program)
     start = time.monotonic()
     run("ip", "-n", network.far, "link", "set", "c0", "down")
     error = client.until("error")
-    assert 0.5 < time.monotonic() - start < 1.0 + PATIENCE
+    assert time.monotonic() - start < 1.0 + PATIENCE
     assert error["context"] == "connection"
     assert "silent" in error["error"]
     client.until("disconnected")
