@@ -22,7 +22,7 @@ from .errors import DisconnectedError, EventsDroppedError, WaitTimeoutError
 from .events import Event
 from .filters import AnyEvent, Filter, Where
 from .guard import Guard
-from .options import check_duration, check_timeout
+from .options import check_timeout
 
 __all__ = ["EventStream"]
 
@@ -82,12 +82,9 @@ class EventStream(Generic[EventT_co]):
             EventsDroppedError: Once, after events were dropped.
             DisconnectedError: If the stream has ended and is empty.
             RuntimeError: In a listener, in ``get_token`` or in a predicate.
-            TypeError: If ``timeout`` is no number.
-            ValueError: If it is none to wait for.
         """
         check_timeout(timeout)
         self._owner.guard.check("get")
-        _check_timeout(timeout)
         deadline = Deadline(timeout)
         with self._changed:
             self._changed.wait_for(lambda: self._buffer or self._unreported or self._end, deadline.remaining())
@@ -115,7 +112,6 @@ class EventStream(Generic[EventT_co]):
         """
         check_timeout(timeout)
         self._owner.guard.check("wait_for")
-        _check_timeout(timeout)
         wanted = Filter(types or self.filter.names, where, self._owner.guard)
         deadline = Deadline(timeout)
         seen = 0
@@ -204,8 +200,3 @@ class EventStream(Generic[EventT_co]):
         return (
             f"<EventStream of {self.filter}, {'open' if self._end is None else 'ended'}, {len(self._buffer)} buffered>"
         )
-
-
-def _check_timeout(timeout: float | None) -> None:
-    if timeout is not None:
-        check_duration("timeout", timeout)

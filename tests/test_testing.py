@@ -627,6 +627,24 @@ def test_nothing_is_logged_about_faults(server: EventServer, caplog: pytest.LogC
     assert not [record for record in caplog.records if record.name.startswith("masquerade_ws")]
 
 
+def test_no_configuration_of_logging_shows_a_token() -> None:
+    code = """
+import logging, logging.config
+from masquerade_ws import WebSocketClient
+from masquerade_ws.testing import EventServer
+logging.config.dictConfig({"version": 1, "disable_existing_loggers": False})
+logging.getLogger("masquerade_ws").setLevel(logging.DEBUG)
+logging.basicConfig(level=logging.DEBUG, force=True)
+with EventServer() as server, WebSocketClient(server.url, lambda: "s3cret"):
+    pass
+"""
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+
+    assert "state: disconnected -> connecting" in done.stderr
+    assert "s3cret" not in done.stderr
+
+
 # The package
 
 
