@@ -171,6 +171,7 @@ class WebSocketClient:
             WaitTimeoutError: If the attempt is not over after ``timeout``.
             RuntimeError: If it would block, in a listener, in ``get_token`` or in a predicate.
         """
+        check_flag("block", block)
         check_timeout(timeout)
         self._supervisor.connect(block=block, timeout=timeout)
 
@@ -227,13 +228,16 @@ class WebSocketClient:
 
     def _register(self, type: str, handler: Callable[[Any], object] | None, *, once: bool) -> Any:
         check_type(type)
-        if handler is None:
-            return partial(self._register, type, once=once)
-        self._listeners.add(type, handler, once=once)
-        return handler
+        register = partial(self._listeners.add, type, once=once)
+        return register if handler is None else register(handler)
 
     def off(self, type: str, handler: Callable[[Any], object]) -> None:
-        """Remove a handler that `on` or `once` registered for ``type``; an unknown one is ignored."""
+        """Remove a handler that `on` or `once` registered for ``type``; an unknown one is ignored.
+
+        Raises:
+            TypeError: If an argument is of the wrong type.
+            ValueError: If ``type`` is empty or has a ``*`` in the wrong place.
+        """
         self._listeners.remove(type, handler)
 
     def send(self, event: Event | Mapping[str, Any]) -> None:

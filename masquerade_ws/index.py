@@ -136,7 +136,7 @@ class StreamIndex:
     def _accepts(self, stream: EventStream[Any], event: AnyEvent) -> bool:
         try:
             return stream.filter.accepts(event)
-        except Exception as error:  # the predicate's own: it ends the wait that gave it and nothing else
+        except BaseException as error:  # the predicate's own: it ends the wait that gave it and nothing else
             self.discard(stream)
             stream.end(error)
             return False

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from .patterns import check_type, matches
 
 __all__ = ["Listener", "Listeners"]
+
+HandlerT = TypeVar("HandlerT", bound=Callable[[Any], object])
 
 CACHED_TYPES = 1024  # types come from the server: what remembers them has an end,
 CACHED_LENGTH = 256  # and so have they
@@ -38,20 +40,20 @@ class Listeners:
         """Replace the lock, which another thread may have held when the process forked."""
         self._lock = threading.Lock()  # guards the change from one `_all` to the next
 
-    def add(self, type: str, handler: Callable[[Any], object], *, once: bool = False) -> None:
-        """Register ``handler``; one that is registered for ``type`` already stays where it is."""
-        check_type(type)
-        if not callable(handler):
-            raise TypeError(f"handler must be callable, not {handler.__class__.__name__}")
+    def add(self, type: str, handler: HandlerT, *, once: bool = False) -> HandlerT:
+        """Register ``handler`` and return it; one that is registered for ``type`` already stays where it is."""
+        _check(type, handler)
         with self._lock:
             known = self._find(type, handler)
             if known is None:
                 self._replace((*self._all, Listener(type, handler, once)))
             elif not once:
                 known.once = False
+        return handler
 
     def remove(self, type: str, handler: Callable[[Any], object]) -> None:
         """Remove ``handler``; one that is not registered for ``type`` is ignored."""
+        _check(type, handler)
         with self._lock:
             known = self._find(type, handler)
             if known is not None:
@@ -88,3 +90,9 @@ class Listeners:
     def _replace(self, listeners: tuple[Listener, ...]) -> None:
         self._all = listeners
         self._by_type = {}
+
+
+def _check(type: str, handler: object) -> None:
+    check_type(type)
+    if not callable(handler):
+        raise TypeError(f"handler must be callable, not {handler.__class__.__name__}")

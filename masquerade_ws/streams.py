@@ -57,7 +57,7 @@ class EventStream(Generic[EventT_co]):
         self._arrived = 0
         self._dropped = 0
         self._unreported = 0
-        self._end: Exception | None = None
+        self._end: BaseException | None = None
         self.renew_lock()
 
     def renew_lock(self) -> None:
@@ -87,12 +87,13 @@ class EventStream(Generic[EventT_co]):
         self._owner.guard.check("get")
         deadline = Deadline(timeout)
         with self._changed:
-            self._changed.wait_for(lambda: self._buffer or self._unreported or self._end, deadline.remaining())
+            self._changed.wait_for(lambda: self._buffer or self._unreported or self._ended, deadline.remaining())
             self._report_dropped()
             if self._buffer:
                 event: EventT_co = self._buffer.popleft()
                 return event
-            raise self._ending() or WaitTimeoutError(f"no event of {self.filter} came in time")
+            end = self._ending()
+            raise WaitTimeoutError(f"no event of {self.filter} came in time") if end is None else end
 
     def wait_for(self, *types: str, where: Where = None, timeout: float | None = None) -> EventT_co:
         """Return the first event, buffered or to come, that matches; what does not match stays in the stream.
@@ -118,7 +119,7 @@ class EventStream(Generic[EventT_co]):
         while True:
             with self._changed:
                 self._changed.wait_for(
-                    lambda: self._arrived > seen or self._unreported or self._end,  # noqa: B023 - called at once
+                    lambda: self._arrived > seen or self._unreported or self._ended,  # noqa: B023 - called at once
                     deadline.remaining(),
                 )
                 self._report_dropped()
@@ -136,16 +137,17 @@ class EventStream(Generic[EventT_co]):
         self._owner.discard(self)
         self.end(DisconnectedError("the stream is closed", 1000))
 
-    def end(self, cause: Exception) -> None:
+    def end(self, cause: BaseException) -> None:
         """End the stream for this cause, unless it has ended; wakes all who wait, since no event will."""
         with self._changed:
-            self._end = self._end or cause
+            if not self._ended:
+                self._end = cause
             self._changed.notify_all()
 
     def offer(self, event: object) -> bool:
         """Buffer an event; tell whether another one had to go for it."""
         with self._changed:
-            if self._end is not None:
+            if self._ended:
                 return False
             full = len(self._buffer) >= self._maxsize
             if full:
@@ -157,9 +159,13 @@ class EventStream(Generic[EventT_co]):
             self._changed.notify_all()
             return full
 
-    def _ending(self) -> Exception | None:
+    @property
+    def _ended(self) -> bool:
+        return self._end is not None  # a user's exception may count as false
+
+    def _ending(self) -> BaseException | None:
         """Return what ended the stream; a cause of ours as a copy, since several threads may raise it."""
-        return copy(self._end) if isinstance(self._end, DisconnectedError) else self._end
+        return copy(self._end) if type(self._end) is DisconnectedError else self._end
 
     def _report_dropped(self) -> None:
         if self._unreported:
@@ -197,6 +203,4 @@ class EventStream(Generic[EventT_co]):
         self.close()
 
     def __repr__(self) -> str:
-        return (
-            f"<EventStream of {self.filter}, {'open' if self._end is None else 'ended'}, {len(self._buffer)} buffered>"
-        )
+        return f"<EventStream of {self.filter}, {'ended' if self._ended else 'open'}, {len(self._buffer)} buffered>"

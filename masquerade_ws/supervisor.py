@@ -293,13 +293,12 @@ class Supervisor:
         try:
             with self._rooms.guard.running(GET_TOKEN):
                 token = self._options.get_token()
-            if not isinstance(token, str):
-                raise TypeError(f"get_token must return a str, not {type(token).__name__}")
         except Exception as error:
-            users = (
-                error.__traceback__.tb_next if error.__traceback__ else None
-            )  # without our frame, which keeps us alive
+            users = error.__traceback__ and error.__traceback__.tb_next  # without our frame, which keeps us alive
             raise ConnectError(f"get_token raised {type(error).__name__}") from error.with_traceback(users)
+        if not isinstance(token, str):
+            problem = f"get_token must return a str, not {type(token).__name__}"
+            raise ConnectError(problem) from TypeError(problem)
         return token
 
     def _welcome(self, session: Session, connection: Connection) -> None:

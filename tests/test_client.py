@@ -316,10 +316,21 @@ def test_a_type_or_a_handler_of_another_kind_is_refused(client: WebSocketClient)
             action(bad, print)
         with pytest.raises(TypeError, match="handler"):
             action("news", bad)
-        with pytest.raises(TypeError, match="handler"):
-            action("news")(bad)
+        for handler in (bad, None):  # `None` is what a decorator returns that forgot to return the function
+            with pytest.raises(TypeError, match="handler"):
+                action("news")(handler)
     with pytest.raises(TypeError, match="type"):
         client.events(bad)
+
+
+def test_off_refuses_what_on_would_refuse(client: WebSocketClient) -> None:
+    bad: Any = 5
+    with pytest.raises(ValueError, match="type"):
+        client.off("news*", print)
+    with pytest.raises(TypeError, match="type"):
+        client.off(bad, print)
+    with pytest.raises(TypeError, match="handler"):
+        client.off("news", bad)
 
 
 def test_listeners_run_on_the_dispatcher_thread_alone(client: WebSocketClient, masquerade_server: EventServer) -> None:
@@ -522,6 +533,13 @@ def test_a_bad_timeout_is_refused_by_each_member_that_waits(client: WebSocketCli
             with pytest.raises((TypeError, ValueError), match="timeout"):
                 action()
         assert client.state == "connected"
+
+
+@pytest.mark.parametrize("block", ["no", 0, None])
+def test_connect_refuses_a_block_that_is_no_bool(client: WebSocketClient, block: Any) -> None:
+    with pytest.raises(TypeError, match="block"):
+        client.connect(block=block)
+    assert client.state == "disconnected"
 
 
 def test_a_bad_callable_is_refused_by_its_name(client: WebSocketClient) -> None:

@@ -224,7 +224,7 @@ def test_a_token_that_cannot_be_carried_is_a_failed_attempt(
 def test_a_token_that_is_no_str_counts_as_a_type_error(masquerade_server: EventServer, result: Any) -> None:
     with client_of(masquerade_server.url, lambda: result, auto_reconnect=False) as client:
         record = Record(client)
-        with pytest.raises(ConnectError) as caught:
+        with pytest.raises(ConnectError, match=f"^get_token must return a str, not {type(result).__name__}$") as caught:
             client.connect()
         assert isinstance(caught.value.__cause__, TypeError)
         error = record.wait("error")

@@ -322,6 +322,32 @@ def test_an_end_by_an_exception_of_the_user_s_is_raised_in_an_iteration_too() ->
     assert caught.value is error
 
 
+@pytest.mark.parametrize("member", ["get", "wait_for", "__next__"])
+def test_an_end_by_an_exception_that_counts_as_false_wakes_those_who_wait(member: str) -> None:
+    class EmptyError(Exception):
+        def __len__(self) -> int:
+            return 0
+
+    stream = make_stream()
+    with background(getattr(stream, member)) as outcome:
+        wait_until_waiting(stream)
+        stream.end(EmptyError())
+        stream.close()
+    assert isinstance(outcome[0], EmptyError)
+
+
+def test_an_end_by_an_error_of_the_user_s_that_cannot_be_copied_is_raised_as_it_is() -> None:
+    class OwnError(DisconnectedError):
+        def __init__(self) -> None:
+            super().__init__("mine", 4000)
+
+    stream, error = make_stream(), OwnError()
+    stream.end(error)
+    with pytest.raises(OwnError) as caught:
+        stream.get()
+    assert caught.value is error
+
+
 def test_leaving_the_context_closes_the_stream() -> None:
     with make_stream() as stream:
         feed(stream, "a")

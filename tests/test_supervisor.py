@@ -396,22 +396,6 @@ def test_a_listener_that_exits_ends_the_client(
     assert client.state == "connected"
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_predicate_that_exits_costs_the_connection_alone(
-    client: WebSocketClient, masquerade_server: EventServer
-) -> None:
-    def leave(event: object) -> bool:
-        raise SystemExit
-
-    record = Record(client)
-    client.connect()
-    stream = client.events("news", where=leave)
-    masquerade_server.emit("news")
-    record.wait("connected", 2)
-    assert [event.context for event in record.of("error")] == ["connection"]
-    stream.close()
-
-
 def test_a_client_that_nobody_refers_to_ends_with_its_threads(masquerade_server: EventServer) -> None:
     client = WebSocketClient(masquerade_server.url, lambda: "token")
     client.on("news", print)

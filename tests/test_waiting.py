@@ -141,6 +141,22 @@ def test_a_predicate_that_raises_ends_its_wait_and_disturbs_nothing_else(
     assert client.stats.connections == 1
 
 
+def test_a_predicate_that_exits_ends_its_wait_and_not_the_reader(
+    client: WebSocketClient, masquerade_server: EventServer
+) -> None:
+    def leave(event: object) -> bool:
+        raise SystemExit(3)
+
+    other = client.events("news")
+    worker = running(lambda: client.wait_for("news", where=leave, timeout=TIMEOUT))
+    waits(client, 2)
+    masquerade_server.emit("news")
+    with pytest.raises(SystemExit, match="3"):
+        worker.result()
+    assert other.get(TIMEOUT).type == "news"
+    assert client.stats.connections == 1
+
+
 def test_a_wait_ends_after_its_timeout(client: WebSocketClient) -> None:
     with pytest.raises(WaitTimeoutError, match="news"):
         client.wait_for("news", timeout=0.05)

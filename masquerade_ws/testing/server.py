@@ -39,7 +39,7 @@ __all__ = ["EventServer", "ExpectationError", "Peer"]
 logger = logging.getLogger("masquerade_ws.testing")
 # Faults are the point here: what the websockets package says of them is noise, and its handshakes show tokens. Not one
 # of `getLogger`'s, so that no configuration of logging brings it back.
-silent = logging.Logger("masquerade_ws.testing.websockets", logging.CRITICAL + 1)
+silent = logging.Logger("masquerade_ws.testing.websockets", logging.CRITICAL + 1)  # noqa: LOG001
 
 CLOSE_GRACE = 2.0  # seconds for the peers' side of a closing handshake
 STOP_GRACE = 0.25  # the same when the server stops
