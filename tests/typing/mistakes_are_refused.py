@@ -21,6 +21,13 @@ def number() -> int:
 
 WebSocketClient("ws://localhost:34076/ws", number)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
+
+async def token() -> str:
+    return "token"
+
+
+WebSocketClient("ws://localhost:34076/ws", token)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
 client = WebSocketClient("ws://localhost:34076/ws", lambda: "token")
 
 
@@ -48,6 +55,9 @@ def misspelt(event: ImageGenerationCompletedEvent) -> None:
 show(client.wait_for("image.generation.completed").payload["image_ulr"])  # type: ignore[typeddict-item]  # pyright: ignore[reportGeneralTypeIssues, reportUnknownArgumentType]
 client.wait_for("image.generation.completed", where=show)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType, reportCallIssue]
 client.wait_for("image.generation.completed", poll=1)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+client.run_image_job(number)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+client.run_image_job(str, on_progress=on_failed)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+client.send("image.generate")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 show(client.wait_for("disconnected").payload)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownArgumentType, reportUnknownMemberType]
 
 for image in client.events("image.generation.completed"):

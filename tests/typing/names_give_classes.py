@@ -103,6 +103,16 @@ def ask() -> bytes | None: ...
 
 assert_type(client.wait_for("image.generation.completed", poll=ask), ImageGenerationCompletedEvent | bytes)
 
+# Image jobs
+
+
+def ask_about(job_id: str) -> bytes | None: ...
+
+
+assert_type(client.run_image_job(lambda: "1", timeout=60), ImageGenerationCompletedEvent)
+assert_type(client.run_image_job(lambda: "1", poll=ask_about), ImageGenerationCompletedEvent | bytes)
+client.run_image_job(lambda: "1", on_progress=lambda event: assert_type(event.payload["progress"], float))
+
 # Streams
 
 for image in client.events("image.generation.completed"):
@@ -121,6 +131,8 @@ for other in client.events("image.generation.*"):
     assert_type(other, Event)
 for every in client:
     assert_type(every, Event)
+with client as entered:
+    assert_type(entered, WebSocketClient)
 
 # Narrowing
 
