@@ -9,6 +9,7 @@ import os
 import sys
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from masquerade_ws import ConnectError, ImageGenerationError, MasqueradeError, WebSocketClient
 
@@ -40,7 +41,7 @@ def main(prompts: list[str]) -> int:
     client = WebSocketClient(URL, lambda: os.environ.get("MASQUERADE_TOKEN", "my-token"))
     client.on("error", lambda event: None)  # what matters here is raised as well
     with client, ThreadPoolExecutor(4) as pool:  # one client serves all threads
-        images = list(pool.map(lambda prompt: make_image(client, prompt), prompts))
+        images = list(pool.map(partial(make_image, client), prompts))
     for prompt, image_url in zip(prompts, images, strict=True):
         print(f"{prompt}: {image_url or 'no image'}")
     return 0 if all(images) else 1
