@@ -316,8 +316,11 @@ class Connection:
 
     @property
     def close_code(self) -> int | None:
-        """The close code (7.1.5): the peer's, 1005 for a close frame without one, 1006 for a loss without a closing
-        handshake, our own once we failed or closed the connection; ``None`` while it is open."""
+        """The close code (7.1.5), ``None`` while the connection is open.
+
+        It is the peer's; 1005 for a close frame without one; 1006 for a loss without a closing handshake; our own
+        once we failed or closed the connection.
+        """
         return self._outcome.code
 
     @property

@@ -14,7 +14,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -30,18 +29,14 @@ from masquerade_ws.backoff import delay_before
 pytest.importorskip("websockets", reason="the test server needs the extra testing")
 
 from masquerade_ws import testing
-from masquerade_ws.testing import EventServer, Peer
+from masquerade_ws.testing import EventServer
+from pages import IMAGE, ROOT, TIMEOUT, URL, Output, answer, executing, playing
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.rst").read_text(encoding="utf-8")
 CHANGELOG = (ROOT / "CHANGELOG.rst").read_text(encoding="utf-8")
-URL = "ws://localhost:34076/ws"
-TIMEOUT = 20.0  # seconds; what is waited for takes a fraction of one
 
 SETUP = configparser.ConfigParser()
 SETUP.read(ROOT / "setup.cfg", encoding="utf-8")
-
-IMAGE = "https://images.example/job.png"
 
 
 # Reading the README.
@@ -102,52 +97,6 @@ def block(section: str, number: int = 0) -> Block:
 # Running its code.
 
 
-class Output(io.StringIO):
-    """What is printed, and a wait for it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.changed = threading.Condition()  # guards the text; notified at each write
-
-    def write(self, text: str) -> int:
-        with self.changed:
-            self.changed.notify_all()
-            return super().write(text)
-
-    def expect(self, pattern: str) -> None:
-        with self.changed:
-            assert self.changed.wait_for(lambda: re.search(pattern, self.getvalue()), TIMEOUT), self.getvalue()
-
-
-def play(emit: Callable[[str, dict[str, Any]], None], job: str) -> None:
-    emit("image.generation.started", {"job_id": job, "user_id": "1"})
-    emit("image.generation.progress", {"job_id": job, "progress": 50, "stage": "sketching"})
-    emit("image.generation.completed", {"job_id": job, "image_url": IMAGE})
-
-
-def answer(peer: Peer, event: dict[str, Any]) -> None:
-    if event["type"] == "image.generate":
-        play(peer.emit, event["payload"].get("job_id") or str(uuid.uuid4()))
-
-
-@contextmanager
-def playing(server: EventServer) -> Iterator[None]:
-    """Play jobs again and again, as other users of the service would."""
-    ended = threading.Event()
-
-    def run() -> None:
-        while not ended.wait(0.02):
-            play(server.emit, "job-42")
-
-    thread = threading.Thread(target=run, name="emitter")
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-
-
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[EventServer]:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
@@ -169,20 +118,13 @@ def executed(
     code: Block, server: EventServer, *, before: Callable[[WebSocketClient], object] = lambda client: None
 ) -> Iterator[tuple[dict[str, Any], Output]]:
     """Run a block with a connected ``client``; hand out its names and what it prints, and end its clients after it."""
-    source = compile("\n" * (code.line - 1) + code.code.replace(URL, server.url), "README.rst", "exec")
-    names: dict[str, Any] = {"__name__": "readme"}
     output = Output()
     with WebSocketClient(server.url, lambda: "my-token", initial_reconnect_delay=0.05) as client:
-        names["client"] = client
+        names: dict[str, Any] = {"__name__": "readme", "client": client}
         before(client)
-        try:
-            with redirect_stdout(output):
-                exec(source, names)
-                yield names, output
-        finally:
-            for value in names.values():
-                if isinstance(value, WebSocketClient):
-                    value.disconnect()
+        with executing(output, names) as execute:
+            execute(code.code.replace(URL, server.url), "README.rst", code.line)
+            yield names, output
 
 
 # What each block prints; an empty pattern where it only has to run.

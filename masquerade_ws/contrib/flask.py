@@ -44,8 +44,8 @@ class MasqueradeWS:
     """The extension. One serves any number of applications, each of which has a client of its own.
 
     Settings are ``MASQUERADE_WS_URL``, ``MASQUERADE_WS_GET_TOKEN`` and, if wanted, any other argument of
-    `WebSocketClient` under its name in upper case (``MASQUERADE_WS_HEARTBEAT_INTERVAL``). Callables may be given as
-    dotted paths.
+    `~masquerade_ws.WebSocketClient` under its name in upper case (``MASQUERADE_WS_HEARTBEAT_INTERVAL``). Callables may
+    be given as dotted paths.
 
     Args:
         app: The application, if it exists already; otherwise call `init_app`.
@@ -80,7 +80,7 @@ class MasqueradeWS:
 
         The first use in a process starts it and waits for its first attempt, for up to
         ``MASQUERADE_WS_CONNECT_TIMEOUT`` seconds. If that fails the client is returned all the same and goes on
-        trying: its waits last until it has connected, and its sends raise `NotConnectedError`.
+        trying: its waits last until it has connected, and its sends raise `~masquerade_ws.NotConnectedError`.
 
         Raises:
             RuntimeError: Outside an application context, or if the application does not have this extension.
@@ -101,7 +101,7 @@ class MasqueradeWS:
         A listener runs in an application context, as do those registered with a client itself.
 
         Args:
-            type: As for `WebSocketClient.on`.
+            type: As for `masquerade_ws.WebSocketClient.on`.
         """
 
         def register(handler: HandlerT) -> HandlerT:

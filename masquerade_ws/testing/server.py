@@ -244,7 +244,7 @@ class EventServer:
             timeout: Seconds to wait for it, if it has not come already.
 
         Returns:
-            The decoded event: a mapping with ``type``, ``payload`` and ``timestamp``.
+            The decoded event, a mapping with ``type``, ``payload`` and ``timestamp``.
 
         Raises:
             ExpectationError: None came in time. It is an ``AssertionError`` and a ``TimeoutError``.

@@ -1,0 +1,53 @@
+"""The configuration of Sphinx: ``sphinx-build -W docs docs/_build/html``."""
+
+from __future__ import annotations
+
+import configparser
+from pathlib import Path
+
+HERE = Path(__file__).parent
+SETUP = configparser.ConfigParser()
+SETUP.read(HERE.parent / "setup.cfg", encoding="utf-8")
+
+project = "masquerade-ws"
+author = "the authors of Masquerade"
+project_copyright = "the authors of Masquerade"
+version = release = SETUP["metadata"]["version"]
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.doctest",
+    "sphinx.ext.intersphinx",
+    "sphinx.ext.napoleon",
+    "sphinx_click",
+]
+exclude_patterns = ["_build", "figures/table.rst"]  # the table is included by a page
+default_role = "py:obj"  # docstrings name the members of their class in single backquotes
+highlight_language = "text"
+nitpicky = True
+nitpick_ignore_regex = [("py:class", r"masquerade_ws\..*T(_co)?")]  # type variables
+
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+python_use_unqualified_type_names = True
+maximum_signature_line_length = 80
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+doctest_test_doctest_blocks = "default"
+
+# The build asks no network. An inventory holds the few names that these pages mention, in the first version of the
+# format, which is plain text: name, kind, page.
+intersphinx_mapping = {
+    "python": ("https://docs.python.org/3", "inventories/python.inv"),
+    "django": ("https://docs.djangoproject.com/en/stable", "inventories/django.inv"),
+    "flask": ("https://flask.palletsprojects.com/en/stable", "inventories/flask.inv"),
+    "websocket-client": ("https://websocket-client.readthedocs.io/en/latest", "inventories/websocket-client.inv"),
+    "websockets": ("https://websockets.readthedocs.io/en/stable", "inventories/websockets.inv"),
+}
+
+html_theme = "furo"
+html_title = f"masquerade-ws {release}"
+html_static_path = ["_static"]
+html_copy_source = False
+html_show_sphinx = False
