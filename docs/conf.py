@@ -24,6 +24,8 @@ extensions = [
 exclude_patterns = ["_build", "figures/table.rst"]  # the table is included by a page
 default_role = "py:obj"  # docstrings name the members of their class in single backquotes
 highlight_language = "text"
+smartquotes = False  # they would make dashes of the -- of an option
+toc_object_entries_show_parents = "hide"
 nitpicky = True
 nitpick_ignore_regex = [("py:class", r"masquerade_ws\..*T(_co)?")]  # type variables
 

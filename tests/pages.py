@@ -233,7 +233,7 @@ def talking_to(scene: Scene, folder: Path) -> Iterator[Any]:
 def play_items(scene: Scene, items: list[Item], folder: Path, output: Output, server: Any) -> None:
     names: dict[str, Any] = {"__name__": "page", "server": server, "output": output, "folder": folder}
     printed = 0
-    with executing(output, names) as execute:
+    with executing(output, names) as execute, acting() as names["meanwhile"]:
         if borrows_a_client("\n".join(item.text for item in items if item.kind == "python")):
             names["client"] = WebSocketClient(server.url, lambda: "my-token", initial_reconnect_delay=0.05)
             names["client"].connect()
@@ -247,6 +247,21 @@ def play_items(scene: Scene, items: list[Item], folder: Path, output: Output, se
                 run_process([*PYTEST, "test_page.py"], folder, output, "...\n... passed in ...\n")
             else:
                 execute(item.text, str(scene.page), item.line)
+
+
+@contextmanager
+def acting() -> Iterator[Callable[[Callable[[], object]], None]]:
+    """Hand out ``meanwhile(act)``, which calls a function in a thread of its own; wait for it in the end."""
+    threads: list[threading.Thread] = []
+
+    def meanwhile(act: Callable[[], object]) -> None:
+        threads.append(threading.Thread(target=act, daemon=True))
+        threads[-1].start()
+
+    yield meanwhile
+    for thread in threads:
+        thread.join(TIMEOUT)
+        assert not thread.is_alive(), "what was done meanwhile does not end"
 
 
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]

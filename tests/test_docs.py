@@ -8,7 +8,8 @@ it and say more:
 
 ``.. given: CODE``
     Python that is run before the block, in one line or indented below: to prepare the server, for instance. It finds
-    ``server`` (an EventServer), ``output`` (with ``output.expect(PATTERN)``) and ``folder`` (a Path, where files are).
+    ``server`` (an EventServer), ``output`` (with ``output.expect(PATTERN)``), ``folder`` (a Path, where files are) and
+    ``meanwhile`` (``meanwhile(function)`` calls it in a thread of its own, while what follows runs).
 ``.. then: CODE``
     Python that is run after the block, with its names: to cause something, and to check it.
 ``.. prints: TEXT``

@@ -18,7 +18,7 @@ from masquerade_ws.cli.tokens import TokenSource
 _output = click.option(
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
-    default=Path("masquerade-images"),
+    default="masquerade-images",
     show_default=True,
     help="The folder for the pictures.",
 )
