@@ -22,10 +22,10 @@ NUMBERS = itertools.count()
 
 SERVER = """
 import sys, threading
-from masquerade_ws.testing import EventServer, server
-sockets = server.Listener.__init__.__globals__["socket"]
-create = sockets.create_server
-sockets.create_server = lambda address, **options: create(("0.0.0.0", address[1]), **options)
+import socket
+from masquerade_ws.testing import EventServer
+create = socket.create_server
+socket.create_server = lambda address, **options: create(("0.0.0.0", address[1]), **options)
 with EventServer(lambda peer, event: event["type"] == "heartbeat" or peer.emit("echo", event["payload"]), port=7000):
     print("ready", flush=True)
     sys.stdin.read()

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import unittest
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -150,7 +151,8 @@ PRINTS = {
     ("Django and Flask", 0): "",
     ("Django and Flask", 1): "",
     ("Testing your own code", 0): "",
-    ("Testing your own code", 1): "https://images.example/1",
+    ("Testing your own code", 1): "",
+    ("Testing your own code", 2): "",
 }
 NEEDS = {("Django and Flask", 0): "flask", ("Django and Flask", 1): "django"}
 
@@ -262,10 +264,40 @@ def test_the_logger_tells_what_happens(
     assert "my-token" not in caplog.text
 
 
-@pytest.mark.parametrize("name", ["test_a_prompt_becomes_an_image", "test_a_lost_connection_is_survived"])
-def test_the_tests_that_it_shows_pass(name: str, server: EventServer) -> None:
-    with executed(block("Testing your own code"), server) as (names, _), EventServer() as fixture:
-        names[name](fixture)
+@pytest.mark.parametrize(
+    ("number", "name"),
+    [
+        (0, "test_a_prompt_becomes_an_image"),
+        (1, "test_a_refused_token_is_renewed"),
+        (1, "test_what_is_no_event_is_told"),
+    ],
+)
+def test_the_tests_that_it_shows_pass(
+    number: int, name: str, server: EventServer, masquerade_server: EventServer, masquerade_client: WebSocketClient
+) -> None:
+    with executed(block("Testing your own code", number), server) as (names, _):
+        names[name](masquerade_server, masquerade_client)
+
+
+def test_the_test_case_that_it_shows_passes(server: EventServer) -> None:
+    with executed(block("Testing your own code", 2), server) as (names, _):
+        result = unittest.TestResult()
+        unittest.defaultTestLoader.loadTestsFromTestCase(names["ImageTest"]).run(result)
+
+    assert (result.testsRun, result.failures, result.errors) == (1, [], [])
+
+
+def test_the_failure_that_it_shows_is_what_a_test_gets(
+    masquerade_server: EventServer, masquerade_client: WebSocketClient
+) -> None:
+    masquerade_client.emit("image.generate", {"prompt": "a harbour", "seed": 7})
+    masquerade_server.expect("image.generate", TIMEOUT)
+
+    with pytest.raises(testing.ExpectationError) as caught:
+        masquerade_server.assert_sent("image.generate", {"prompt": "a harbour at dawn"}, timeout=0)
+
+    shown = str(caught.value).replace("within 0 s", "within 5 s")
+    assert textwrap.indent(f"ExpectationError: {shown}", "    ") in README
 
 
 def test_the_flask_view_answers(server: EventServer) -> None:

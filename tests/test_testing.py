@@ -217,7 +217,7 @@ def stuck_emitter(server: EventServer, deaf: socket.socket) -> threading.Thread:
     return thread
 
 
-def test_a_connection_that_comes_while_the_server_stops_is_hung_up() -> None:
+def test_a_connection_that_comes_while_the_server_stops_is_refused() -> None:
     release = threading.Event()
 
     def hold(_peer: Peer, _event: dict[str, Any]) -> None:
@@ -229,8 +229,8 @@ def test_a_connection_that_comes_while_the_server_stops_is_hung_up() -> None:
         stopping = threading.Thread(target=server.stop)
         stopping.start()
         assert witness.recv(1) == b""  # the server hangs up on all it has
-        with raw_client(server) as late:
-            assert late.recv(1) == b""
+        with pytest.raises(ConnectionRefusedError):
+            raw_client(server)
         release.set()
         stopping.join(TIMEOUT)
         assert not stopping.is_alive()
@@ -604,7 +604,11 @@ def test_what_arrives_while_a_frozen_connection_is_cut_is_lost(server: EventServ
 
 
 def test_a_cut_socket_takes_and_gives_nothing_more() -> None:
-    with Listener(Gate(), 0) as listener, socket.create_connection(listener.getsockname(), timeout=TIMEOUT) as peer:
+    gate = Gate(threading.Condition())
+    with (
+        Listener(gate, 0) as listener,
+        socket.create_connection(listener.getsockname(), timeout=TIMEOUT) as peer,
+    ):
         gated, _ = listener.accept()
         assert isinstance(gated, GatedSocket)
         with gated:
@@ -613,6 +617,15 @@ def test_a_cut_socket_takes_and_gives_nothing_more() -> None:
             assert gated.recv(1) == b""
             with pytest.raises(ConnectionResetError):
                 gated.sendall(b"x")
+
+
+def test_a_listener_that_stops_hangs_up_on_whom_it_has_just_accepted() -> None:
+    gate = Gate(threading.Condition())
+    with Listener(gate, 0) as listener, socket.create_connection(listener.getsockname(), timeout=TIMEOUT) as peer:
+        gate.stopped = True
+        with pytest.raises(ConnectionAbortedError):
+            listener.accept()
+        assert peer.recv(1) == b""
 
 
 def test_nothing_is_logged_about_faults(server: EventServer, caplog: pytest.LogCaptureFixture) -> None:
@@ -651,6 +664,7 @@ with EventServer() as server, WebSocketClient(server.url, lambda: "s3cret"):
 def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "masquerade_ws.testing.server")
     monkeypatch.setitem(sys.modules, "websockets.exceptions", None)
+    monkeypatch.delattr(testing, "server", raising=False)
     with pytest.raises(ImportError, match=r"pip install masquerade-ws\[testing\]"):
         _ = testing.EventServer
 

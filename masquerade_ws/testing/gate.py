@@ -20,11 +20,14 @@ LINGER_ZERO = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 
 
 class Gate:
-    """What the listening socket and the connections' sockets share."""
+    """What the listening socket and the connections' sockets share.
 
-    def __init__(self) -> None:
-        # Guards everything here, the sockets' flags and the server's records; notified at each change of them.
-        self.changed = threading.Condition()
+    Args:
+        changed: Guards everything here, the sockets' flags and what the server keeps; notified at each change of them.
+    """
+
+    def __init__(self, changed: threading.Condition) -> None:
+        self.changed = changed
         self.frozen = False
         self.stopped = False
         self.sockets: set[GatedSocket] = set()

@@ -1,112 +1,63 @@
-"""The event server for tests, on the ``websockets`` package's threading server."""
+"""The event server for tests, as a test commands it."""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import threading
-import time
+import weakref
 from collections import deque
-from contextlib import suppress
-from datetime import datetime, timezone
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING, Any
 
-from .gate import Gate, GatedSocket, Listener
+from websockets.exceptions import ProtocolError
+from websockets.frames import Close, Frame, Opcode
 
-try:
-    from websockets.exceptions import ConnectionClosed, ProtocolError
-    from websockets.frames import Close, Frame, Opcode
-    from websockets.protocol import State
-    from websockets.sync.server import Server, ServerConnection, serve
-except ImportError as exc:
-    raise ImportError(
-        "masquerade_ws.testing needs the websockets package: pip install masquerade-ws[testing]", name=exc.name
-    ) from exc
+from .host import CLOSE_GRACE, PATIENCE, Host, Peer, send
+from .messages import decode, encode, token_of
+from .record import ExpectationError, Record
+from .script import Script, Scripts, Step
 
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
     from typing_extensions import Self
-    from websockets.http11 import Request, Response
+    from websockets.http11 import Request
+    from websockets.sync.server import ServerConnection
 
-__all__ = ["EventServer", "ExpectationError", "Peer"]
+__all__ = ["EventServer", "ExpectationError", "Peer", "Step"]
 
 logger = logging.getLogger("masquerade_ws.testing")
-# Faults are the point here: what the websockets package says of them is noise, and its handshakes show tokens. Not one
-# of `getLogger`'s, so that no configuration of logging brings it back.
-silent = logging.Logger("masquerade_ws.testing.websockets", logging.CRITICAL + 1)  # noqa: LOG001
-
-CLOSE_GRACE = 2.0  # seconds for the peers' side of a closing handshake
-STOP_GRACE = 0.25  # the same when the server stops
-
-
-class ExpectationError(AssertionError, TimeoutError):
-    """What a test expected of the clients did not happen in time; the message lists what did."""
-
-
-class _Connection(ServerConnection):
-    """A connection that knows its gated socket."""
-
-    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
-        self.gated = cast("GatedSocket", sock)
-        super().__init__(sock, *args, **kwargs)
-        self.gated.gate.threads.update({threading.current_thread(), self.recv_events_thread})
-
-
-class Peer:
-    """One connected client, as a handler sees it.
-
-    Attributes:
-        token: The token of its handshake, ``None`` if it had none.
-    """
-
-    def __init__(self, connection: ServerConnection, token: str | None) -> None:
-        self._connection = connection
-        self.token = token
-
-    def emit(self, type: str, payload: Mapping[str, Any] | None = None) -> None:
-        """Send an event to this client alone; one that has gone misses it.
-
-        Args:
-            type: The event's name.
-            payload: Its payload, empty by default.
-        """
-        _send(self._connection, _encode(type, payload))
 
 
 class EventServer:
     """A real WebSocket server on a loopback port that a test commands.
 
     As a context manager it serves inside the ``with`` block. Every path is accepted, with any token or none. Events
-    of clients are recorded; a message that is no event closes its connection with code 1007.
+    of clients are recorded; a message that is no event closes its connection with code 1007. A child of a fork leaves
+    the server to its parent: there it is stopped.
 
     Args:
         handler: ``handler(peer, event)`` is called for each event received, on a thread of that connection, and may
             answer with ``peer.emit(type, payload)``. When it raises, the exception is logged and the connection
-            closed with code 1011. It must return before the server can stop.
+            closed with code 1011.
         port: The port to listen on; 0 picks a free one.
     """
 
     def __init__(self, handler: Callable[[Peer, dict[str, Any]], object] | None = None, *, port: int = 0) -> None:
         self._handler = handler
         self._port = port
-        self._gate = Gate()
-        self._changed = self._gate.changed
-        self._open: dict[ServerConnection, GatedSocket] = {}
+        self._changed = threading.Condition()  # guards all records; notified at each change of them
+        self._record = Record(self._changed)
         self._refusals: deque[HTTPStatus] = deque()
-        self._received: list[dict[str, Any]] = []
-        self._unexpected: list[dict[str, Any]] = []
         self._tokens: list[str] = []
-        self._server: Server | None = None
-        self._thread: threading.Thread | None = None
+        self._scripts = Scripts()
+        self._host: Host | None = None
+        _servers.add(self)
 
     def __repr__(self) -> str:
-        return f"<EventServer port={self._port} {'running' if self._server else 'stopped'}>"
+        return f"<EventServer port={self._port} {'running' if self._running else 'stopped'}>"
 
     def __enter__(self) -> Self:
         self.start()
@@ -119,61 +70,40 @@ class EventServer:
 
     # Life
 
+    @property
+    def _running(self) -> bool:
+        return self._host is not None and self._host.running
+
     def start(self) -> None:
         """Listen and serve, again after :meth:`stop` and then on the same port. Does nothing while it runs.
 
         Raises:
             OSError: The port is taken.
         """
-        if self._server is not None:
-            return
-        listener = Listener(self._gate, self._port)
-        self._port = listener.getsockname()[1]
-        self._gate.stopped = self._gate.frozen = False
-        server = self._server = serve(
-            self._serve,
-            sock=listener,
-            process_request=self._process_request,
-            process_response=_process_response,
-            create_connection=_Connection,
-            open_timeout=None,
-            ping_interval=None,
-            close_timeout=CLOSE_GRACE,
-            max_size=None,
-            max_queue=None,
-            logger=silent,
-        )
-        # A daemon, and so are the threads it starts: a server that nobody stops does not hold up the exit.
-        self._thread = threading.Thread(target=server.serve_forever, name="masquerade-ws-testing", daemon=True)
-        self._thread.start()
+        if not self._running:
+            self._host = Host(self._changed, self._port, admit=self._admit, receive=self._receive)
+            self._port = self._host.port
 
     def stop(self) -> None:
-        """Close every connection with code 1001 and stop listening; what was recorded stays.
+        """Close every connection with code 1001, stop listening, end scripts; what was recorded stays.
 
         Clients get a quarter of a second for the closing handshake, and none when the server is frozen. Does nothing
-        when it is stopped already.
+        when it is stopped already. A handler and a script may call it, too.
+
+        Raises:
+            RuntimeError: All that is done, but a handler or a function in a script has not returned for ten seconds.
         """
-        if self._server is None:
-            return
-        if not self._gate.frozen:
-            self._farewell(1001, "", STOP_GRACE)
-        with self._changed:
-            self._gate.stopped = True
-            left = list(self._gate.sockets)
-        for gated in left:
-            gated.cut()
-        with self._changed:
-            self._changed.wait_for(lambda: not self._gate.sockets)
-        for thread in list(self._gate.threads):  # their sockets read as ended
-            thread.join()
-        self._server.shutdown()  # after its connections: it would poll for their end
-        cast("threading.Thread", self._thread).join()
-        for end in ("shutdown_watcher", "shutdown_notifier"):
-            with suppress(
-                AttributeError, TypeError
-            ):  # before websockets 17 a pipe that stays open; now a closed socket
-                os.close(getattr(self._server, end))
-        self._server = self._thread = None
+        scripts = self._scripts.end()
+        self._stop_host()
+        for thread in scripts:
+            thread.join(PATIENCE)
+            if thread.is_alive():
+                raise RuntimeError(f"the server has stopped, but a step of a script has not ended for {PATIENCE:g} s")
+        self._stop_host()  # a script may have started it again
+
+    def _stop_host(self) -> None:
+        if self._host is not None:
+            self._host.stop()
 
     @property
     def url(self) -> str:
@@ -202,7 +132,7 @@ class EventServer:
             type: The event's name.
             payload: Its payload, empty by default.
         """
-        self.broadcast_raw(_encode(type, payload))
+        self.broadcast_raw(encode(type, payload))
 
     def broadcast_raw(self, message: str | bytes) -> None:
         """Send a message as it is to every connected client.
@@ -211,7 +141,35 @@ class EventServer:
             message: ``str`` goes as a text message, ``bytes`` as a binary one (RFC 6455, section 5.6).
         """
         for connection in self._connected():
-            _send(connection, message)
+            send(connection, message)
+
+    def script(self, steps: Iterable[Step], *, on: str | None = None) -> None:
+        """Play steps in their order, on a thread of its own: a job's life, with its faults.
+
+        ======================  ==================================================================================
+        a step                  what the server does
+        ======================  ==================================================================================
+        ``(type, payload)``     It emits the event to all clients.
+        a number                It waits so many seconds.
+        a function              It calls it, without arguments: ``server.drop``, or ``lambda: server.close(1012)``.
+        ======================  ==================================================================================
+
+        A step that raises ends the script; the exception goes to ``threading.excepthook``, and pytest reports it.
+
+        Args:
+            steps: The steps.
+            on: The type of a client's event: the next one starts the script, and several scripts that wait for the
+                same type answer one event each, in the order of these calls. ``None`` starts it at once.
+
+        Raises:
+            TypeError: A step is none of these, or its payload is no JSON.
+            ValueError: A pause is negative, or a payload holds NaN or an infinity.
+        """
+        script = Script(steps, self.emit)
+        if on is None:
+            self._scripts.play(script)
+        else:
+            self._scripts.await_event(on, script)
 
     # From the clients
 
@@ -219,7 +177,7 @@ class EventServer:
     def received(self) -> list[dict[str, Any]]:
         """All events that clients have sent so far, heartbeats included, in the order of arrival."""
         with self._changed:
-            return list(self._received)
+            return list(self._record.events)
 
     @property
     def tokens(self) -> list[str]:
@@ -249,17 +207,28 @@ class EventServer:
         Raises:
             ExpectationError: None came in time. It is an ``AssertionError`` and a ``TimeoutError``.
         """
-        with self._changed:
-            found = self._changed.wait_for(
-                lambda: next((event for event in self._unexpected if event["type"] == type), None), timeout
-            )
-            if found is None:
-                raise ExpectationError(
-                    f"no {type!r} event within {timeout:g} s; {_listing(self._unexpected)}"
-                    f" ({len(self._received)} received in all)"
-                )
-            self._unexpected.remove(found)
-            return found
+        __tracebackhide__ = True
+        return self._record.expect(type, timeout)
+
+    def assert_sent(
+        self, type: str, payload_subset: Mapping[str, object] | None = None, timeout: float = 5.0
+    ) -> dict[str, Any]:
+        """Assert that a client has sent an event, or sends it in time; whether it was expected before is no matter.
+
+        Args:
+            type: The event's name.
+            payload_subset: Fields that its payload must have, with values that are equal; it may have others. A
+                mapping inside it is a subset, too.
+            timeout: Seconds to wait for it, if it has not come already.
+
+        Returns:
+            The decoded event, the oldest of several.
+
+        Raises:
+            ExpectationError: None came. The message compares the closest one, field by field.
+        """
+        __tracebackhide__ = True
+        return self._record.assert_sent(type, payload_subset or {}, timeout)
 
     def wait_for_connections(self, n: int, timeout: float = 5.0) -> None:
         """Wait until exactly so many clients are connected.
@@ -271,19 +240,17 @@ class EventServer:
         Raises:
             ExpectationError: It did not happen in time.
         """
+        __tracebackhide__ = True
         with self._changed:
-            if not self._changed.wait_for(lambda: len(self._live()) == n, timeout):
-                raise ExpectationError(f"not {n} but {len(self._live())} connections after {timeout:g} s")
+            if not self._changed.wait_for(lambda: self._live() == n, timeout):
+                raise ExpectationError(f"not {n} but {self._live()} connections after {timeout:g} s")
 
     # Faults
 
     def drop(self) -> None:
         """Reset every TCP connection, without a closing handshake."""
-        with self._changed:
-            self._settle()
-            dropped = list(self._gate.sockets)
-        for gated in dropped:
-            gated.cut(reset=True)
+        if self._host is not None:
+            self._host.drop()
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Close every connection with a closing handshake (RFC 6455, section 7.1.2); the server goes on.
@@ -301,7 +268,8 @@ class EventServer:
             Frame(Opcode.CLOSE, Close(code, reason).serialize()).check()
         except ProtocolError as exc:
             raise ValueError(f"code or reason: {exc}") from None
-        self._farewell(code, reason, CLOSE_GRACE)
+        if self._host is not None:
+            self._host.farewell(code, reason, CLOSE_GRACE)
 
     def refuse(self, status: int, times: int = 1) -> None:
         """Answer the next handshakes with an HTTP status; refusals asked for before come first.
@@ -324,56 +292,37 @@ class EventServer:
 
         What the server sends meanwhile is held back for :meth:`thaw`.
         """
-        with self._changed:
-            self._gate.frozen = True
+        if self._host is not None:
+            self._host.freeze()
 
     def thaw(self) -> None:
         """Go on after :meth:`freeze`: send what was held back, read what has come."""
-        with self._changed:
-            self._gate.frozen = False
-            self._changed.notify_all()
-            thawed = list(self._gate.sockets)
-        for gated in thawed:
-            gated.thaw()
+        if self._host is not None:
+            self._host.thaw()
 
     # Inside
 
-    def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
-        """Record the token; refuse the handshake if a test asked for it."""
-        token = _token(request)
+    def _connected(self) -> list[ServerConnection]:
+        return [] if self._host is None else self._host.connected()
+
+    def _live(self) -> int:
+        return 0 if self._host is None else len(self._host.live())
+
+    def _admit(self, request: Request) -> HTTPStatus | None:
+        """Record the token; return the status if a test asked to refuse this handshake."""
+        token = token_of(request)
         with self._changed:
             if token is not None:
                 self._tokens.append(token)
-            refusal = self._refusals.popleft() if self._refusals else None
-        return None if refusal is None else connection.respond(refusal, f"{refusal.phrase}\n")
+            return self._refusals.popleft() if self._refusals else None
 
-    def _serve(self, connection: ServerConnection) -> None:
-        """Record one connection's events until it ends."""
-        gated = cast("_Connection", connection).gated
-        peer = Peer(connection, _token(cast("Request", connection.request)))
-        with self._changed:
-            gated.opening = False
-            self._open[connection] = gated
-            self._changed.notify_all()
-        try:
-            for message in connection:
-                self._receive(peer, connection, message)
-        except ConnectionClosed:
-            pass
-        finally:
-            with self._changed:
-                del self._open[connection]
-                self._changed.notify_all()
-
-    def _receive(self, peer: Peer, connection: ServerConnection, message: str | bytes) -> None:
-        event = _decode(message)
+    def _receive(self, peer: Peer, message: str | bytes) -> None:
+        event = decode(message)
         if event is None:
-            connection.close(1007, "not an event")
+            peer.refuse_message()
             return
-        with self._changed:
-            self._received.append(event)
-            self._unexpected.append(event)
-            self._changed.notify_all()
+        self._record.add(event)
+        self._scripts.trigger(event["type"])
         if self._handler is not None:
             try:
                 self._handler(peer, event)
@@ -381,80 +330,22 @@ class EventServer:
                 logger.exception("the handler of the test server failed")
                 raise
 
-    def _connected(self) -> list[ServerConnection]:
-        with self._changed:
-            self._settle()
-            return self._live()
-
-    def _settle(self) -> None:
-        """Wait for handshakes whose answer is under way, so that whoever has read it counts as connected."""
-        self._changed.wait_for(lambda: not any(gated.opening for gated in self._gate.sockets))
-
-    def _live(self) -> list[ServerConnection]:
-        return [each for each, gated in self._open.items() if each.state is State.OPEN and not gated.dead]
-
-    def _farewell(self, code: int, reason: str, grace: float) -> None:
-        """Close all connections at once, and cut those that take longer than the grace."""
-        leaving = [
-            (connection, threading.Thread(target=connection.close, args=(code, reason), daemon=True))
-            for connection in self._connected()
-        ]
-        for _, thread in leaving:
-            thread.start()
-        end = time.monotonic() + grace
-        for connection, thread in leaving:
-            thread.join(max(0.0, end - time.monotonic()))
-            if thread.is_alive():
-                cast("_Connection", connection).gated.cut()
-        for _, thread in leaving:
-            thread.join()
+    def _leave_to_parent(self) -> None:
+        """Stop in a forked child, whose parent keeps the connections, the threads and the locks."""
+        if self._host is not None:
+            self._host.abandon()
+        self._host = None
+        self._scripts = Scripts()
+        self._changed = self._record.changed = threading.Condition()
 
 
-def _process_response(connection: ServerConnection, request: Request, response: Response) -> None:
-    """Mark a handshake that is about to be accepted."""
-    gated = cast("_Connection", connection).gated
-    with gated.gate.changed:
-        gated.opening = response.status_code == HTTPStatus.SWITCHING_PROTOCOLS
+_servers: weakref.WeakSet[EventServer] = weakref.WeakSet()
 
 
-def _send(connection: ServerConnection, message: str | bytes) -> None:
-    """Send unless the client has gone."""
-    with suppress(ConnectionClosed):
-        connection.send(message)
+def _leave_all_to_parent() -> None:
+    for server in list(_servers):
+        server._leave_to_parent()  # pyright: ignore[reportPrivateUsage]
 
 
-def _encode(type: str, payload: Mapping[str, Any] | None) -> str:
-    now = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return json.dumps({"type": type, "payload": dict(payload or {}), "timestamp": now})
-
-
-def _decode(message: str | bytes) -> dict[str, Any] | None:
-    """Return the event in a message, or ``None`` if it is none."""
-    try:
-        event = json.loads(message)
-    except ValueError:
-        return None
-    if not isinstance(event, dict) or not isinstance(cast("dict[str, Any]", event).get("type"), str):
-        return None
-    return cast("dict[str, Any]", event)
-
-
-def _token(request: Request) -> str | None:
-    """Return the token of a handshake: the query's last one, or else the bearer's."""
-    for field in reversed(urlsplit(request.path).query.split("&")):
-        name, _, value = field.partition("=")
-        if name == "token":
-            return unquote(value)
-    for header in request.headers.get_all("Authorization"):
-        scheme, _, value = header.partition(" ")
-        if scheme.lower() == "bearer":
-            return value.strip()
-    return None
-
-
-def _listing(events: list[dict[str, Any]]) -> str:
-    """Say what arrived, newest last, without more text than a reader wants."""
-    if not events:
-        return "nothing else is waiting"
-    shown = ", ".join(f"{event['type']} {json.dumps(event.get('payload', {}))[:60]}" for event in events[-10:])
-    return f"waiting are {len(events)}: {'... ' if len(events) > 10 else ''}{shown}"
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows cannot fork
+    os.register_at_fork(after_in_child=_leave_all_to_parent)

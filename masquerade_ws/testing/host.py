@@ -1,0 +1,264 @@
+"""One run of the server, on the ``websockets`` package's threading server: its socket, connections and threads."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from contextlib import ExitStack, suppress
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, cast
+
+from websockets.exceptions import ConnectionClosed
+from websockets.protocol import State
+from websockets.sync.server import ServerConnection, serve
+
+from .gate import Gate, GatedSocket, Listener
+from .messages import encode, token_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from websockets.http11 import Request, Response
+
+__all__ = ["CLOSE_GRACE", "PATIENCE", "Host", "Peer", "send"]
+
+# Faults are the point here: what the websockets package says of them is noise, and its handshakes show tokens. Not one
+# of `getLogger`'s, so that no configuration of logging brings it back.
+silent = logging.Logger("masquerade_ws.testing.websockets", logging.CRITICAL + 1)  # noqa: LOG001
+
+CLOSE_GRACE = 2.0  # seconds for the peers' side of a closing handshake
+STOP_GRACE = 0.25  # the same when the server stops
+PATIENCE = 10.0  # seconds for the user's functions to return when the server stops
+
+
+class _Connection(ServerConnection):
+    """A connection that knows its gated socket."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        self.gated = cast("GatedSocket", sock)
+        super().__init__(sock, *args, **kwargs)
+        with self.gated.gate.changed:
+            self.gated.gate.threads.update({threading.current_thread(), self.recv_events_thread})
+
+
+class Peer:
+    """One connected client, as a handler sees it.
+
+    Attributes:
+        token: The token of its handshake, ``None`` if it had none.
+    """
+
+    def __init__(self, connection: ServerConnection) -> None:
+        self._connection = connection
+        self.token = token_of(cast("Request", connection.request))
+
+    def emit(self, type: str, payload: Mapping[str, Any] | None = None) -> None:
+        """Send an event to this client alone; one that has gone misses it.
+
+        Args:
+            type: The event's name.
+            payload: Its payload, empty by default.
+        """
+        send(self._connection, encode(type, payload))
+
+    def refuse_message(self) -> None:
+        """Close the connection over a message that is no event."""
+        self._connection.close(1007, "not an event")
+
+
+class Host:
+    """Listens and serves from its construction on, and never again after :meth:`stop`.
+
+    Args:
+        changed: Guards everything here; notified when a connection comes or goes.
+        port: The port to listen on; 0 picks a free one.
+        admit: Called with the request of each handshake; returns the status to refuse it with, or ``None``.
+        receive: Called with each message and its sender, on a thread of that connection.
+
+    Raises:
+        OSError: The port is taken.
+    """
+
+    def __init__(
+        self,
+        changed: threading.Condition,
+        port: int,
+        *,
+        admit: Callable[[Request], HTTPStatus | None],
+        receive: Callable[[Peer, str | bytes], object],
+    ) -> None:
+        self._changed = changed
+        self._gate = Gate(changed)
+        self._admit = admit
+        self._receive = receive
+        self._open: dict[ServerConnection, GatedSocket] = {}
+        self._hung_up = threading.Event()
+        self._ending = threading.Thread(target=self._end, name="masquerade-ws-testing-end", daemon=True)
+        with ExitStack() as stack:
+            self._listener = stack.enter_context(Listener(self._gate, port))
+            self.port: int = self._listener.getsockname()[1]
+            self._server = serve(
+                self._serve,
+                sock=self._listener,
+                process_request=self._process_request,
+                process_response=_process_response,
+                create_connection=_Connection,
+                open_timeout=None,
+                ping_interval=None,
+                close_timeout=CLOSE_GRACE,
+                max_size=None,
+                max_queue=None,
+                logger=silent,
+            )
+            stack.pop_all()
+        # A daemon, and so are the threads it starts: a server that nobody stops does not hold up the exit.
+        self._accepting = threading.Thread(target=self._server.serve_forever, name="masquerade-ws-testing", daemon=True)
+        self._accepting.start()
+
+    @property
+    def running(self) -> bool:
+        return not self._gate.stopped
+
+    # Its end
+
+    def stop(self) -> None:
+        """Close all connections with code 1001 and stop listening; wait for the threads, unless it is one of them.
+
+        Raises:
+            RuntimeError: A thread does not end.
+        """
+        with self._changed:
+            first, self._gate.stopped = not self._gate.stopped, True
+        if first:
+            self._hang_up()
+            self._ending.start()
+            self._hung_up.set()
+        if threading.current_thread() in self._threads():
+            return
+        self._hung_up.wait()
+        self._ending.join(PATIENCE)
+        if self._ending.is_alive():
+            raise RuntimeError(f"the server has stopped, but its handler has not returned for {PATIENCE:g} s")
+
+    def _hang_up(self) -> None:
+        self._listener.close()
+        if not self._gate.frozen:
+            self.farewell(1001, "", STOP_GRACE)
+        with self._changed:
+            left = list(self._gate.sockets)
+        for gated in left:
+            gated.cut()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._gate.sockets)  # each is closed by its thread, which was woken
+
+    def _end(self) -> None:
+        for thread in self._threads():  # their sockets read as ended
+            thread.join()
+        self._server.shutdown()  # after its connections: it would poll for their end
+        self._accepting.join()  # the shutdown has woken it
+        for end in ("shutdown_watcher", "shutdown_notifier"):
+            with suppress(AttributeError, TypeError):  # AttributeError: on Windows; TypeError: a socket, closed already
+                os.close(getattr(self._server, end))  # before websockets 17
+
+    def _threads(self) -> list[threading.Thread]:
+        with self._changed:
+            return list(self._gate.threads)
+
+    def abandon(self) -> None:
+        """Close the sockets alone, in a forked child, where the threads are not and any lock may be held."""
+        for sock in (self._listener, *self._gate.sockets):
+            socket.socket.close(sock)
+
+    # Its connections
+
+    def connected(self) -> list[ServerConnection]:
+        """Return the connections of all clients that know that they are connected."""
+        with self._changed:
+            self._settle()
+            return self.live()
+
+    def live(self) -> list[ServerConnection]:
+        """Return the open connections; the caller holds the lock."""
+        return [each for each, gated in self._open.items() if each.state is State.OPEN and not gated.dead]
+
+    def farewell(self, code: int, reason: str, grace: float) -> None:
+        """Close all connections at once, and cut those that take longer than the grace."""
+        leaving = [
+            (connection, threading.Thread(target=connection.close, args=(code, reason), daemon=True))
+            for connection in self.connected()
+        ]
+        for _, thread in leaving:
+            thread.start()
+        end = time.monotonic() + grace
+        for connection, thread in leaving:
+            thread.join(max(0.0, end - time.monotonic()))
+            if thread.is_alive():
+                cast("_Connection", connection).gated.cut()
+        for _, thread in leaving:
+            thread.join()
+
+    def drop(self) -> None:
+        """Reset every TCP connection."""
+        with self._changed:
+            self._settle()
+            dropped = list(self._gate.sockets)
+        for gated in dropped:
+            gated.cut(reset=True)
+
+    def freeze(self) -> None:
+        """Hold back all bytes, in both directions."""
+        with self._changed:
+            self._gate.frozen = True
+
+    def thaw(self) -> None:
+        """Let them pass."""
+        with self._changed:
+            self._gate.frozen = False
+            self._changed.notify_all()
+            thawed = list(self._gate.sockets)
+        for gated in thawed:
+            gated.thaw()
+
+    def _settle(self) -> None:
+        """Wait for handshakes whose answer is under way, so that whoever has read it counts as connected."""
+        self._changed.wait_for(lambda: not any(gated.opening for gated in self._gate.sockets))
+
+    # Called by the websockets package
+
+    def _process_request(self, connection: ServerConnection, request: Request) -> Response | None:
+        refusal = self._admit(request)
+        return None if refusal is None else connection.respond(refusal, f"{refusal.phrase}\n")
+
+    def _serve(self, connection: ServerConnection) -> None:
+        """Hand one connection's messages on until it ends."""
+        gated = cast("_Connection", connection).gated
+        peer = Peer(connection)
+        with self._changed:
+            gated.opening = False
+            self._open[connection] = gated
+            self._changed.notify_all()
+        try:
+            for message in connection:
+                self._receive(peer, message)
+        except ConnectionClosed:
+            pass
+        finally:
+            with self._changed:
+                del self._open[connection]
+                self._changed.notify_all()
+
+
+def send(connection: ServerConnection, message: str | bytes) -> None:
+    """Send unless the client has gone."""
+    with suppress(ConnectionClosed):
+        connection.send(message)
+
+
+def _process_response(connection: ServerConnection, request: Request, response: Response) -> None:
+    """Mark a handshake that is about to be accepted."""
+    gated = cast("_Connection", connection).gated
+    with gated.gate.changed:
+        gated.opening = response.status_code == HTTPStatus.SWITCHING_PROTOCOLS

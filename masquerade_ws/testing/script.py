@@ -1,0 +1,110 @@
+"""Scripts: what the server does by itself, step by step."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+from .messages import encode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Script", "Scripts", "Step"]
+
+Step: TypeAlias = tuple[str, Mapping[str, Any]] | float | Callable[[], object]
+"""A step of a script: an event ``(type, payload)``, a pause in seconds, or a function to call, such as a fault."""
+
+
+class Script:
+    """Steps on a thread of their own.
+
+    Args:
+        steps: They are checked here, where the test can see the mistake.
+        emit: Called with the type and the payload of each event.
+    """
+
+    def __init__(self, steps: Iterable[Step], emit: Callable[[str, Mapping[str, Any]], object]) -> None:
+        self._steps = [_checked(number, step) for number, step in enumerate(steps, start=1)]
+        self._emit = emit
+        self._ended = threading.Event()
+        self.thread = threading.Thread(target=self._run, name="masquerade-ws-testing-script", daemon=True)
+
+    def end(self) -> None:
+        """Play no further step; a pause ends."""
+        self._ended.set()
+
+    def _run(self) -> None:
+        for step in self._steps:
+            if self._ended.is_set():
+                return
+            try:
+                self._play(step)
+            except Exception:
+                if not self._ended.is_set():  # what it waited for may be gone with the server
+                    raise
+
+    def _play(self, step: Step) -> None:
+        if callable(step):
+            step()
+        elif isinstance(step, tuple):
+            self._emit(*step)
+        else:
+            self._ended.wait(step)
+
+
+class Scripts:
+    """The scripts that play, and those that wait for an event of a client."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards both
+        self._playing: list[Script] = []
+        self._waiting: defaultdict[str, deque[Script]] = defaultdict(deque)
+
+    def play(self, script: Script) -> None:
+        """Start a script."""
+        with self._lock:
+            self._playing = [other for other in self._playing if other.thread.is_alive()]
+            self._playing.append(script)
+            script.thread.start()
+
+    def await_event(self, type: str, script: Script) -> None:
+        """Let a script wait for an event; others that wait for it come first."""
+        with self._lock:
+            self._waiting[type].append(script)
+
+    def trigger(self, type: str) -> None:
+        """Play the first script that waits for such an event, if there is one."""
+        with self._lock:
+            waiting = self._waiting.get(type)
+            script = waiting.popleft() if waiting else None
+        if script is not None:
+            self.play(script)
+
+    def end(self) -> list[threading.Thread]:
+        """Let all that play end, but for one that asks for it itself; return their threads."""
+        with self._lock:
+            ending = [script for script in self._playing if script.thread is not threading.current_thread()]
+        for script in ending:
+            script.end()
+        return [script.thread for script in ending]
+
+
+def _checked(number: int, step: object) -> Step:
+    if callable(step):
+        return step
+    if isinstance(step, (int, float)):
+        if not 0 <= step <= threading.TIMEOUT_MAX:
+            raise ValueError(f"steps: number {number} is no pause in seconds: {step!r}")
+        return step
+    parts: Any = step
+    if isinstance(step, tuple) and len(parts) == 2:
+        name, payload = parts
+        if isinstance(name, str) and isinstance(payload, Mapping):
+            encode(name, cast("Mapping[str, Any]", payload))  # for what it raises
+            return name, cast("Mapping[str, Any]", payload)
+    raise TypeError(
+        f"steps: number {number} is neither an event (type, payload) nor a pause in seconds nor a function: {step!r}"
+    )
