@@ -143,9 +143,12 @@ def encode(event: Event | Mapping[str, Any]) -> str:
     message = {"type": event.type, "payload": dict(event.payload), "timestamp": event.timestamp}
     try:
         return _encoder.encode(message)
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"payload cannot be written as JSON: {error}") from error
     except RecursionError:
-        problem = ValueError("the payload of the event is nested too deep")
-    raise problem
+        pass  # its traceback would be a thousand lines long
+    raise ValueError("payload cannot be written as JSON: it is nested too deep")
 
 
 def _from_mapping(event: Mapping[str, Any]) -> Event:

@@ -34,4 +34,5 @@ class Guard(threading.local):
     def check(self, member: str) -> None:
         """Raise `RuntimeError` if ``member`` would block the thread that it waits for."""
         if self.role is not None:
-            raise RuntimeError(f"{member} would block in {self.role}, and so hold up what it waits for")
+            problem = f"{member} would block in {self.role}, and so hold up what it waits for"
+            raise RuntimeError(f"{problem}; call it on another thread")

@@ -16,7 +16,9 @@ def test_a_wait_in_user_code_is_refused_by_its_name_and_the_place(role: str) -> 
     guard = Guard()
     with (
         guard.running(role),
-        pytest.raises(RuntimeError, match=f"^wait_for would block in {role}, and so hold up what it waits for$"),
+        pytest.raises(
+            RuntimeError, match=f"^wait_for would block in {role}, and so hold up what it waits for; call it on"
+        ),
     ):
         guard.check("wait_for")
     guard.check("wait_for")
