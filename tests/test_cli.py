@@ -475,7 +475,7 @@ def test_a_port_in_use_is_told_in_a_line(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         result = CliRunner().invoke(commands, ["serve", "--port", str(port), "--output", str(tmp_path)])
 
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert result.output.startswith(f"Error: cannot listen on localhost:{port}: ")
     assert result.output.count("\n") == 1
 
@@ -498,8 +498,9 @@ def test_a_missing_package_is_told_in_a_line(
     with pytest.raises(SystemExit) as caught:
         cli.main()
 
-    assert caught.value.code == f"masquerade-ws needs the package {package}: pip install 'masquerade-ws[{extra}]'"
-    assert capsys.readouterr() == ("", "")
+    assert caught.value.code == 2
+    message = f"masquerade-ws needs the package {package}: pip install 'masquerade-ws[{extra}]'\n"
+    assert capsys.readouterr() == ("", message)
 
 
 def test_an_output_that_is_no_file_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -521,7 +522,19 @@ def test_another_missing_module_is_a_bug_and_not_hidden(monkeypatch: pytest.Monk
         cli.main()
 
 
-def test_the_missing_extra_reaches_the_shell_as_one_line_and_status_1(tmp_path: Path) -> None:
+def test_an_interruption_while_it_is_still_loading_is_status_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules["masquerade_ws.cli.commands"], "cli", interrupt)
+
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+
+    assert caught.value.code == 130
+
+
+def test_the_missing_extra_reaches_the_shell_as_one_line_and_status_2(tmp_path: Path) -> None:
     blocked = tmp_path / "click"
     blocked.mkdir()
     (blocked / "__init__.py").write_text("raise ModuleNotFoundError('No module named click', name='click')")
@@ -532,7 +545,7 @@ def test_the_missing_extra_reaches_the_shell_as_one_line_and_status_1(tmp_path: 
         env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False,
     )  # fmt: skip
 
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert result.stdout == ""
     assert result.stderr == "masquerade-ws needs the package click: pip install 'masquerade-ws[demo]'\n"
 

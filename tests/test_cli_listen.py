@@ -137,7 +137,7 @@ def test_listen_prints_a_json_object_a_line(run: Command, masquerade_server: Eve
 def test_listen_keeps_to_the_events_that_are_asked_for(run: Command, masquerade_server: EventServer) -> None:
     def act() -> None:
         masquerade_server.emit("other", {"job_id": "a", "n": 1, "ok": True})
-        masquerade_server.emit("image.generation.progress", {"job_id": "a", "n": "1", "ok": True})
+        masquerade_server.emit("image.generation.progress", {"job_id": "a", "n": 2, "ok": True})
         masquerade_server.emit("image.generation.progress", {"n": 1, "ok": True})
         masquerade_server.emit("image.generation.progress", {"job_id": "a", "n": 1, "ok": True})
         masquerade_server.emit("system.notification", {"job_id": "a", "n": 1, "ok": True, "message": "b"})
@@ -156,23 +156,33 @@ def test_listen_keeps_to_the_events_that_are_asked_for(run: Command, masquerade_
 
 
 @pytest.mark.parametrize(
-    ("text", "value"),
+    ("text", "wanted", "others"),
     [
-        ("42", 42), ("-1.5", -1.5), ("true", True), ("null", None), ('"42"', "42"), ('{"a": 1}', {"a": 1}),
-        ("fox-1", "fox-1"), ("True", "True"), ("NaN", "NaN"), ("-Infinity", "-Infinity"), ("", ""), ("a=b", "a=b"),
-        ("[" * 100_000, "[" * 100_000),
+        ("42", [42, 42.0, "42"], [43, "42.0", [42], None]),
+        ("1", [1, "1"], [True, "true"]),
+        ("true", [True, "true"], [1, False, "True"]),
+        ("null", [None, "null"], ["", False, 0]),
+        ('"42"', ["42", '"42"'], [42]),
+        ("-1.5", [-1.5, "-1.5"], [1.5]),
+        ('{"a": 1}', [{"a": 1}, '{"a": 1}'], [{}, {"a": 2}]),
+        ("fox-1", ["fox-1"], ["fox-2", None]),
+        ("NaN", ["NaN"], [None]),
+        ("", [""], [None, False]),
+        ("a=b", ["a=b"], ["b"]),
+        ("[" * 100_000, ["[" * 100_000], [[]]),
     ],
     ids=lambda value: repr(value)[:20],
-)  # fmt: skip
-def test_a_condition_is_json_where_it_is_json_and_else_a_string(
-    run: Command, masquerade_server: EventServer, text: str, value: object
+)
+def test_a_condition_is_met_by_the_text_and_by_what_it_is_as_json(
+    run: Command, masquerade_server: EventServer, text: str, wanted: list[object], others: list[object]
 ) -> None:
+    payloads: list[dict[str, Any]] = [{}, *({"key": value} for value in (*others, *wanted))]
     ended = run(
-        "wait", masquerade_server.url, "x", "--json", "--where", f"key={text}",
-        meanwhile=when_connected(masquerade_server, emit(masquerade_server, {"key": []}, {"key": value}, type="x")),
+        "listen", masquerade_server.url, "--json", "--where", f"key={text}", "--count", str(len(wanted)),
+        meanwhile=when_connected(masquerade_server, emit(masquerade_server, *payloads, type="x")),
     )  # fmt: skip
 
-    assert ended.events[0]["payload"] == {"key": value}
+    assert [event["payload"]["key"] for event in ended.events] == wanted
 
 
 def test_listen_goes_on_after_a_lost_connection_and_fetches_the_token_anew(
@@ -489,6 +499,18 @@ def test_the_help_of_each_command_has_an_example(run: Command, command: str) -> 
     assert f"  masquerade-ws {command}" in run(command, "--help").out.partition("Example")[2]
 
 
+def test_a_fault_of_the_program_is_one_line_of_safe_text(run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise KeyError("\x1b[2J")
+
+    monkeypatch.setattr(listen, "wait", fail)
+    ended = run("wait", "ws://localhost/", "x")
+
+    line = r"Error: a fault of this program, KeyError: '\x1b[2J' (--debug shows where)"
+    assert ended == (2, "", f"{line}\n")
+    assert run("wait", "ws://localhost/", "x", "--debug").err.splitlines()[0] == "Traceback (most recent call last):"
+
+
 # --- debugging --------------------------------------------------------------------------------------------------------
 
 
@@ -566,6 +588,42 @@ def test_behind_head_it_ends_without_a_word(masquerade_server: EventServer) -> N
     assert [line[10:] for line in errors.splitlines()] == ["connecting", "connected"]
 
 
+@posix
+@pytest.mark.parametrize("command", ["listen", "serve"])
+def test_it_ends_when_nobody_reads_though_there_is_nothing_to_print(
+    command: str, masquerade_server: EventServer, tmp_path: Path
+) -> None:
+    args = [masquerade_server.url] if command == "listen" else ["--port", "0", "--output", str(tmp_path)]
+    with subprocess.Popen(
+        [sys.executable, "-m", "masquerade_ws", command, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        if command == "listen":
+            masquerade_server.wait_for_connections(1, TIMEOUT)
+        else:
+            process.stdout.readline()
+        process.stdout.close()
+        status = process.wait(TIMEOUT)
+        errors = process.stderr.read()
+
+    assert status == 0
+    assert b"Error" not in errors
+
+
+@posix
+@pytest.mark.parametrize("redirection", [">&-", "2>&-", ">&- 2>&-", "<&-"])
+def test_it_runs_without_a_standard_stream(redirection: str, masquerade_server: EventServer) -> None:
+    line = f"{shlex.join([sys.executable, '-m', 'masquerade_ws', 'wait', masquerade_server.url, 'x', '--json'])}"
+    send = running(when_connected(masquerade_server, emit(masquerade_server, {"a": 1}, type="x")))
+    done = subprocess.run(f"{line} {redirection}", shell=True, capture_output=True, timeout=TIMEOUT, check=False)
+    send.result()
+
+    assert done.returncode == 0, done
+    assert (b'{"type": "x"' in done.stdout) == (not redirection.startswith(">"))
+    assert b"Traceback" not in done.stderr
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a full device")
 def test_an_output_that_is_full_is_an_error_in_one_line(run: Command, masquerade_server: EventServer) -> None:
     full = open("/dev/full", "w", encoding="utf-8")  # noqa: SIM115 - closing it fails
@@ -636,27 +694,3 @@ def test_an_event_that_is_nested_too_deeply_is_told_and_not_shown(
     out, err = capsys.readouterr()
     assert out == ""
     assert err[10:] == "an event is nested too deeply to be shown: x\n"
-
-
-# --- completion -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        ("masquerade-ws wa", ["plain,wait", "plain,watch"]),
-        ("masquerade-ws wait ws://localhost/ image.generation.f", ["plain,image.generation.failed"]),
-        ("masquerade-ws listen ws://localhost/ --event sys", ["plain,system.notification"]),
-    ],
-)
-def test_shells_complete_commands_and_types(
-    words: str, expected: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("_MASQUERADE_WS_COMPLETE", "bash_complete")
-    monkeypatch.setenv("COMP_WORDS", words)
-    monkeypatch.setenv("COMP_CWORD", str(words.count(" ")))
-
-    with pytest.raises(SystemExit):
-        cli.main([], "masquerade-ws")
-
-    assert capsys.readouterr().out.splitlines() == expected

@@ -20,6 +20,7 @@ pytest.importorskip("click", reason="the command line needs the extra cli")
 pytest.importorskip("rich", reason="the command line needs the extra cli")
 pytest.importorskip("websockets", reason="the test server needs the extra testing")
 
+from rich.cells import cell_len
 from rich.console import Console
 
 from masquerade_ws import ConnectedEvent, DisconnectedEvent, Event, StateChangeEvent, WebSocketClient
@@ -54,14 +55,13 @@ def at(terminal: Terminal) -> Iterator[None]:
             yield
 
 
-def watch(url: str, *beside: Callable[[], object]) -> int:
+def watch(url: str, play: Callable[[], object] = lambda: None, *options: str) -> int:
     """Run the command to its end, and beside it what makes it end."""
     ended = threading.Event()
 
     def act() -> None:
         try:
-            for action in beside:
-                action()
+            play()
         except BaseException:
             if not ended.is_set():
                 os.kill(os.getpid(), signal.SIGINT)  # or it would never end
@@ -70,7 +70,7 @@ def watch(url: str, *beside: Callable[[], object]) -> int:
     worker = running(act)
     try:
         with pytest.raises(SystemExit) as caught:
-            cli.main(["watch", url], "masquerade-ws")
+            cli.main(["watch", url, *options], "masquerade-ws")
     finally:
         ended.set()
     worker.result()
@@ -183,6 +183,42 @@ def test_ctrl_c_leaves_the_terminal_as_it_was(masquerade_server: EventServer, mo
     assert after == before
     assert "Traceback" not in terminal.text
     assert terminal.text.count(LEFT) == 1
+
+
+@posix
+def test_a_crash_leaves_the_terminal_as_it_was(
+    terminal: Terminal, masquerade_server: EventServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = settings(terminal)
+
+    def crash(*_: object) -> None:
+        raise ZeroDivisionError
+
+    def play() -> None:
+        terminal.wait_for("q quits")
+        monkeypatch.setattr("masquerade_ws.cli.watch.picture", crash)
+
+    with at(terminal):
+        assert watch(masquerade_server.url, play) == 2
+    terminal.wait_for(LEFT)
+    assert terminal.text.rindex("\x1b[?25h") > terminal.text.rindex("\x1b[?25l"), "the cursor is shown again"
+    assert settings(terminal) == before
+
+
+@posix
+def test_what_debug_tells_goes_where_standard_error_goes(
+    terminal: Terminal, masquerade_server: EventServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def play() -> None:
+        masquerade_server.wait_for_connections(1, TIMEOUT)
+        masquerade_server.emit("image.generation.started", {"job_id": "fox-1"})
+        terminal.wait_for("fox-1")
+        terminal.type("q")
+
+    with at(terminal):
+        assert watch(masquerade_server.url, play, "--debug") == 0
+    assert "received" in capsys.readouterr().err
+    assert "DEBUG" not in terminal.text
 
 
 @posix
@@ -312,6 +348,18 @@ def test_progress_that_is_no_percentage_harms_nobody(progress: object, percent: 
     assert board.jobs["1"].stage == "7"
 
 
+def test_what_is_nested_or_endless_is_cut() -> None:
+    deep: Any = []
+    for _ in range(100_000):
+        deep = {"a": [deep]}
+    board = filled(("progress", {"job_id": deep, "stage": [deep]}), ("failed", {"job_id": deep, "error": "x" * 10**6}))
+    board.take(Event("system.notification", {"severity": deep, "message": "y" * 10**6, "action_url": deep}))
+
+    assert board.jobs["{...}"].stage == "x" * 500
+    assert board.messages[0].severity == "{...}"
+    assert board.messages[0].text == "y" * 500 + " <{...}>"
+
+
 def test_a_failed_job_says_why_and_keeps_how_far_it_got() -> None:
     board = filled(("progress", {"progress": 20}), ("failed", {"error": "\x1b[31mno blue"}))
 
@@ -368,19 +416,20 @@ def drawn(board: Board, state: str = "connected", *, width: int = 80, height: in
     return shown.read()
 
 
+@pytest.mark.parametrize("width", [1, 5, 20, 80, 300])
 @pytest.mark.parametrize("height", [1, 5, 9, 12, 24])
 @pytest.mark.parametrize("jobs", [0, 1, 50])
 @pytest.mark.parametrize("messages", [0, 1, 50])
-def test_the_picture_fits_the_terminal(height: int, jobs: int, messages: int) -> None:
+def test_the_picture_fits_the_terminal(width: int, height: int, jobs: int, messages: int) -> None:
     board = filled(*[("started", {"job_id": f"{number} " + "狐" * 80}) for number in range(jobs)])
     for _ in range(messages):
         board.take(Event("system.notification", {"message": "x" * 500}))
 
-    lines = drawn(board, height=height).splitlines()
+    lines = drawn(board, width=width, height=height).splitlines()
 
     assert len(lines) == max(9, height)
-    assert all(len(line) <= 80 for line in lines)
-    assert lines[-1].startswith("q quits")
+    assert all(cell_len(line) <= width for line in lines)
+    assert lines[-1].startswith("q quits"[: width - 1])
 
 
 def test_jobs_without_room_are_counted() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import json
 import os
@@ -161,6 +162,28 @@ def test_a_wrong_setting_is_told_by_the_first_use() -> None:
     assert repr(LazyClient()) == "<LazyClient of MASQUERADE_WS>"
 
 
+def test_looking_at_the_client_makes_none(server: EventServer, project: None) -> None:
+    copied = copy.copy(client)
+    for name in ("__wrapped__", "_made_up", "pytestmark"):
+        with pytest.raises(AttributeError, match=f"'LazyClient' object has no attribute '{name}'"):
+            getattr(copied, name)
+    assert repr(client) == "<LazyClient of MASQUERADE_WS>"
+
+
+def test_what_starts_the_client_does_so_when_it_is_called(server: EventServer, project: None) -> None:
+    emit = client.emit
+    assert server.tokens == []
+    emit("hello")
+    assert server.expect("hello")["type"] == "hello"
+
+
+def test_a_block_connects_and_disconnects(server: EventServer, project: None) -> None:
+    with client as entered:
+        assert entered.state == "connected"
+    assert client.state == "disconnected"
+    server.wait_for_connections(0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "mark", "starts"),
     [
@@ -211,14 +234,15 @@ def test_each_wrong_setting_is_named() -> None:
         ("E005", "MASQUERADE_WS['QUEUE_SIZE']"),
         ("E005", "MASQUERADE_WS['PROXY']"),
     ]
-    assert found[3][1] == "MASQUERADE_WS['QUEUE_SIZE'] is wrong: queue_size must be at least 1, not 0"
+    assert found[2][1] == "MASQUERADE_WS['QUEUE_SISE'] is no option."
+    assert found[3][1] == "MASQUERADE_WS['QUEUE_SIZE'] is wrong: queue_size must be at least 1, not 0."
 
 
 def test_settings_that_do_not_go_together_are_found() -> None:
     setting = {"URL": "ws://localhost/", "GET_TOKEN": GET_TOKEN}
     together = {**setting, "TOKEN_IN": "header", "HEADERS": {"Authorization": "Basic secret"}}
     found = complaints(together)
-    assert [code for code, _ in found] == ["E005"]
+    assert [(code, message.partition(":")[0]) for code, message in found] == [("E005", "MASQUERADE_WS is wrong")]
     assert "secret" not in str(found)
 
 
@@ -312,6 +336,29 @@ def test_listeners_find_no_stale_database_connection_and_leave_none(
     finally:
         event_received.disconnect(save)
     assert len(handles) == 2
+    for handle in handles:
+        with pytest.raises(Exception, match="closed"):
+            handle.execute("select 1")
+
+
+def test_a_token_from_the_database_is_read_over_no_stale_connection(
+    server: EventServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(connection.settings_dict, "NAME", str(tmp_path / "db.sqlite3"))  # kept open if in memory
+    handles: list[Any] = []
+
+    def get_token() -> str:
+        assert connection.connection is None
+        connection.ensure_connection()
+        handles.append(connection.connection)
+        return "from the database"
+
+    with configured(server, GET_TOKEN=get_token, INITIAL_RECONNECT_DELAY=0):
+        client.connect()
+        with client.events("connected", where={"reconnected": True}) as returns:
+            server.drop()
+            returns.get(timeout=10)
+    assert server.tokens == ["from the database"] * 2
     for handle in handles:
         with pytest.raises(Exception, match="closed"):
             handle.execute("select 1")

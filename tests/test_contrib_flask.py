@@ -144,6 +144,13 @@ def test_each_event_has_an_application_context_of_its_own_that_is_torn_down(make
     assert contexts.get(timeout=10) == {"around": "two", "trace": ["two"]}
 
 
+def test_the_token_is_fetched_in_an_application_context(make_app: Any, server: EventServer) -> None:
+    app = make_app(GET_TOKEN=lambda: f"of {flask.current_app.name}")
+    MasqueradeWS(app)
+    connect(app)
+    assert server.tokens == ["of gallery"]
+
+
 def test_settings_are_the_constructors_options_and_may_be_dotted_paths(make_app: Any, server: EventServer) -> None:
     app = make_app(GET_TOKEN=f"{__name__}.token", TOKEN_IN="header", HEARTBEAT_INTERVAL=0.01)
     MasqueradeWS(app)
@@ -153,21 +160,25 @@ def test_settings_are_the_constructors_options_and_may_be_dotted_paths(make_app:
 
 
 @pytest.mark.parametrize(
-    ("settings", "kind", "message"),
+    ("settings", "message"),
     [
-        ({"URL": None}, ValueError, "the setting MASQUERADE_WS_URL is missing"),
-        ({"GET_TOKEN": None}, ValueError, "the setting MASQUERADE_WS_GET_TOKEN is missing"),
-        ({"QUEUE_SISE": 1}, ValueError, "the setting MASQUERADE_WS_QUEUE_SISE is unknown"),
-        ({"GET_TOKEN": "no.such.thing"}, ImportError, "no"),
-        ({"QUEUE_SIZE": "1"}, TypeError, "queue_size must be an int, not str"),
-        ({"CONNECT_TIMEOUT": 0}, ValueError, "connect_timeout must be more than 0"),
+        ({"URL": None}, "MASQUERADE_WS_URL is missing"),
+        ({"GET_TOKEN": None}, "MASQUERADE_WS_GET_TOKEN is missing"),
+        ({"QUEUE_SISE": 1}, "MASQUERADE_WS_QUEUE_SISE is no option"),
+        ({"GET_TOKEN": "no.such.thing"}, "MASQUERADE_WS_GET_TOKEN cannot be imported: No module named 'no'"),
+        ({"QUEUE_SIZE": "1"}, "MASQUERADE_WS_QUEUE_SIZE is wrong: queue_size must be an int, not str"),
+        (
+            {"CONNECT_TIMEOUT": 0, "QUEUE_SIZE": 0},
+            "MASQUERADE_WS_CONNECT_TIMEOUT is wrong: .*; MASQUERADE_WS_QUEUE_SIZE is wrong: ",
+        ),
+        ({"TOKEN_IN": "header", "HEADERS": {"Authorization": "x"}}, r"MASQUERADE_WS_\* is wrong: headers"),
     ],
 )
-def test_a_wrong_setting_is_named(settings: Any, kind: type[Exception], message: str, server: EventServer) -> None:
+def test_a_wrong_setting_is_named(settings: Any, message: str, server: EventServer) -> None:
     app = flask.Flask("gallery")
     app.config.update(MASQUERADE_WS_URL=server.url, MASQUERADE_WS_GET_TOKEN=token)
     app.config.update({f"MASQUERADE_WS_{key}": value for key, value in settings.items()})
-    with pytest.raises(kind, match=message):
+    with pytest.raises(ValueError, match=message):
         MasqueradeWS(app)
     assert "masquerade_ws" not in app.extensions
 
@@ -214,6 +225,21 @@ def test_a_forgotten_application_takes_its_client_and_threads_along(server: Even
     gc.collect()
     server.wait_for_connections(0)
     assert forgotten() is None
+
+
+def test_the_development_server_has_one_client_and_each_reload_replaces_it(server: EventServer, tmp_path: Path) -> None:
+    site = tmp_path / "site_of_images.py"
+    site.write_text(SITE)
+    command = ["-m", "flask", "--app", "site_of_images", "run", "--debug", "--port", "{port}"]
+    with WebServer(command, folder=tmp_path, environment={"FLASK_MASQUERADE_WS_URL": server.url}) as web:
+        assert web.ask("/job-1")[0] == 200, web.output
+        assert (server.connections, len(server.tokens)) == (1, 1)
+
+        site.write_text(SITE + "# changed")
+        server.wait_for_connections(0, timeout=30)
+        web.await_listening()
+        assert web.ask("/job-2")[0] == 200, web.output
+        assert (server.connections, len({*server.tokens})) == (1, 2)
 
 
 SITE = """

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from masquerade_ws import Event, MasqueradeError, WebSocketClient
-from masquerade_ws.contrib.starting import nested, start
+from masquerade_ws.contrib.starting import make, start
 from masquerade_ws.testing import EventServer
 
 
@@ -129,20 +129,34 @@ def test_a_connection_that_comes_about_during_the_question_is_an_answer() -> Non
     start(Client("ws://localhost/", str), 10)
 
 
-def test_the_users_own_context_is_entered_within_the_frameworks() -> None:
+def test_listeners_and_get_token_run_in_the_context_of_the_framework_and_the_users_own_is_within_it(
+    server: EventServer,
+) -> None:
     entered: list[str] = []
 
-    def named(name: str) -> Any:
-        @contextlib.contextmanager
-        def around(event: object) -> Iterator[None]:
-            entered.append(f"{name} {event}")
-            yield
-            entered.append(f"{name} left")
+    @contextlib.contextmanager
+    def named(name: str) -> Iterator[None]:
+        entered.append(f"{name} entered")
+        yield
+        entered.append(f"{name} left")
 
-        return around
+    def get_token() -> str:
+        entered.append("get_token")
+        return "t"
 
-    outer = named("outer")
-    assert nested(outer, None) is outer
-    with nested(outer, named("inner"))("event"):
-        entered.append("listeners")
-    assert entered == ["outer event", "inner event", "listeners", "inner left", "outer left"]
+    client = make(
+        lambda: named("outer"), url=server.url, get_token=get_token, around_event=lambda event: named(event.type)
+    )
+    heard = threading.Event()
+
+    @client.on("x")
+    def hear(event: Event) -> None:
+        entered.append("listener")
+        heard.set()
+
+    with client:
+        assert server.tokens == ["t"]
+        assert entered == ["outer entered", "get_token", "outer left"]
+        server.emit("x")
+        assert heard.wait(10)
+    assert entered[3:] == ["outer entered", "x entered", "listener", "x left", "outer left"]

@@ -24,4 +24,7 @@ def main() -> None:
         if package not in _PACKAGES:
             raise
         extra = "demo" if {"demo", "serve"} & {*sys.argv[1:]} else "cli"
-        sys.exit(f"masquerade-ws needs the package {package}: pip install 'masquerade-ws[{extra}]'")
+        sys.stderr.write(f"masquerade-ws needs the package {package}: pip install 'masquerade-ws[{extra}]'\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -16,6 +16,8 @@ from masquerade_ws.cli.output import note_of
 from masquerade_ws.cli.text import clean
 
 _MANY = 200  # jobs that are remembered, and messages; a server can name any number of them
+_LONG = 500  # characters of a text that are kept; no terminal shows more in a line
+_NESTED: dict[type, str] = {list: "[...]", dict: "{...}"}  # of any depth, and so not for being shown
 _ENDS = {"image.generation.completed": "done", "image.generation.failed": "failed"}
 
 
@@ -44,6 +46,11 @@ class Message:
     at: str = field(default_factory=lambda: time.strftime("%H:%M:%S"))
 
 
+def _text(value: object) -> str:
+    """Return what a stranger has sent as a text that is safe to be shown."""
+    return clean((_NESTED.get(type(value)) or str(value))[:_LONG])
+
+
 class Board:
     """Takes what a session receives. Used by one thread."""
 
@@ -62,9 +69,9 @@ class Board:
         elif event.type.startswith("image.generation."):
             self._take_job(event.type, event.payload)
         elif event.type == "system.notification":
-            link = event.payload.get("action_url")
-            text = clean(f"{event.payload.get('message', '')}{f' <{link}>' if link else ''}")
-            self._say(clean(str(event.payload.get("severity"))), text)
+            link = _text(event.payload.get("action_url") or "")
+            text = _text(event.payload.get("message", ""))
+            self._say(_text(event.payload.get("severity")), f"{text} <{link}>" if link else text)
 
     def _take_own(self, event: ClientEvent) -> None:
         if isinstance(event, StateChangeEvent):
@@ -79,22 +86,22 @@ class Board:
         self._say("connection", note_of(event))
 
     def _take_job(self, kind: str, payload: Mapping[str, Any]) -> None:
-        key = str(payload.get("job_id"))
+        key = _text(payload.get("job_id"))
         job = self.jobs.get(key)
         if job is None or (job.end and kind == "image.generation.started"):
             self.jobs.pop(key, None)
-            job = self.jobs[key] = Job(clean(key), time.monotonic())
+            job = self.jobs[key] = Job(key, time.monotonic())
             self._forget()
         if payload.get("prompt"):
-            job.name = clean(str(payload["prompt"]))
+            job.name = _text(payload["prompt"])
         if kind in _ENDS:
             job.end, job.ended = _ENDS[kind], time.monotonic()
-            job.stage = clean(str(payload.get("error", "failed"))) if job.end == "failed" else "done"
+            job.stage = _text(payload.get("error", "failed")) if job.end == "failed" else "done"
             job.percent = 100.0 if job.end == "done" else job.percent
         elif not job.end:
             percent = payload.get("progress")
             job.percent = min(100.0, max(0.0, percent)) if isinstance(percent, (int, float)) else job.percent
-            job.stage = clean(str(payload.get("stage", job.stage)))
+            job.stage = _text(payload.get("stage", job.stage))
 
     def _forget(self) -> None:
         """Make room: a job that has ended goes first, the oldest of them."""

@@ -9,11 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import add_completion_class
 
+from masquerade_ws.cli.completion import Bash
 from masquerade_ws.cli.debugging import debug
 from masquerade_ws.cli.endings import Commands
 from masquerade_ws.cli.options import as_json, event_type, events, payload, timeout, token, url, where
 from masquerade_ws.cli.tokens import TokenSource
+from masquerade_ws.cli.where import Wanted
+
+add_completion_class(Bash)
 
 _output = click.option(
     "--output",
@@ -36,6 +41,11 @@ def cli(ctx: click.Context) -> None:
       export MASQUERADE_TOKEN=my-token
       masquerade-ws watch ws://localhost:34076/ws
 
+    \b
+    And in a third one:
+      export MASQUERADE_TOKEN=my-token
+      masquerade-ws send ws://localhost:34076/ws image.generate '{"prompt": "a fox made of autumn leaves"}'
+
     The token comes from --token-command, --token-file or the environment's MASQUERADE_TOKEN, anew for each attempt to
     connect. It is no argument, which other users of the machine could see.
 
@@ -48,8 +58,10 @@ def cli(ctx: click.Context) -> None:
       130  interrupted
 
     \b
-    Completion for bash, zsh (zsh_source) and fish (fish_source), in the shell's start file:
+    Completion, in the start file of bash, zsh or fish:
       eval "$(_MASQUERADE_WS_COMPLETE=bash_source masquerade-ws)"
+      eval "$(_MASQUERADE_WS_COMPLETE=zsh_source masquerade-ws)"
+      _MASQUERADE_WS_COMPLETE=fish_source masquerade-ws | source
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
@@ -68,7 +80,7 @@ def listen(
     *,
     url: str,
     types: tuple[str, ...],
-    where: Mapping[str, Any],
+    where: Mapping[str, Wanted],
     count: int | None,
     timeout: float | None,
     as_json: bool,
@@ -116,7 +128,7 @@ def watch(url: str, token: TokenSource) -> None:
 @token
 @debug
 def wait(
-    *, url: str, type: str, where: Mapping[str, Any], timeout: float | None, as_json: bool, token: TokenSource
+    *, url: str, type: str, where: Mapping[str, Wanted], timeout: float | None, as_json: bool, token: TokenSource
 ) -> None:
     """Wait for an event and print it.
 

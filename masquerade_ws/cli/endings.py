@@ -65,14 +65,14 @@ def _in_one_line(ctx: click.Context | None) -> Generator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        if sys.stderr.isatty():
+        if sys.stderr is not None and sys.stderr.isatty():
             click.echo(err=True)  # the prompt then has a line of its own, not that of the ^C
         raise click.exceptions.Exit(_INTERRUPTED) from None
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "masquerade-ws"
         _fail(ctx, error, f"{error.format_message()} (see {path} --help)", _FAULT)
     except click.ClickException as error:
-        _fail(ctx, error, error.format_message(), error.exit_code)
+        _fail(ctx, error, error.format_message(), _FAULT)
     except MasqueradeError as error:
         status = _LATE if isinstance(error, TimeoutError) else _REFUSED
         _fail(ctx, error, explain(error), _FAULT if isinstance(error.__cause__, TokenError) else status)
@@ -81,6 +81,10 @@ def _in_one_line(ctx: click.Context | None) -> Generator[None]:
             _fail(ctx, error, explain(error), _FAULT)
         _give_up_output()
         raise click.exceptions.Exit(0) from None
+    except (click.exceptions.Exit, ModuleNotFoundError):  # the second tells which package to install
+        raise
+    except Exception as error:
+        _fail(ctx, error, f"a fault of this program, {type(error).__name__}: {error} (--debug shows where)", _FAULT)
 
 
 @contextlib.contextmanager

@@ -23,7 +23,10 @@ if sys.platform == "win32":  # pragma: no cover - Windows alone has this
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if msvcrt.kbhit():
-                return msvcrt.getwch()
+                key = msvcrt.getwch()
+                if key not in "\x00\xe0":
+                    return key
+                msvcrt.getwch()  # the second half of a special key; that of Page Down is "Q"
             time.sleep(0.02)
         return ""
 

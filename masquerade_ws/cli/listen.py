@@ -15,13 +15,14 @@ from masquerade_ws.cli.output import event_line, json_line, note, note_of, say
 from masquerade_ws.cli.session import Session, open_session
 from masquerade_ws.cli.text import clean
 from masquerade_ws.cli.tokens import TokenSource
+from masquerade_ws.cli.where import Wanted
 
 
 def listen(
     url: str,
     token: TokenSource,
     types: Sequence[str],
-    where: Mapping[str, Any],
+    where: Mapping[str, Wanted],
     *,
     count: int | None,
     timeout: float | None,
@@ -38,7 +39,7 @@ def listen(
 
 
 def wait(
-    url: str, token: TokenSource, type: str, where: Mapping[str, Any], *, timeout: float | None, as_json: bool
+    url: str, token: TokenSource, type: str, where: Mapping[str, Wanted], *, timeout: float | None, as_json: bool
 ) -> None:
     """Print the first event that matches."""
     with open_session(url, token, (type,), where, timeout=timeout) as session:

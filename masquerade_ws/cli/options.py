@@ -63,8 +63,8 @@ events = click.option(
 )  # fmt: skip
 where = click.option(
     "--where", metavar="KEY=VALUE", multiple=True, callback=collect,
-    help="Only events with this in their payload. VALUE is read as JSON if it is JSON (42, true, null, '\"42\"'), "
-    "else as a string. May be repeated; all must hold.",
+    help="Only events with this in their payload, as a text or as JSON: 42 is the text or the number, true the text or "
+    "the truth value, '\"42\"' the text alone. May be repeated; all must hold.",
 )  # fmt: skip
 as_json = click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line.")
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["colour_of", "event_line", "json_line", "note", "note_of", "say"]
+__all__ = ["check_output", "colour_of", "event_line", "json_line", "note", "note_of", "say"]
 
+import errno
+import io
 import os
 import re
+import select
 import sys
 import time
 from typing import Any
@@ -31,6 +34,23 @@ def say(line: str, *, err: bool = False) -> None:
     """Print a line at once, with its colours if a terminal shows it and nobody asked for none."""
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     click.echo(line, err=err, color=False if plain else None)
+
+
+def check_output() -> None:
+    """Find out whether nobody reads standard output any more, as after ``head``, without writing anything.
+
+    Raises:
+        BrokenPipeError: Nobody does. Without ``poll``, on Windows, the next line tells.
+    """
+    if not hasattr(select, "poll") or sys.stdout is None:
+        return
+    poll = select.poll()
+    try:
+        poll.register(sys.stdout, 0)  # asks for nothing but errors and hang-ups, which always are told
+    except io.UnsupportedOperation:
+        return  # no file
+    if any(flags & (select.POLLERR | select.POLLHUP) for _, flags in poll.poll(0)):
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
 def note(text: str) -> None:
@@ -60,7 +80,8 @@ def _shown(value: Any) -> str:
 
 def json_line(event: Event) -> str:
     """Return an event as a line of JSON."""
-    return to_json(event.to_dict(), ascii_only=not sys.stdout.encoding.lower().startswith("utf"))
+    encoding = getattr(sys.stdout, "encoding", "utf-8")  # standard output may be closed
+    return to_json(event.to_dict(), ascii_only=not encoding.lower().startswith("utf"))
 
 
 def note_of(event: ClientEvent) -> str:

@@ -14,6 +14,7 @@ import click
 
 from masquerade_ws.cli.endings import is_closed_pipe
 from masquerade_ws.cli.gateway import Gateway
+from masquerade_ws.cli.output import check_output
 from masquerade_ws.cli.session import BEAT
 from masquerade_ws.cli.text import clean
 
@@ -27,7 +28,7 @@ def run(host: str, port: int, output: Path) -> None:
     ):
         report(f"listening on {gateway.url}, pictures go to {output.absolute()}; Ctrl-C ends")
         while not report.closed.wait(BEAT):
-            pass
+            check_output()
     _print("ended")  # fails, and so ends quietly, if nobody reads
 
 

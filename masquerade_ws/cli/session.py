@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 import click
 
 from masquerade_ws import ClientEvent, ConnectError, Event, StateChangeEvent, WebSocketClient
+from masquerade_ws.cli.output import check_output
 from masquerade_ws.cli.tokens import VARIABLE, TokenSource
+from masquerade_ws.cli.where import Wanted
 
 # How long Ctrl-C may go unseen: on Windows it interrupts no wait, and elsewhere none that is just about to begin.
 BEAT = 0.5
@@ -31,7 +33,7 @@ class Inbox:
         where: What the payload of a server event must have to be taken.
     """
 
-    def __init__(self, where: Mapping[str, Any]) -> None:
+    def __init__(self, where: Mapping[str, Wanted]) -> None:
         self._where = dict(where)
         self._last: object = None
         self._changed = threading.Condition()  # guards _events and _closed
@@ -50,7 +52,8 @@ class Inbox:
 
     def _wants(self, event: Event | ClientEvent) -> bool:
         if isinstance(event, Event):
-            return all(name in event.payload and event.payload[name] == value for name, value in self._where.items())
+            payload = event.payload
+            return all(name in payload and wanted.is_met_by(payload[name]) for name, wanted in self._where.items())
         return not isinstance(event, StateChangeEvent) or event.new_state == "connecting"
 
     def get(self, timeout: float) -> Event | ClientEvent | None:
@@ -79,7 +82,9 @@ class Session(NamedTuple):
         """Yield the server's events and the client's own until the deadline, or this earlier moment."""
         while (left := min(self.deadline, until) - time.monotonic()) > 0:
             event = self.inbox.get(min(left, BEAT))
-            if event is not None:
+            if event is None:
+                check_output()
+            else:
                 yield event
 
 
@@ -88,7 +93,7 @@ def open_session(
     url: str,
     token: TokenSource,
     types: Sequence[str] = (),
-    where: Mapping[str, Any] | None = None,
+    where: Mapping[str, Wanted] | None = None,
     *,
     timeout: float | None = None,
     **options: Any,

@@ -35,7 +35,9 @@ def run(url: str, token: TokenSource) -> None:
 
 def _show(session: Session, name: str, console: Console) -> None:
     board = Board()
-    with Live(console=console, screen=True, auto_refresh=False) as live, keyboard() as wait_for_keys:
+    # Not redirected: what --debug tells goes where standard error goes, which may be a file.
+    live = Live(console=console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+    with live, keyboard() as wait_for_keys:
         while QUIT not in wait_for_keys(_TICK).lower():
             for event in session.events(until=time.monotonic() + _TICK / 2):
                 board.take(event)

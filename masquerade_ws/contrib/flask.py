@@ -22,14 +22,13 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any, TypeVar, cast
 
 from flask import Flask, current_app
-from werkzeug.utils import import_string
 
 from masquerade_ws import WebSocketClient
-from masquerade_ws.contrib.starting import ARGUMENTS, CONNECT_TIMEOUT, DOTTED, nested, start
+from masquerade_ws.contrib.settings import read
+from masquerade_ws.contrib.starting import CONNECT_TIMEOUT, make, start
 
 __all__ = ["MasqueradeWS"]
 
@@ -65,13 +64,11 @@ class MasqueradeWS:
 
         Raises:
             RuntimeError: If the application has the extension already.
-            TypeError: If a setting is of the wrong type.
-            ValueError: If a setting is missing, unknown or has a value that is not allowed.
-            ImportError: If a dotted path leads nowhere.
+            ValueError: If settings are missing, unknown or wrong, all of which it names.
         """
         if NAME in app.extensions:
             raise RuntimeError(f"the application {app.name!r} has the extension {NAME} already")
-        WebSocketClient(**_options(app))
+        _options(app)
         app.extensions[NAME] = self
 
     @property
@@ -98,7 +95,7 @@ class MasqueradeWS:
     def on(self, type: str) -> Callable[[HandlerT], HandlerT]:
         """Return a decorator that registers a listener with the client of every application, present and future.
 
-        A listener runs in an application context, as do those registered with a client itself.
+        A listener runs in an application context, as do those registered with a client itself, and ``get_token``.
 
         Args:
             type: As for `masquerade_ws.WebSocketClient.on`.
@@ -114,13 +111,7 @@ class MasqueradeWS:
 
     def _make(self, app: Flask) -> WebSocketClient:
         """Make a client in the process that uses it: a server may have changed threads and locks since the import."""
-
-        def in_app_context(_: object) -> AbstractContextManager[object]:
-            return app.app_context()
-
-        options = _options(app)
-        around = nested(in_app_context, options.pop("around_event", None))
-        client = WebSocketClient(**options, around_event=around)
+        client = make(app.app_context, **_options(app))
         self._clients.add(client)  # ahead of the listeners, so that none registered meanwhile is missed
         for each, handler in list(self._listeners):
             client.on(each, handler)
@@ -129,13 +120,7 @@ class MasqueradeWS:
 
 def _options(app: Flask) -> dict[str, Any]:
     """Return the arguments of the client, from the settings of an application."""
-    options: dict[str, Any] = app.config.get_namespace(PREFIX)
-    for name in ("url", "get_token"):
-        if options.get(name) is None:
-            raise ValueError(f"the setting {PREFIX}{name.upper()} is missing")
-    for name, value in options.items():
-        if name not in ARGUMENTS:
-            raise ValueError(f"the setting {PREFIX}{name.upper()} is unknown")
-        if name in DOTTED and isinstance(value, str):
-            options[name] = import_string(value)
+    options, mistakes = read(app.config.get_namespace(PREFIX))
+    if mistakes:
+        raise ValueError("; ".join(f"{PREFIX}{each.name.upper() or '*'} {each}" for each in mistakes))
     return options

@@ -1,35 +1,43 @@
-"""What the integrations share: a client made from settings, and started by its first use."""
+"""What the integrations share: a client that lives with a framework, made and started by its first use."""
 
 from __future__ import annotations
 
 import contextlib
-import inspect
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
 from typing import Any
 
 from masquerade_ws import DisconnectedError, MasqueradeError, WaitTimeoutError, WebSocketClient
+from masquerade_ws.contrib.settings import ARGUMENTS
 
-__all__ = ["ARGUMENTS", "CONNECT_TIMEOUT", "DOTTED", "Around", "nested", "start"]
+__all__ = ["CONNECT_TIMEOUT", "make", "start"]
 
-Around = Callable[[Any], AbstractContextManager[object]]
-
-ARGUMENTS: Mapping[str, inspect.Parameter] = inspect.signature(WebSocketClient).parameters
 CONNECT_TIMEOUT: float = ARGUMENTS["connect_timeout"].default
-DOTTED = ("get_token", "around_event")  # callables, which settings may name by a dotted path
 
 
-def nested(outer: Around, inner: Around | None) -> Around:
-    """Return an ``around_event`` that enters ``outer``, and in it the user's own, if there is one."""
-    if inner is None:
-        return outer
+def make(
+    around: Callable[[], AbstractContextManager[object]],
+    *,
+    get_token: Callable[[], str],
+    around_event: Callable[[Any], AbstractContextManager[object]] | None = None,
+    **arguments: Any,
+) -> WebSocketClient:
+    """Make a client that calls the user's code, listeners and ``get_token``, on threads where no request is served.
+
+    Args:
+        around: Returns the context that the framework gives such code; the user's own ``around_event`` is within it.
+    """
+
+    def token() -> str:
+        with around():
+            return get_token()
 
     @contextlib.contextmanager
-    def around(event: Any) -> Generator[None, None, None]:
-        with outer(event), inner(event):
+    def around_listeners(event: Any) -> Generator[None, None, None]:
+        with around(), around_event(event) if around_event else contextlib.nullcontext():
             yield
 
-    return around
+    return WebSocketClient(**arguments, get_token=token, around_event=around_listeners)
 
 
 def start(client: WebSocketClient, timeout: float) -> None:

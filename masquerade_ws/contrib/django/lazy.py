@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Generator, Iterator
+from functools import partial
 from typing import Any
 
 from django.db import close_old_connections
@@ -14,7 +15,7 @@ from django.utils.autoreload import DJANGO_AUTORELOAD_ENV
 from masquerade_ws import Event, WebSocketClient
 from masquerade_ws.contrib.django.conf import SETTING, options
 from masquerade_ws.contrib.django.signals import event_received
-from masquerade_ws.contrib.starting import CONNECT_TIMEOUT, nested, start
+from masquerade_ws.contrib.starting import CONNECT_TIMEOUT, make, start
 
 __all__ = ["LazyClient", "lazy"]
 
@@ -35,12 +36,26 @@ class LazyClient:
         self._timeout = CONNECT_TIMEOUT
 
     def __getattr__(self, name: str) -> Any:
-        client = self._client()
-        if name in STARTING and not _only_watches():
-            start(client, self._timeout)
-        elif name == "connect" and _only_watches():
+        if not hasattr(WebSocketClient, name):  # which is asked before there may be any settings
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        if name in STARTING:
+            return partial(self._start_and, name)
+        if name == "connect" and _only_watches():
             return _connect_nothing
-        return getattr(client, name)
+        return getattr(self._client(), name)
+
+    def _start_and(self, name: str, *args: Any, **keywords: Any) -> Any:
+        client = self._client()
+        if not _only_watches():
+            start(client, self._timeout)
+        return getattr(client, name)(*args, **keywords)
+
+    def __enter__(self) -> LazyClient:
+        self.connect()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.disconnect()
 
     def __iter__(self) -> Iterator[Event]:
         events: Iterator[Event] = self.events()
@@ -60,8 +75,7 @@ class LazyClient:
         if client is None:
             arguments = options()
             self._timeout = arguments.get("connect_timeout", CONNECT_TIMEOUT)
-            around = nested(_fresh_connections, arguments.pop("around_event", None))
-            client = WebSocketClient(**arguments, around_event=around)
+            client = make(_fresh_connections, **arguments)
             client.on("*", _send_signal)
             client = self._made.setdefault("client", client)  # of two threads at once, one makes it in vain
         return client
@@ -71,7 +85,7 @@ lazy = LazyClient()
 
 
 @contextlib.contextmanager
-def _fresh_connections(_: object) -> Generator[None, None, None]:
+def _fresh_connections() -> Generator[None, None, None]:
     """Close database connections that have had their time, as Django does around a request."""
     close_old_connections()
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import sys
 import threading
@@ -21,8 +22,9 @@ PATIENCE = 1.0 if sys.platform == "win32" else 3600.0  # seconds; Ctrl-C does no
 
 
 class Command(BaseCommand):
-    """Listen until Ctrl-C, SIGTERM, or the client gives up, which is an error."""
+    """Listen until Ctrl-C, SIGTERM, nobody reads the output, or the client gives up, which is an error."""
 
+    _unread = False
     help = "Receive events, print them, and send the signal event_received for each, until Ctrl-C or SIGTERM."
 
     def handle(self, *args: Any, verbosity: int = 1, **options: Any) -> None:
@@ -39,15 +41,22 @@ class Command(BaseCommand):
             with _ended_by_sigterm(), contextlib.suppress(KeyboardInterrupt):
                 _listen()
         except DisconnectedError as error:  # what ended it has been logged
-            raise CommandError("the client has given up") from error
+            if not self._unread:
+                raise CommandError("the client has given up") from error
         finally:
             client.disconnect()
             for each, listener in shown.items():
                 client.off(each, listener)
 
     def _print(self, event: Event) -> None:
-        self.stdout.write(json.dumps(event.to_dict()))
-        self.stdout.flush()
+        try:
+            self.stdout.write(json.dumps(event.to_dict()))
+            self.stdout.flush()
+        except BrokenPipeError:  # nobody reads any more, as after ``head``
+            with open(os.devnull, "wb") as nowhere:  # what is buffered still, or the interpreter would complain
+                os.dup2(nowhere.fileno(), sys.stdout.fileno())
+            self._unread = True
+            client.disconnect()  # wakes the main thread
 
     def _tell_return(self, event: ConnectedEvent) -> None:
         self.stderr.write("connected" if event.gap is None else f"connected after {event.gap:.1f} s", self.style.NOTICE)
