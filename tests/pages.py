@@ -16,7 +16,7 @@ import textwrap
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -188,7 +188,7 @@ def _body(lines: list[str], index: int, indent: int) -> tuple[str, dict[str, str
         end += 1
     options: dict[str, str] = {}
     first = index + 1
-    while first < end and (option := re.match(r" +:(\w+): *(.*)$", lines[first])):
+    while first < end and (option := re.match(r" +:([\w-]+): *(.*)$", lines[first])):
         options[option[1]] = option[2]
         first += 1
     text = textwrap.dedent("\n".join(lines[first:end])).strip("\n")
@@ -202,6 +202,8 @@ def play_scene(scene: Scene, folder: Path) -> None:
     """Run the items of a scene, one after the other, in a folder that holds the files of its page."""
     for needed in scene.needs:
         pytest.importorskip(needed, reason=f"the block uses {needed}")
+    if sys.platform == "win32" and any(item.kind == "console" or "^C" in item.text for item in scene.items):
+        pytest.skip("bash and Ctrl-C are POSIX")
     output = Output()
     with talking_to(scene, folder) as server:
         items = [item._replace(text=item.text.replace(URL, server.url)) for item in scene.items]
@@ -300,8 +302,6 @@ def play_console(console: str, folder: Path, output: Output, printed: int) -> in
     """Run the commands of a console that shows what they print; return the end of that."""
     if not (shown := shown_in(console)):
         return printed
-    if sys.platform == "win32":
-        pytest.skip("the commands are those of a POSIX shell")
     script = "\n".join(commands_of(console)).replace("masquerade-ws serve", "masquerade-ws serve --port 0")
     return run_process(["bash", "-c", script], folder, output, shown, printed, succeeds=False)
 
@@ -326,7 +326,11 @@ def run_process(
                 printed = output.expect(pattern_of(part), printed)
         status = process.wait(TIMEOUT)
     finally:
-        process.kill()
+        if sys.platform == "win32":
+            process.kill()
+        else:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # what the shell has started too
         process.wait()
         pump.join()
         process.stdout.close()

@@ -85,6 +85,12 @@ def test_a_page_shows_only_what_is_run_or_needs_no_run(page: Path) -> None:
     assert re.findall(r"^ *\.\. (?:code|sourcecode|testcode|highlight):: .*$", text, re.MULTILINE) == []
 
 
+@pytest.mark.parametrize("scene", SCENES.values(), ids=SCENES)
+def test_what_is_to_be_printed_is_no_mere_gap(scene: Scene) -> None:
+    for item in scene.items:
+        assert item.kind != "output" or re.search(r"\w", item.text)
+
+
 @each_page
 def test_its_files_are_named_where_they_are_used(page: Path) -> None:
     scenes = [scene for scene in SCENES.values() if scene.page == page]
