@@ -113,6 +113,8 @@ class Attempt:
 
     def cancel(self) -> None:
         """End the attempt from another thread; not to be called after ``close``."""
+        if self.cancelled:
+            return
         self.cancelled = True
         self._waker.send(b"\0")  # wakes a wait on the socket, which raises Cancelled
         if self.looked_up is not None:
@@ -127,7 +129,8 @@ class Attempt:
         """
         assert self.sock is not None
         remaining = (deadline or self.deadline).remaining()
-        if not wait(self.sock, remaining, read=read, write=write, wake=self._wake):
+        # A peer that never pauses gets no more time either.
+        if remaining == 0 or not wait(self.sock, remaining, read=read, write=write, wake=self._wake):
             raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
 
     def close(self) -> None:

@@ -167,6 +167,17 @@ def test_an_attempt_s_wait_ends_at_an_earlier_deadline(
         attempt.wait(read=True, deadline=Deadline(0.05))
 
 
+def test_an_attempt_s_wait_ends_at_its_deadline_though_the_peer_never_pauses(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    attempt = Attempt(0)
+    attempt.sock = pair[0]
+    pair[1].send(b"more")
+    with pytest.raises(TimeoutError):
+        attempt.wait(read=True)
+    attempt.close()
+
+
 def test_cancelling_ends_a_wait_at_once(attempt: Attempt, pair: tuple[socket.socket, socket.socket]) -> None:
     attempt.sock = pair[0]
     canceller = threading.Thread(target=attempt.cancel)
@@ -175,6 +186,13 @@ def test_cancelling_ends_a_wait_at_once(attempt: Attempt, pair: tuple[socket.soc
         attempt.wait(read=True)
     canceller.join()
     assert attempt.cancelled
+
+
+def test_cancelling_again_and_again_never_blocks(attempt: Attempt) -> None:
+    canceller = threading.Thread(target=lambda: [attempt.cancel() for _ in range(5000)], daemon=True)
+    canceller.start()
+    canceller.join(10)
+    assert not canceller.is_alive()
 
 
 def test_discarding_an_attempt_closes_its_socket_if_there_is_one(attempt: Attempt) -> None:
