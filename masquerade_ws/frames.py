@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import codecs
 import os
 import zlib
+from codecs import getincrementaldecoder
 from enum import IntEnum
+from io import BytesIO, StringIO
 from struct import Struct
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,7 @@ _SHORT_TEXT = 0x8100  # a whole text message's header, its length in the lower b
 _LONG_TEXT = 0x817E  # the same with a length of 16 bits behind it
 _TWO_WORDS = Struct(">HH")
 _PONGS_KEPT = 8
+_UTF_8 = getincrementaldecoder("utf-8")
 _MASK_BLOCK = 65536
 
 
@@ -90,8 +92,10 @@ class FrameReceiver:
         self._kind = 0
         self._compressed = False
         self._wire_size = 0
-        self._buffer = bytearray()
-        self._valid = 0  # bytes at the buffer's start that are known to be UTF-8
+        self._size = 0  # bytes gathered of it, after decompression
+        self._text = StringIO()
+        self._data = BytesIO()
+        self._decoder = _UTF_8()
 
     def feed(self, data: bytes) -> list[str | bytes]:
         """Take the next bytes from the peer, cut anywhere, and never raise.
@@ -232,7 +236,7 @@ class FrameReceiver:
     def _inflate(self, piece: memoryview, final: bool) -> bytes:
         """Decompress a piece of the message as far as the message may grow."""
         assert self._inflater is not None  # the header's check saw to that
-        limit = self._max_size - len(self._buffer)
+        limit = self._max_size - self._size
         plain = self._inflater.inflate(piece, final, limit)
         if len(plain) > limit:
             raise Violation(1009, "message too big")
@@ -241,27 +245,24 @@ class FrameReceiver:
     def _add(self, piece: bytes | memoryview, final: bool, messages: list[str | bytes]) -> None:
         """Add a piece to the message and hand that out if it is complete."""
         text = self._kind == _TEXT
-        if not final:
-            self._buffer += piece
-            if text:
-                self._check_text()
+        if final and not self._size:
+            messages.append(str(piece, "utf-8") if text else bytes(piece))
+            self._kind = 0
             return
-        content: bytes | bytearray | memoryview = piece
-        if self._buffer:
-            self._buffer += piece
-            content = self._buffer
-        messages.append(str(content, "utf-8") if text else bytes(content))
-        self._end_message()
-
-    def _check_text(self) -> None:
-        """Find invalid UTF-8 as soon as it is there; a sequence cut short is none until the message ends (8.1)."""
-        with memoryview(self._buffer) as view, view[self._valid :] as rest:
-            self._valid += codecs.utf_8_decode(rest, "strict", False)[1]
+        self._size += len(piece)
+        if text:
+            # Finds invalid UTF-8 as soon as it is there; a sequence cut short is none until the message ends (8.1).
+            self._text.write(self._decoder.decode(piece, final))
+        else:
+            self._data.write(piece)
+        if final:
+            messages.append(self._text.getvalue() if text else self._data.getvalue())
+            self._end_message()
 
     def _end_message(self) -> None:
-        self._kind = 0
-        self._buffer = bytearray()
-        self._valid = 0
+        """Begin with nothing gathered."""
+        self._kind = self._size = 0
+        self._text, self._data, self._decoder = StringIO(), BytesIO(), _UTF_8()
 
     def _end_control_frame(self) -> None:
         """Act on a complete control frame."""
