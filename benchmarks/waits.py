@@ -1,15 +1,18 @@
 """What an event costs with 2,000 open streams on other jobs, against none: ``python -m benchmarks.waits``.
 
-The reader's part of the way is measured, from a message to its listener's queue, in alternating rounds of one run.
+Measured twice, in alternating rounds of one run: the whole way from the socket to a listener, and the reader's part
+of it alone, from a message to the listeners' queue. The second is the stricter: nothing else dilutes it.
 """
 
 from __future__ import annotations
 
-import json
 import statistics
+import threading
 import time
+from collections.abc import Callable
 
-from masquerade_ws import EventStream
+from benchmarks.server import event_of_size, running
+from masquerade_ws import EventStream, WebSocketClient
 from masquerade_ws.filters import Filter
 from masquerade_ws.guard import Guard
 from masquerade_ws.index import StreamIndex
@@ -17,35 +20,61 @@ from masquerade_ws.listeners import Listeners
 from masquerade_ws.reader import Intake
 from masquerade_ws.stats import Counters
 
-ROUNDS, EVENTS, STREAMS = 15, 2_000, 2_000
+ROUNDS, EVENTS, STREAMS, SIZE = 15, 20_000, 2_000, 130
 PROGRESS = "image.generation.progress"
+OTHERS = [{"job_id": f"other-{number}"} for number in range(STREAMS)]
 
 
-def cost(intake: Intake, messages: list[str | bytes]) -> float:
-    """Return the seconds that one event takes."""
+def whole_way(url: str, streams: int) -> float:
+    """Return the seconds that one event takes from the socket to a listener."""
+    last, left = threading.Event(), EVENTS
+
+    def count(_: object) -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            last.set()
+
+    client = WebSocketClient(f"{url}/blast/{SIZE}/{EVENTS}", lambda: "token")
+    client.on(PROGRESS, count)
+    kept = [client.events(PROGRESS, where=other) for other in OTHERS[:streams]]
+    client.connect()
+    start = time.perf_counter()
+    client.emit("begin")
+    last.wait()
+    taken = time.perf_counter() - start
+    client.disconnect(timeout=0.1)  # this server answers no close
+    del kept
+    return taken / EVENTS
+
+
+def readers_part(streams: int) -> float:
+    """Return the seconds that the reader thread spends on one event."""
+    guard, listeners = Guard(), Listeners()
+    listeners.add(PROGRESS, lambda event: None)
+    index = StreamIndex(guard)
+    kept: list[EventStream] = [EventStream(index, Filter([PROGRESS], other, guard), 1) for other in OTHERS[:streams]]
+    for stream in kept:
+        index.add(stream)
+    intake = Intake(listeners, index, Counters())
+    messages: list[str | bytes] = [event_of_size(SIZE)] * EVENTS
     start = time.perf_counter()
     intake.take(messages)
-    return (time.perf_counter() - start) / len(messages)
+    return (time.perf_counter() - start) / EVENTS
+
+
+def report(what: str, measure: Callable[[int], float]) -> None:
+    """Print the medians and their ratio."""
+    rounds = [(measure(0), measure(STREAMS)) for _ in range(ROUNDS)]
+    alone, among = (statistics.median(column) * 1e6 for column in zip(*rounds, strict=True))
+    print(f"{what}: an event costs {alone:.2f} µs alone, {among:.2f} µs among {STREAMS}: {among / alone:.2f} times")
 
 
 def main() -> None:
-    """Print the medians and their ratio."""
-    guard, listeners = Guard(), Listeners()
-    listeners.add(PROGRESS, lambda event: None)
-    empty, crowded = StreamIndex(guard), StreamIndex(guard)
-    streams: list[EventStream] = []
-    for number in range(STREAMS):
-        streams.append(EventStream(crowded, Filter([PROGRESS], {"job_id": f"other-{number}"}, guard), 10_000))
-        crowded.add(streams[-1])
-    payload = {"job_id": "mine", "progress": 42.5, "stage": "painting"}
-    message = json.dumps({"type": PROGRESS, "payload": payload, "timestamp": "2026-11-22T12:00:00.000Z"})
-    messages: list[str | bytes] = [message] * EVENTS
-    rounds = [
-        (cost(Intake(listeners, empty, Counters()), messages), cost(Intake(listeners, crowded, Counters()), messages))
-        for _ in range(ROUNDS)
-    ]
-    alone, among = (statistics.median(column) * 1e6 for column in zip(*rounds, strict=True))
-    print(f"an event costs {alone:.2f} µs alone, {among:.2f} µs among {len(streams)}: {among / alone:.2f} times")
+    """Measure both."""
+    with running() as url:
+        report("the whole way", lambda streams: whole_way(url, streams))
+    report("the reader's part", readers_part)
 
 
 if __name__ == "__main__":
