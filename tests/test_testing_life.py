@@ -37,7 +37,7 @@ def loss_of(client: ClientConnection) -> ConnectionClosed:
 
 
 def descriptors() -> int:
-    gc.collect()  # the websockets package leaves the selector of its accept loop to the collector
+    gc.collect()
     return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
 
 
@@ -106,7 +106,8 @@ def test_several_threads_may_stop_it() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of descriptors to lower")
-def test_a_start_that_fails_for_want_of_descriptors_leaves_nothing(recwarn: pytest.WarningsRecorder) -> None:
+@pytest.mark.parametrize("free", range(6))
+def test_a_start_that_fails_for_want_of_descriptors_leaves_nothing(free: int) -> None:
     import resource  # noqa: PLC0415 - not on Windows
 
     before = descriptors()
@@ -120,13 +121,31 @@ def test_a_start_that_fails_for_want_of_descriptors_leaves_nothing(recwarn: pyte
         with suppress(OSError):
             while True:
                 taken.append(os.dup(0))
-        for _ in range(2):  # enough for the listener, not for the pipe beside it
+        for _ in range(free):
             os.close(taken.pop())
         with pytest.raises(OSError, match="Too many open files"):
             server.start()
     assert descriptors() <= before
     with server, connect(server.url):
         pass
+
+
+def test_a_default_timeout_of_the_test_suites_sockets_does_not_end_a_connection() -> None:
+    socket.setdefaulttimeout(0.1)
+    try:
+        with EventServer() as server, connect(server.url) as client:
+            assert not threading.Event().wait(0.3)
+            client.send(text("late"))
+            server.expect("late", TIMEOUT)
+    finally:
+        socket.setdefaulttimeout(None)
+
+
+def test_a_server_may_stop_as_soon_as_it_has_started() -> None:
+    for _ in range(50):
+        with EventServer():
+            pass
+    assert our_threads() == []
 
 
 # Handlers

@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 TIMEOUT = 20.0  # seconds, for what is bound to happen
 
 
-@pytest.fixture
-def failures(monkeypatch: pytest.MonkeyPatch) -> list[BaseException | None]:
-    """What reached ``threading.excepthook``."""
+def excepthook_of(monkeypatch: pytest.MonkeyPatch) -> list[BaseException | None]:
+    """Collect from now on what reaches ``threading.excepthook``, which pytest 8 sets anew for the test's own part."""
     failures: list[BaseException | None] = []
     monkeypatch.setattr(threading, "excepthook", lambda args: failures.append(args.exc_value))
     return failures
@@ -78,7 +77,7 @@ def test_a_script_restarts_the_server(masquerade_server: EventServer, masquerade
         assert events.get(timeout=TIMEOUT).type == "back"
 
 
-def test_stopping_ends_a_script_in_its_pause(failures: list[BaseException | None]) -> None:
+def test_stopping_ends_a_script_in_its_pause() -> None:
     with EventServer() as server:
         server.script([600, server.start])
     assert script_threads() == []
@@ -104,9 +103,8 @@ def test_stopping_ends_a_server_that_a_script_starts_meanwhile() -> None:
     assert script_threads() == []
 
 
-def test_what_a_step_waits_for_in_vain_once_the_server_stops_is_no_failure(
-    failures: list[BaseException | None],
-) -> None:
+def test_what_a_step_waits_for_in_vain_once_the_server_stops_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    failures = excepthook_of(monkeypatch)
     waiting = threading.Event()
 
     def wait() -> None:
@@ -120,8 +118,9 @@ def test_what_a_step_waits_for_in_vain_once_the_server_stops_is_no_failure(
 
 
 def test_a_step_that_raises_ends_its_script_and_is_reported(
-    masquerade_server: EventServer, failures: list[BaseException | None]
+    masquerade_server: EventServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    failures = excepthook_of(monkeypatch)
     never = threading.Event()
     masquerade_server.script([lambda: masquerade_server.expect("job", timeout=0), never.set])
     for thread in script_threads():

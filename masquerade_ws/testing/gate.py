@@ -7,12 +7,16 @@ ordinary socket and never notices that a fault was meant.
 from __future__ import annotations
 
 import os
+import selectors
 import socket
 import struct
 import threading
 import weakref
-from contextlib import suppress
-from typing import Any
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["Gate", "GatedSocket", "Listener"]
 
@@ -99,18 +103,46 @@ class GatedSocket(socket.socket):
 
 
 class Listener(socket.socket):
-    """The listening socket, whose connections stand behind the gate."""
+    """The listening socket, whose connections stand behind the gate.
+
+    Args:
+        gate: The gate; once it is stopped, :meth:`wake` ends the loop over the connections.
+        port: The port to listen on; 0 picks a free one.
+    """
 
     def __init__(self, gate: Gate, port: int) -> None:
-        super().__init__(fileno=socket.create_server(("127.0.0.1", port), backlog=1024).detach())
+        with ExitStack() as stack:
+            plain = stack.enter_context(socket.create_server(("127.0.0.1", port), backlog=1024))
+            woken, self._waking = map(stack.enter_context, socket.socketpair())
+            self._selector = stack.enter_context(selectors.DefaultSelector())
+            for sock in (plain, woken):
+                self._selector.register(sock, selectors.EVENT_READ)
+            super().__init__(fileno=plain.detach())
+            self._parts = stack.pop_all()
+        self.setblocking(False)  # a peer that has gone again leaves nothing to wait for
         self._gate = gate
 
-    def accept(self) -> tuple[socket.socket, Any]:
-        plain, address = super().accept()
-        with self._gate.changed:
+    def connections(self) -> Iterator[tuple[GatedSocket, Any]]:
+        """Yield each connection and its peer's address."""
+        while True:
+            self._selector.select()
             if self._gate.stopped:
-                plain.close()
-                raise ConnectionAbortedError("the test server is stopping")
-            gated = GatedSocket(self._gate, plain.detach())
+                return
+            with suppress(OSError):  # the peer was faster
+                yield self.accept()
+
+    def accept(self) -> tuple[GatedSocket, Any]:
+        plain, address = super().accept()
+        gated = GatedSocket(self._gate, plain.detach())
+        gated.setblocking(True)  # whatever the listener hands down, or `socket.setdefaulttimeout`
+        with self._gate.changed:
             self._gate.sockets.add(gated)
         return gated, address
+
+    def wake(self) -> None:
+        """Wake the loop over the connections."""
+        self._waking.close()
+
+    def close(self) -> None:
+        self._parts.close()
+        super().close()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
-from websockets.sync.server import ServerConnection, serve
+from websockets.sync.server import Server, ServerConnection, serve
 
 from .gate import Gate, GatedSocket, Listener
 from .messages import encode, token_of
@@ -96,11 +96,10 @@ class Host:
         self._receive = receive
         self._open: dict[ServerConnection, GatedSocket] = {}
         self._hung_up = threading.Event()
-        self._ending = threading.Thread(target=self._end, name="masquerade-ws-testing-end", daemon=True)
         with ExitStack() as stack:
             self._listener = stack.enter_context(Listener(self._gate, port))
             self.port: int = self._listener.getsockname()[1]
-            self._server = serve(
+            server = serve(
                 self._serve,
                 sock=self._listener,
                 process_request=self._process_request,
@@ -114,8 +113,10 @@ class Host:
                 logger=silent,
             )
             stack.pop_all()
+        _close_pipe(server)
+        self._handle = server.handler
         # A daemon, and so are the threads it starts: a server that nobody stops does not hold up the exit.
-        self._accepting = threading.Thread(target=self._server.serve_forever, name="masquerade-ws-testing", daemon=True)
+        self._accepting = threading.Thread(target=self._accept, name="masquerade-ws-testing", daemon=True)
         self._accepting.start()
 
     @property
@@ -134,16 +135,19 @@ class Host:
             first, self._gate.stopped = not self._gate.stopped, True
         if first:
             self._hang_up()
-            self._ending.start()
             self._hung_up.set()
         if threading.current_thread() in self._threads():
             return
         self._hung_up.wait()
-        self._ending.join(PATIENCE)
-        if self._ending.is_alive():
-            raise RuntimeError(f"the server has stopped, but its handler has not returned for {PATIENCE:g} s")
+        end = time.monotonic() + PATIENCE
+        for thread in self._threads():  # their sockets read as ended
+            thread.join(max(0.0, end - time.monotonic()))
+            if thread.is_alive():
+                raise RuntimeError(f"the server has stopped, but its handler has not returned for {PATIENCE:g} s")
 
     def _hang_up(self) -> None:
+        self._listener.wake()
+        self._accepting.join()
         self._listener.close()
         if not self._gate.frozen:
             self.farewell(1001, "", STOP_GRACE)
@@ -154,25 +158,21 @@ class Host:
         with self._changed:
             self._changed.wait_for(lambda: not self._gate.sockets)  # each is closed by its thread, which was woken
 
-    def _end(self) -> None:
-        for thread in self._threads():  # their sockets read as ended
-            thread.join()
-        self._server.shutdown()  # after its connections: it would poll for their end
-        self._accepting.join()  # the shutdown has woken it
-        for end in ("shutdown_watcher", "shutdown_notifier"):
-            with suppress(AttributeError, TypeError):  # AttributeError: on Windows; TypeError: a socket, closed already
-                os.close(getattr(self._server, end))  # before websockets 17
-
     def _threads(self) -> list[threading.Thread]:
         with self._changed:
             return list(self._gate.threads)
 
     def abandon(self) -> None:
         """Close the sockets alone, in a forked child, where the threads are not and any lock may be held."""
-        for sock in (self._listener, *self._gate.sockets):
-            socket.socket.close(sock)
+        self._listener.close()
+        for gated in self._gate.sockets:
+            socket.socket.close(gated)
 
     # Its connections
+
+    def _accept(self) -> None:
+        for connection in self._listener.connections():
+            threading.Thread(target=self._handle, args=connection, daemon=True).start()
 
     def connected(self) -> list[ServerConnection]:
         """Return the connections of all clients that know that they are connected."""
@@ -255,6 +255,15 @@ def send(connection: ServerConnection, message: str | bytes) -> None:
     """Send unless the client has gone."""
     with suppress(ConnectionClosed):
         connection.send(message)
+
+
+def _close_pipe(server: Server) -> None:
+    """Close what would wake the package's own loop, which is not run: two descriptors or sockets, none on Windows.
+
+    That loop may be deaf after a peer that went too soon, and fail when it is stopped as soon as it is started.
+    """
+    for end in [vars(server)[name] for name in ("shutdown_watcher", "shutdown_notifier") if name in vars(server)]:
+        os.close(end if isinstance(end, int) else end.detach())
 
 
 def _process_response(connection: ServerConnection, request: Request, response: Response) -> None:
