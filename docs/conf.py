@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import configparser
+import re
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 SETUP = configparser.ConfigParser()
@@ -24,7 +26,7 @@ extensions = [
 exclude_patterns = ["_build", "figures/table.rst"]  # the table is included by a page
 default_role = "py:obj"  # docstrings name the members of their class in single backquotes
 highlight_language = "text"
-smartquotes = False  # they would make dashes of the -- of an option
+smartquotes_action = "D"  # dashes; quotes stay those of code
 toc_object_entries_show_parents = "hide"
 nitpicky = True
 nitpick_ignore_regex = [("py:class", r"masquerade_ws\..*T(_co)?")]  # type variables
@@ -53,3 +55,17 @@ html_title = f"masquerade-ws {release}"
 html_static_path = ["_static"]
 html_copy_source = False
 html_show_sphinx = False
+
+
+def mark_commands(_app: Any, _context: Any, lines: list[str]) -> None:
+    """Mark commands and options in the help of a command as literal, which keeps their dashes as they are."""
+    for index, line in enumerate(lines):
+        if line.startswith("|   "):
+            lines[index] = f"|   ``{line[1:].strip()}``"
+        elif ".. " not in line:
+            lines[index] = re.sub(r"(?<![\w`-])--[a-z][a-z-]*", r"``\g<0>``", line)
+
+
+def setup(app: Any) -> None:
+    for part in ("description", "options"):
+        app.connect(f"sphinx-click-process-{part}", mark_commands)
