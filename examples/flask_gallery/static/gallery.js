@@ -14,7 +14,7 @@ function show(job) {
     card.dataset.phase = job.phase;
     link.hidden = !done;
     card.querySelector(".canvas").hidden = done;
-    card.querySelector(".canvas").textContent = job.phase === "painting" ? `${Math.round(job.progress)} %` : "";
+    card.querySelector(".canvas").textContent = {painting: `${Math.round(job.progress)} %`, failed: "✕"}[job.phase] ?? "";
     card.querySelector(".note").textContent = describe(job);
     card.querySelector(".again").hidden = job.phase !== "failed" || !job.retry;
     progress.hidden = done || job.phase === "failed";
@@ -43,9 +43,8 @@ function addCard(job) {
     card.querySelector("progress").setAttribute("aria-label", `Progress of ${job.prompt}`);
     again.setAttribute("aria-describedby", title.id);
     again.addEventListener("click", () => {
-        learn(job, {phase: "waiting", note: ""});
-        title.focus(); // the button is gone
         order(job);
+        title.focus(); // the button is gone
     });
     cards.set(job, card);
     find("cards").prepend(card);
@@ -83,6 +82,7 @@ async function ask(job, request) {
 }
 
 async function order(job) {
+    learn(job, {phase: "waiting", note: ""});
     const headers = {"Content-Type": "application/json"};
     const {status, body} = await ask(job, {method: "PUT", headers, body: JSON.stringify({prompt: job.prompt})});
     if (status === 503) {
@@ -147,7 +147,6 @@ find("form").addEventListener("submit", (event) => {
     const [number] = crypto.getRandomValues(new Uint32Array(1));
     const job = {number, prompt: find("prompt").value.trim(), phase: "", note: "", progress: 0, heard: 0};
     jobs.push(job);
-    learn(job, {phase: "waiting"});
     order(job);
     event.target.reset();
     find("prompt").focus();
