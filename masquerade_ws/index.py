@@ -52,7 +52,10 @@ class StreamIndex:
         self._reset()
 
     def _reset(self) -> None:
-        self._lock = threading.Lock()  # guards the tables and counts below, never held while user code runs
+        # Guards the tables and counts below; never held while user code runs, but for what the collector finalizes
+        # at any line: it is reentrant for that, and `_changing` tells that the tables are in between.
+        self._lock = threading.RLock()
+        self._changing = False
         self._serial = 0
         self._entries: dict[Entry, Entry] = {}
         self._by_name: dict[str, dict[tuple[str, ...], Table]] = {}
@@ -79,48 +82,53 @@ class StreamIndex:
         with self._lock:
             entry = self._entries.get(Entry(stream))
             if entry is not None:  # otherwise it has ended
-                self._remove(entry)
+                self._dead.append(entry)
+                self._bury()
                 self._insert(entry, taken)
                 stream.filter = taken
 
     def discard(self, stream: EventStream[Any]) -> None:
         """Put nothing into ``stream`` any more."""
         with self._lock:
-            self._remove(Entry(stream))
+            if (entry := self._entries.get(Entry(stream))) is not None:
+                self._dead.append(entry)
+            self._bury()
 
-    def deliver(self, event: AnyEvent) -> bool:
-        """Put ``event`` into each stream that takes it; tell whether there was one."""
+    def deliver(self, event: AnyEvent, *, asking: bool = True) -> bool:
+        """Put ``event`` into each stream that takes it; tell whether there was one. ``asking``: by its predicate."""
         with self._lock:
             self._bury()
             found = self._find(event)
         if not found:
             return False
-        taken = [stream for stream in found if self._accepts(stream, event)]
-        dropped = sum(stream.offer(event) for stream in taken)
+        taken = dropped = 0
+        for stream in sorted(found, key=_asks):  # the predicates last: one that hangs holds up no other stream
+            if not _asks(stream) or (asking and self._accepts(stream, event)):
+                taken += 1
+                dropped += stream.offer(event)
         if dropped:
             with self._lock:
                 self.dropped += dropped
-        return bool(taken)
+        return taken > 0
 
     def mark_reconnection(self) -> None:
         """Wake each wait that polls."""
         with self._lock:
-            polling = [entry() for entry in self._entries if entry.polls]
+            polling = [entry() for entry in list(self._entries) if entry.polls]
         for stream in polling:
             if stream is not None:
                 stream.offer(RECONNECTED)
 
     def newest(self) -> int:
         """Return the serial number of the newest stream, for `end`."""
-        with self._lock:
-            return self._serial
+        return self._serial  # without the lock, since the life cycle's is held
 
     def end(self, newest: int, cause: Exception) -> None:
         """End each stream up to the one with the serial number ``newest``."""
         with self._lock:
-            ended = [entry for entry in self._entries if entry.serial <= newest]
-            for entry in ended:
-                self._remove(entry)
+            ended = [entry for entry in list(self._entries) if entry.serial <= newest]
+            self._dead.extend(ended)
+            self._bury()
         for entry in ended:
             stream = entry()
             if stream is not None:
@@ -148,7 +156,7 @@ class StreamIndex:
         if self._patterns:
             names += (name for name in self._patterns if matches(name, event.type))
         for name in names:
-            for table in self._by_name.get(name, {}).values():
+            for table in tuple(self._by_name.get(name, {}).values()):  # a finalizer may bury meanwhile
                 try:
                     found += table.entries.get(table.values_of(fields), ())
                 except (KeyError, TypeError):  # the event lacks a field, or has an array or an object there
@@ -156,19 +164,29 @@ class StreamIndex:
         return [stream for entry in dict.fromkeys(found) if (stream := entry()) is not None] if found else []
 
     def _insert(self, entry: Entry, taken: Filter) -> None:
-        entry.filter = taken
-        self._entries[entry] = entry
-        for name in taken.names:
-            if name not in self._by_name and is_pattern(name):
-                self._patterns = (*self._patterns, name)
-            tables = self._by_name.setdefault(name, {})
-            table = tables.get(taken.fields) or tables.setdefault(taken.fields, Table(taken.fields))
-            table.entries.setdefault(taken.values, {})[entry] = None
+        self._changing = True
+        try:
+            entry.filter = taken
+            self._entries[entry] = entry
+            for name in taken.names:
+                if name not in self._by_name and is_pattern(name):
+                    self._patterns = (*self._patterns, name)
+                tables = self._by_name.setdefault(name, {})
+                table = tables.get(taken.fields) or tables.setdefault(taken.fields, Table(taken.fields))
+                table.entries.setdefault(taken.values, {})[entry] = None
+        finally:
+            self._changing = False
 
     def _bury(self) -> None:
-        while self._dead:
-            self._remove(self._dead[0])
-            self._dead.popleft()
+        """Remove the dead, unless that is a finalizer's wish in the middle of another change; the next does it then."""
+        if self._dead and not self._changing:
+            self._changing = True
+            try:
+                while self._dead:
+                    self._remove(self._dead[0])
+                    self._dead.popleft()
+            finally:
+                self._changing = False
 
     def _remove(self, entry: Entry) -> None:
         """Take out ``entry``, or the one for the same stream, and each table that is empty then.
@@ -192,3 +210,7 @@ class StreamIndex:
                 self._by_name.pop(name, None)
                 self._patterns = tuple(pattern for pattern in self._patterns if pattern != name)
         del self._entries[known]
+
+
+def _asks(stream: EventStream[Any]) -> bool:
+    return stream.filter.asks

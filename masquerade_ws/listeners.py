@@ -38,7 +38,8 @@ class Listeners:
 
     def renew_lock(self) -> None:
         """Replace the lock, which another thread may have held when the process forked."""
-        self._lock = threading.Lock()  # guards the change from one `_all` to the next
+        # Guards the change from one `_all` to the next; reentrant, for a finalizer that unsubscribes runs at any line.
+        self._lock = threading.RLock()
 
     def add(self, type: str, handler: HandlerT, *, once: bool = False) -> HandlerT:
         """Register ``handler`` and return it; one that is registered for ``type`` already stays where it is."""
@@ -46,7 +47,8 @@ class Listeners:
         with self._lock:
             known = self._find(type, handler)
             if known is None:
-                self._replace((*self._all, Listener(type, handler, once)))
+                added = Listener(type, handler, once)
+                self._change(lambda listeners: (*listeners, added))
             elif not once:
                 known.once = False
         return handler
@@ -85,11 +87,16 @@ class Listeners:
 
     def _drop(self, listener: Listener) -> None:
         listener.active = False
-        self._replace(tuple(known for known in self._all if known is not listener))
+        self._change(lambda listeners: tuple(known for known in listeners if known is not listener))
 
-    def _replace(self, listeners: tuple[Listener, ...]) -> None:
-        self._all = listeners
-        self._by_type = {}
+    def _change(self, change: Callable[[tuple[Listener, ...]], tuple[Listener, ...]]) -> None:
+        """Change the registrations; once more, if a finalizer has done so meanwhile."""
+        while True:
+            before, by_type = self._all, dict[str, tuple[Listener, ...]]()
+            after = change(before)
+            if before is self._all:
+                self._all, self._by_type = after, by_type
+                return
 
 
 def _check(type: str, handler: object) -> None:
