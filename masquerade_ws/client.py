@@ -179,7 +179,7 @@ class WebSocketClient:
         """Close the connection with code 1000, or cancel the attempts, and stop the threads. Idempotent.
 
         What was received is delivered first. Waits and streams end. Legal in a listener too, whose own return it
-        does not wait for.
+        does not wait for, and in a signal handler.
 
         Args:
             timeout: Seconds after which it returns in any case, with the state ``disconnected``; the peer's answer to

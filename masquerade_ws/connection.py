@@ -269,10 +269,16 @@ class Connection:
         """
         if self.ended:
             return
+        self.cut(cause)
+        if self._link is not None:
+            self._link.drop()
+
+    def cut(self, cause: Exception) -> None:
+        """Do as ``abort``, but leave it to the threads that are busy with TCP, and so wake, to close it."""
         self._outcome.decide(1006, "", cause)
         link = self._cancel()
         if link is not None:
-            link.drop()
+            link.cut()
 
     def abandon(self) -> None:
         """Close the descriptor alone, in a forked child: the parent's connection stays as it is.

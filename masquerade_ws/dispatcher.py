@@ -39,12 +39,12 @@ class Dispatcher:
         self._finishing = False
         self._released = False
         self._busy = False
-        self.abandoned = False
         self.full = False
         self.resumed_at = 0.0
 
     def _renew_lock(self) -> None:
-        self._changed = threading.Condition(threading.Lock())  # guards the flags, and appending to the queue
+        # Guards the flags, and appending to the queue; reentrant, for a finalizer that disconnects may run at any line.
+        self._changed = threading.Condition()
 
     def put(self, events: Sequence[AnyEvent]) -> bool:
         """Queue events of the server, waiting for room; tell whether the reader may go on reading."""
@@ -95,7 +95,6 @@ class Dispatcher:
     def abandon(self, *last: AnyEvent) -> bool:
         """Deliver ``last`` and end; tell whether that happens: a listener that runs now comes back to nothing."""
         with self._changed:
-            self.abandoned = True
             if not self._busy:
                 self._queue.extend(last)
             self._finishing = self._released = True
@@ -156,7 +155,7 @@ class Delivery:
         with self._guard.running(LISTENER):
             for event in dispatcher.waiting():
                 if around_event is not None or event.type in CLIENT_EVENT_TYPES:
-                    self.deliver(event, to_streams=not dispatcher.abandoned)
+                    self.deliver(event)
                     continue
                 for listener in for_type(event.type):
                     if listener.active and (not listener.once or claim(listener)):
@@ -165,11 +164,11 @@ class Delivery:
                         except Exception as error:
                             self._report(error, event)
 
-    def deliver(self, event: AnyEvent, *, to_streams: bool = True) -> None:
+    def deliver(self, event: AnyEvent) -> None:
         """Feed the streams, if it is one of the client's own events, and call the listeners."""
         listeners = self._listeners.for_type(event.type)
         if event.type in CLIENT_EVENT_TYPES:
-            waited_for = to_streams and self._streams.deliver(event)
+            waited_for = self._streams.deliver(event)
             if isinstance(event, ErrorEvent) and not listeners and not waited_for:
                 log_error(event)
         if listeners and self._around_event is not None:

@@ -66,6 +66,11 @@ class Filter:
         elif where:
             self._predicate = lambda event: _has(fields_of(event), where)
 
+    @property
+    def asks(self) -> bool:
+        """Whether a predicate has to be asked."""
+        return self._predicate is not None
+
     def accepts(self, event: AnyEvent) -> bool:
         """Tell whether an event with the right name and indexed values meets the rest of the condition."""
         if self._predicate is None:

@@ -99,14 +99,17 @@ class Link:
         """Shut TCP down, and close it once no thread is busy with it; ``cause`` stands if it is the first."""
         if cause is not None:
             self._outcome.decide(1006, "", cause)
-        with self._lock:
-            if not self._outcome.ended.is_set():
-                shutdown(self._sock, socket.SHUT_RDWR)
-        # That wakes a reader in recv and a sender in its wait; both fail and leave, so both locks come free.
+        self.cut()  # both fail and leave, so both locks come free
         with self.receiver.lock, self.sender.lock, self._lock:
             self.receiver.over = self.sender.ended = True
             self._sock.close()
             self._outcome.ended.set()
+
+    def cut(self) -> None:
+        """Shut TCP down, which wakes a reader in recv and a sender in its wait."""
+        with self._lock:
+            if not self._outcome.ended.is_set():
+                shutdown(self._sock, socket.SHUT_RDWR)
 
     def abandon(self) -> None:
         """Close the descriptor alone, in a forked child, where every lock may be held for ever."""

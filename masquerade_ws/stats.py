@@ -67,8 +67,9 @@ class Counters:
         }
 
     def absorb(self, connection: Connection) -> None:
-        """Keep the numbers of a connection that has ended."""
-        self.add(bytes_received=connection.bytes_received, bytes_sent=connection.bytes_sent)
+        """Keep the numbers of a connection that has ended; under the life cycle's lock, which guards these two."""
+        self.bytes_received += connection.bytes_received
+        self.bytes_sent += connection.bytes_sent
 
     def add(self, **amounts: int) -> None:
         """Add to the numbers named."""

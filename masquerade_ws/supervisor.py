@@ -184,10 +184,11 @@ class Supervisor:
             self.abandon(session)
 
     def abandon(self, session: Session) -> None:
-        """End a session that hangs, as far as anybody else can see."""
+        """End a session that hangs, as far as anybody else can see; wait for no user code, or not for long."""
         if session.previous is not None:
             self.abandon(session.previous)
         with self._changed:
+            first, session.abandoned = not session.abandoned, True
             connected = session.phase is not Phase.CONNECTING
             connection = self._let_go(session)
             last: list[AnyEvent] = []
@@ -195,18 +196,28 @@ class Supervisor:
                 self._cancel(session, DisconnectedError("the supervisor thread died"))
             if not session.ended:
                 last += self._advance(session, Signal.ABANDON)
-            session.abandoned = True
-        if connection is not None:
-            connection.abort(_ended_by_user())
-            if connected:
-                last.append(DisconnectedEvent(timestamp_now(), session.close_code, "", will_reconnect=False))
-        last = [*session.dispatcher.forget(), *last]
+        if not first:
+            session.done.wait(2 * LAST_WORDS)  # set by who was, unless this is a signal handler in that very thread
+            return
+        try:
+            if connection is not None:
+                connection.cut(_ended_by_user())
+                if connected:
+                    last.append(DisconnectedEvent(timestamp_now(), session.close_code, "", will_reconnect=False))
+            self._deliver_last(session, last)
+        finally:
+            self.finish(session)
+
+    def _deliver_last(self, session: Session, last: list[AnyEvent]) -> None:
+        """Deliver the last events on the dispatcher thread; those that it has no time for to the streams at least."""
+        dispatcher, thread = session.dispatcher, session.dispatcher_thread
+        last = [*dispatcher.forget(), *last]
+        if dispatcher.abandon(*last):
+            if thread is not None and thread is not threading.current_thread():
+                thread.join(LAST_WORDS)  # so that they come ahead of the next session's first
+            last = dispatcher.forget()
         for event in last:
-            self._rooms.streams.deliver(event)
-        self._rooms.streams.end(session.newest_stream, session.cause)
-        if session.dispatcher.abandon(*last) and session.dispatcher_thread is not None:
-            session.dispatcher_thread.join(LAST_WORDS)  # so that they come ahead of the next session's first
-        session.done.set()
+            self._rooms.streams.deliver(event, asking=False)
 
     def stats(self) -> Stats:
         """Return the counters, those of the present connection included."""
@@ -227,14 +238,6 @@ class Supervisor:
             session.abandon_in_child()
 
     # What the supervisor thread calls.
-
-    def proceed(self, session: Session, mail: Mail | None) -> float | None:
-        """Do a step as `step` does, and let nobody wait for a session whose step fails."""
-        try:
-            return self.step(session, mail)
-        except BaseException:
-            self.abandon(session)  # so that nobody waits for a thread that is gone
-            raise
 
     def step(self, session: Session, mail: Mail | None) -> float | None:
         """Do what the phase and the mail ask for; return for how many seconds to wait for mail then."""
@@ -354,9 +357,11 @@ class Supervisor:
             attempt = session.attempt
             cause = DisconnectedError(f"the client has given up: {error}")
             changes = self._retry_or_give_up(session, Signal.FAILED, cause, retry=retry)
-        self._post(session, error, *changes)
-        _log_delay(session)
-        self._publish(attempt, error)
+        try:
+            self._post(session, error, *changes)
+            _log_delay(session)
+        finally:
+            self._publish(attempt, error)
 
     def _lose(self, session: Session, *, retry: bool) -> None:
         connection = session.connection
@@ -464,12 +469,17 @@ def supervise(supervisor_ref: weakref.ref[Supervisor], session: Session) -> None
             if supervisor is None:
                 session.end_unsupervised()
                 return
-            timeout = supervisor.proceed(session, mail)
+            timeout = supervisor.step(session, mail)
             del supervisor
         session.finish_dispatching()
         supervisor = supervisor_ref()
         if supervisor is not None:
             supervisor.finish(session)
+    except BaseException:
+        supervisor = supervisor_ref()
+        if supervisor is not None:
+            supervisor.abandon(session)  # so that nobody waits for a thread that is gone
+        raise
     finally:
         session.done.set()
 

@@ -116,6 +116,8 @@ class FakeConnection:
         self._world.unlocked()
         self._end(1006, cause)
 
+    cut = abort
+
     def wait_ended(self, timeout: float | None) -> bool:
         return self.ended
 
@@ -220,7 +222,7 @@ class Explorer:
     def _abandon(self) -> None:
         """A `disconnect()` whose time is over."""
         session = self._supervisor._session
-        if session is not None and session.stopping:
+        if session is not None and session.stopping and session.abandoned <= session.done.is_set():
             self._supervisor.abandon(session)
             assert self._supervisor._session is not session or self.client.state == "disconnected"
 

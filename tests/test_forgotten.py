@@ -295,3 +295,93 @@ assert sockets() == []
 """,
         [1000] * 100,
     )
+
+
+COLLECTING = "gc.set_threshold(1)  # the collector runs wherever it can, and finalizers with it\n"
+
+
+def test_a_generator_that_reads_a_stream_may_be_collected_on_any_thread() -> None:
+    """Its end closes the stream, perhaps while that very thread looks for who takes an event."""
+    passes(
+        COLLECTING
+        + """
+client = make()
+
+def feed():
+    with client.events("echo", where={"a": 1}) as stream:
+        yield "open"
+        yield from stream
+
+class Response:
+    pass
+
+def respond():
+    response = Response()
+    response.itself = response
+    response.feed = feed()
+    next(response.feed)
+    client.emit("echo", {"a": 1})
+    assert next(response.feed).payload == {"a": 1}
+
+for _ in range(200):
+    respond()
+until(lambda: gc.collect() is not None and len(client._streams._all) == 0)
+with client.events("echo") as stream:
+    client.emit("echo")
+    stream.get(timeout=10)
+assert len(client._streams._entries) == 0
+client.disconnect()
+""",
+        [1000],
+    )
+
+
+def test_a_finalizer_may_unsubscribe_on_any_thread() -> None:
+    passes(
+        COLLECTING
+        + """
+client = WebSocketClient(url, lambda: "t")
+
+class Owner:
+    pass
+
+def subscribe():
+    owner, listener = Owner(), lambda event: None
+    owner.itself = owner
+    client.on("echo", listener)
+    weakref.finalize(owner, client.off, "echo", listener)
+
+for _ in range(1000):
+    subscribe()
+gc.collect()
+assert client._listeners.for_type("echo") == ()
+"""
+    )
+
+
+def test_a_finalizer_may_disconnect_the_client_that_it_owned() -> None:
+    passes(
+        COLLECTING
+        + """
+class Service:
+    def __init__(self):
+        self.client = make()
+        self.client.on("echo", self.heard)
+
+    def heard(self, event):
+        pass
+
+    def __del__(self):
+        self.client.disconnect(timeout=0.2)
+
+def serve():
+    client = Service().client
+    for _ in range(20):
+        client.emit("echo")
+
+for _ in range(30):
+    serve()
+until(lambda: gc.collect() is not None and threads() == [])
+assert sockets() == []
+"""
+    )

@@ -200,6 +200,60 @@ def test_sigterm_as_servers_handle_it_ends_the_program_at_once(members: str) -> 
     assert codes == [1000 if members == "with" else 1001]
 
 
+HANDLER = """
+def leave(*_):
+    before = time.monotonic()
+    client.disconnect(timeout=1)
+    assert time.monotonic() - before < 5
+    assert client.state == "disconnected"
+    say("left")
+
+signal.signal(signal.SIGTERM, leave)
+client.connect()
+threading.Thread(target=say_when_blocked).start()
+"""
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        'client.wait_for("never")',
+        'client.run_image_job(lambda: "j")',
+        'client.events("never").get()',
+        'client.events("never").wait_for()',
+        'list(client.events("never"))',
+    ],
+)
+def test_a_signal_handler_may_disconnect_the_client_that_its_thread_waits_for(call: str) -> None:
+    text = f"try:\n    {call}\nexcept DisconnectedError:\n    pass\nassert threads() == []\nsay('end')\n"
+    with RawServer(echo) as raw, Script(INTERRUPTED + HANDLER + text, raw.url) as script:
+        script.expect("blocks")
+        script.signal(signal.SIGTERM)
+        script.expect("left")
+        script.expect("end")
+        finished = script.finish()
+    assert (finished.status, finished.errors) == (0, "")
+
+
+def test_a_signal_handler_may_disconnect_the_client_that_its_thread_is_sending_with() -> None:
+    """The send holds the lock that the end of the connection waits for, until the handler returns."""
+    text = """
+try:
+    client.emit("large", {"data": "x" * 50_000_000})
+except SendError:
+    say("failed")
+until(lambda: threads() == [] and sockets() == [])
+say("end")
+"""
+    with RawServer(deaf) as raw, Script(INTERRUPTED + HANDLER + text, raw.url) as script:
+        script.expect("blocks")
+        script.signal(signal.SIGTERM)
+        for line in ("left", "failed", "end"):
+            script.expect(line)
+        finished = script.finish()
+    assert (finished.status, finished.errors) == (0, "")
+
+
 def test_sigterm_that_nobody_handles_ends_the_process() -> None:
     with (
         RawServer(echo) as raw,

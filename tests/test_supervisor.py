@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -298,6 +299,129 @@ def test_a_predicate_that_hangs_holds_up_neither_disconnect_nor_the_next_connect
     hang.over.set()
     until(lambda: names_of_threads() == FOUR)
     assert len(record.events) == 1
+
+
+@pytest.mark.parametrize("held", ["by a listener", "by the predicate"])
+@pytest.mark.parametrize("type", ["state:change", "disconnected"])
+def test_a_predicate_that_hangs_on_the_last_events_holds_up_neither_disconnect_nor_other_streams(
+    client: WebSocketClient, masquerade_server: EventServer, hang: Hang, type: str, held: str
+) -> None:
+    """Nobody asks it on the thread that disconnects, when that ends the streams itself."""
+    listener = Hang()
+    record = Record(client, "connected")
+    client.on("news", listener)
+    client.connect()
+    record.wait("connected")
+    other = client.events("disconnected", where={"code": 1000})
+    stream = client.events(type, where=hang)
+    if held == "by a listener":
+        masquerade_server.emit("news")
+        assert listener.entered.wait(TIMEOUT)
+    disconnecting = running(lambda: client.disconnect(timeout=0.3))
+    disconnecting.result()
+    assert client.state == "disconnected"
+    assert [event.code for event in other] == [1000]
+    assert list(stream) == []
+    listener.over.set()
+
+
+def test_a_disconnect_while_another_waits_for_the_last_listeners_ends_the_streams_made_meanwhile(
+    masquerade_server: EventServer, hang: Hang
+) -> None:
+    last = Hang()
+    with client_of(masquerade_server.url, hang) as client:
+        client.on("state:change", lambda event: event.new_state == "disconnected" and last())
+        client.connect(block=False)
+        assert hang.entered.wait(TIMEOUT)
+        first = running(lambda: client.disconnect(timeout=0))
+        assert last.entered.wait(TIMEOUT)
+        stream = client.events("news")
+        client.disconnect()
+        with pytest.raises(DisconnectedError):
+            stream.get(timeout=TIMEOUT / 2)  # the token comes later
+        first.result()
+        last.over.set()
+        hang.over.set()
+
+
+def test_a_session_that_two_give_up_at_once_tells_its_last_events_ahead_of_the_next(
+    masquerade_server: EventServer,
+) -> None:
+    """Its `disconnect` and the session that waits for it have the same deadline."""
+    for _ in range(20):
+        hang = Hang()
+        tokens: list[Callable[[], str]] = [hang, lambda: "second"]
+        with client_of(masquerade_server.url, lambda tokens=tokens: tokens.pop(0)()) as client:
+            record = Record(client, "state:change")
+            stream = client.events("state:change")
+            client.connect(block=False)
+            assert hang.entered.wait(TIMEOUT)
+            disconnecting = running(lambda client=client: client.disconnect(timeout=0.03))
+            until(lambda client=client: not client._supervisor.running)
+            client.connect()
+            disconnecting.result()
+            record.wait("state:change", 4)
+            assert record.story == [
+                "disconnected > connecting",
+                "connecting > disconnected",
+                "disconnected > connecting",
+                "connecting > connected",
+            ]
+            assert [event.new_state for event in stream] == ["connecting", "disconnected"]
+            hang.over.set()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("auto_reconnect", [True, False])
+def test_a_supervisor_thread_that_dies_leaves_nobody_waiting(
+    masquerade_server: EventServer, caplog: pytest.LogCaptureFixture, auto_reconnect: bool
+) -> None:
+    """A filter of the user's logging may raise anywhere."""
+
+    def refuse(record: logging.LogRecord) -> bool:
+        if "connection error" in record.getMessage():
+            raise LookupError("in a filter")
+        return True
+
+    caplog.set_level(logging.DEBUG, "masquerade_ws")
+    logger = logging.getLogger("masquerade_ws")
+    masquerade_server.refuse(503)
+    with client_of(masquerade_server.url, auto_reconnect=auto_reconnect) as client:
+        stream = client.events("news")
+        logger.addFilter(refuse)
+        try:
+            with pytest.raises(ConnectError):
+                running(client.connect).result()
+            with pytest.raises(DisconnectedError):
+                stream.get(timeout=TIMEOUT)
+            until(lambda: names_of_threads() == [])
+        finally:
+            logger.removeFilter(refuse)
+        client.connect()
+        assert client.state == "connected"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, MemoryError])
+def test_a_get_token_that_exits_ends_the_client_and_leaves_nobody_waiting(
+    masquerade_server: EventServer, kind: type[BaseException]
+) -> None:
+    raised = [kind()]
+
+    def get_token() -> str:
+        if raised:
+            raise raised.pop()
+        return "token"
+
+    with client_of(masquerade_server.url, get_token, auto_reconnect=False) as client:
+        stream = client.events("news")
+        with pytest.raises((ConnectError, DisconnectedError)):
+            running(client.connect).result()
+        until(lambda: names_of_threads() == [])
+        assert client.state == "disconnected"
+        assert list(stream) == []
+        client.connect()
+        assert client.state == "connected"
 
 
 def test_a_connect_that_waits_for_a_disconnect_that_hangs_goes_on_when_that_gives_up(
