@@ -6,7 +6,7 @@ import atexit
 import os
 import threading
 import weakref
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from .deadline import Deadline
 
@@ -28,34 +28,40 @@ class Client(Protocol):
         """Start anew in a forked child."""
 
 
-_clients: weakref.WeakSet[Client] = weakref.WeakSet()
-_ends: weakref.WeakSet[threading.Event] = weakref.WeakSet()
+_clients: weakref.WeakValueDictionary[int, Client] = weakref.WeakValueDictionary()
+_ends: weakref.WeakValueDictionary[int, threading.Event] = weakref.WeakValueDictionary()
+T = TypeVar("T")
 
 
 def watch(client: Client) -> None:
     """Close ``client`` when the interpreter exits, and reset it in a forked child."""
-    _clients.add(client)
+    _clients[id(client)] = client
 
 
 def await_at_exit(end: threading.Event) -> None:
     """Let the exit wait until ``end`` is set, by threads whose client may be forgotten by then."""
-    _ends.add(end)
+    _ends[id(end)] = end
+
+
+def _alive(objects: weakref.WeakValueDictionary[int, T]) -> list[T]:
+    """Return what is there now, copied in one step: daemon threads may add to it meanwhile."""
+    return [one for ref in objects.valuerefs() if (one := ref()) is not None]
 
 
 def _close_all() -> None:
-    clients = list(_clients)
+    clients = _alive(_clients)
     deadline = Deadline(EXIT_TIMEOUT)
     for client in clients:
         client.close_at_exit(EXIT_TIMEOUT)
     for client in clients:
         client.await_end(deadline)
-    for end in list(_ends):
+    for end in _alive(_ends):
         end.wait(deadline.remaining())
 
 
 def _reset_all() -> None:
     _ends.clear()
-    for client in list(_clients):
+    for client in _alive(_clients):
         client.reset_in_child()
 
 

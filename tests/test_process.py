@@ -6,6 +6,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import threading
 from types import ModuleType
 
 import pytest
@@ -76,6 +77,34 @@ def test_a_client_that_nobody_refers_to_is_left_out(anew: ModuleType) -> None:
     anew._close_all()
     anew._reset_all()
     assert diary == []
+
+
+def test_clients_that_daemon_threads_make_meanwhile_disturb_nothing(anew: ModuleType) -> None:
+    diary: list[str] = []
+    clients = [Recorder(diary, "kept") for _ in range(200)]
+    for client in clients:
+        anew.watch(client)
+    over = threading.Event()
+
+    def make() -> None:
+        while not over.is_set():
+            anew.watch(Recorder([], "made meanwhile"))
+
+    threads = [threading.Thread(target=make) for _ in range(3)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for _ in range(100):
+            diary.clear()
+            anew._close_all()
+            assert diary == ["close kept"] * 200 + ["await kept"] * 200
+    finally:
+        sys.setswitchinterval(interval)
+        over.set()
+        for thread in threads:
+            thread.join()
 
 
 def test_where_there_is_no_fork_the_module_loads_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
