@@ -333,3 +333,20 @@ def test_threads_that_come_and_go_lose_no_event(index: StreamIndex) -> None:
     for thread in threads:
         thread.join()
     assert [event.payload["n"] for event in drain(stays)] == list(range(300))
+
+
+def test_what_an_interrupted_insertion_left_behind_is_removed(index: StreamIndex) -> None:
+    stream = subscribe(index, "a", "b.*")
+    del index._by_name["b.*"]  # as if it had not come so far
+    stream.close()
+    assert (index._entries, index._by_name, index._patterns) == ({}, {}, ())
+
+
+def test_a_stream_that_a_finalizer_closes_in_the_middle_of_a_change_is_buried_by_the_next(index: StreamIndex) -> None:
+    first, second = subscribe(index, "a"), subscribe(index, "a")
+    index._changing = True
+    first.close()
+    assert len(index._entries) == 2
+    index._changing = False
+    second.close()
+    assert (index._entries, index._by_name) == ({}, {})

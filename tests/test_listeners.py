@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from masquerade_ws.listeners import CACHED_TYPES, Listeners
+from masquerade_ws.listeners import CACHED_TYPES, Listener, Listeners
 
 
 def first(event: object) -> None:
@@ -180,3 +180,20 @@ def test_a_lock_that_is_held_when_the_process_forks_is_replaced() -> None:
     listeners.renew_lock()
     listeners.add("a", second)
     assert handlers(listeners, "a") == [first, second]
+
+
+def test_a_change_in_the_middle_of_another_is_kept() -> None:
+    """As when the collector runs a finalizer that unsubscribes."""
+    listeners = Listeners()
+    listeners.add("a", print)
+    first = listeners.for_type("a")
+    listeners.add("b", print)
+
+    def drop_the_first(known: tuple[Listener, ...]) -> tuple[Listener, ...]:
+        listeners.remove("a", print)
+        return (*known, Listener("c", print, once=False))
+
+    listeners._change(drop_the_first)
+    assert [listener.type for listener in listeners.for_type("b") + listeners.for_type("c")] == ["b", "c"]
+    assert listeners.for_type("a") == ()
+    assert not first[0].active

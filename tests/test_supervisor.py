@@ -8,12 +8,13 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from masquerade_ws import ConnectError, DisconnectedError, Event, WebSocketClient
 from masquerade_ws.lifecycle import Mail, Phase, Session, Signal
+from masquerade_ws.supervisor import supervise
 from masquerade_ws.testing import EventServer
 from raw_server import Peer, RawServer, close_payload, frame, until
 from scenes import TIMEOUT, Record, Worker, client_of, elapsed, names_of_threads, running, stay
@@ -468,6 +469,23 @@ def test_disconnect_without_time_leaves_the_state_disconnected(
     until(lambda: names_of_threads() == [])
 
 
+def test_disconnect_without_time_in_the_middle_of_a_handshake_leaves_nothing() -> None:
+    def script(peer: Peer) -> None:
+        asked.set()
+        peer.read_to_end()
+
+    asked = threading.Event()
+    with RawServer(script) as server, client_of(server.url) as client:
+        record = Record(client)
+        client.connect(block=False)
+        assert asked.wait(TIMEOUT)
+        client.disconnect(timeout=0)
+        assert client.state == "disconnected"
+        until(lambda: names_of_threads() == [])
+        assert record.of("disconnected") == []
+        assert record.story[-1].endswith("> disconnected")
+
+
 # Threads
 
 
@@ -592,6 +610,14 @@ def test_a_stream_keeps_its_client(masquerade_server: EventServer) -> None:
     del stream
     gc.collect()
     until(lambda: names_of_threads() == [])
+
+
+def test_a_supervisor_thread_that_dies_behind_its_client_ends_its_session() -> None:
+    session = Session(1, None)
+    session.mail = cast("Any", None)  # as if there were no memory
+    with pytest.raises(AttributeError):
+        supervise(lambda: None, session)
+    assert session.done.is_set()
 
 
 def test_threads_that_cannot_be_started_fail_the_first_attempt(
