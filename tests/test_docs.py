@@ -151,7 +151,7 @@ def test_the_extras_exist() -> None:
 # What there has to be.
 
 
-@pytest.mark.parametrize("name", errors.__all__)
+@pytest.mark.parametrize("name", [*errors.__all__, "ExpectationError"])
 def test_each_error_has_a_page_with_a_block_that_provokes_it(name: str) -> None:
     page = DOCS / "errors" / f"{name}.rst"
 
