@@ -17,6 +17,7 @@ from masquerade_ws import (
     Stats,
     WebSocketClient,
 )
+from masquerade_ws.deadline import Deadline
 from masquerade_ws.testing import EventServer
 from scenes import TIMEOUT, Record, client_of, closed_port_url, names_of_threads
 
@@ -180,6 +181,18 @@ def test_with_disconnects_when_the_block_raises(masquerade_server: EventServer) 
         raise KeyError
     assert client.state == "disconnected"
     assert names_of_threads() == []
+
+
+def test_what_the_exit_of_the_interpreter_calls_closes_with_code_1001(
+    client: WebSocketClient, masquerade_server: EventServer
+) -> None:
+    record = Record(client, "disconnected")
+    client.connect()
+    client.close_at_exit(TIMEOUT)
+    client.await_end(Deadline(TIMEOUT))
+    assert [event.code for event in record.events] == [1001]
+    assert client.state == "disconnected"
+    masquerade_server.wait_for_connections(0)
 
 
 def test_a_client_serves_several_blocks(client: WebSocketClient, masquerade_server: EventServer) -> None:
