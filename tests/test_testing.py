@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import socket
 import subprocess
 import sys
@@ -659,6 +660,18 @@ def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         _ = testing.Nothing
+
+
+@pytest.mark.parametrize("name", testing.__all__)
+def test_every_public_name_is_there(name: str) -> None:
+    assert getattr(testing, name) is not None
+
+
+def test_a_failed_expectation_can_be_pickled() -> None:
+    error = pickle.loads(pickle.dumps(ExpectationError("no 'job' event")))
+
+    assert isinstance(error, ExpectationError)
+    assert str(error) == "no 'job' event"
 
 
 def test_the_plugin_loads_without_the_websockets_package() -> None:

@@ -134,8 +134,10 @@ class Host:
         with self._changed:
             first, self._gate.stopped = not self._gate.stopped, True
         if first:
-            self._hang_up()
-            self._hung_up.set()
+            try:
+                self._hang_up()
+            finally:  # an interrupt included
+                self._hung_up.set()
         if threading.current_thread() in self._threads():
             return
         self._hung_up.wait()

@@ -175,7 +175,10 @@ class EventServer:
 
     @property
     def received(self) -> list[dict[str, Any]]:
-        """All events that clients have sent so far, heartbeats included, in the order of arrival."""
+        """All events that clients have sent so far, heartbeats included, in the order of arrival.
+
+        None is forgotten while the server object lives.
+        """
         with self._changed:
             return list(self._record.events)
 
