@@ -616,6 +616,18 @@ def test_a_cut_socket_takes_and_gives_nothing_more() -> None:
                 gated.sendall(b"x")
 
 
+def test_an_abandoned_connection_lives_on_in_another_process() -> None:
+    gate = Gate(threading.Condition())
+    with Listener(gate, 0) as listener, socket.create_connection(listener.getsockname(), timeout=TIMEOUT) as peer:
+        gated, _ = next(listener.connections())
+        with socket.socket(fileno=socket.dup(gated.fileno())) as parents:  # as if it were another process's
+            with gate.changed:
+                gate.abandon()
+            assert gated.fileno() == -1
+            parents.sendall(b"x")
+            assert peer.recv(1) == b"x"
+
+
 def test_nothing_is_logged_about_faults(server: EventServer, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(0, "masquerade_ws")
     server.refuse(500)

@@ -37,6 +37,11 @@ class Gate:
         self.sockets: set[GatedSocket] = set()
         self.threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 
+    def abandon(self) -> None:
+        """Close the descriptors of all connections and nothing else; a forked child may find the lock held."""
+        for gated in self.sockets:
+            socket.socket.close(gated)
+
 
 class GatedSocket(socket.socket):
     """One connection's socket behind the gate."""

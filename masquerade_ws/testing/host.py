@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import threading
 import time
 from contextlib import ExitStack, suppress
@@ -19,6 +18,7 @@ from .gate import Gate, GatedSocket, Listener
 from .messages import encode, token_of
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Mapping
 
     from websockets.http11 import Request, Response
@@ -167,8 +167,7 @@ class Host:
     def abandon(self) -> None:
         """Close the sockets alone, in a forked child, where the threads are not and any lock may be held."""
         self._listener.close()
-        for gated in self._gate.sockets:
-            socket.socket.close(gated)
+        self._gate.abandon()
 
     # Its connections
 
