@@ -292,6 +292,8 @@ def test_a_terminal_that_has_gone_is_a_q(tmp_path: Path, monkeypatch: pytest.Mon
         monkeypatch.setattr(sys, "stdin", keys)
         with keyboard() as wait_for_keys:
             assert wait_for_keys(0) == ""
+            os.write(master, b"\x1a")
+            assert wait_for_keys(TIMEOUT) == "\x1a", "Ctrl-Z suspends nothing"
             os.write(master, "ä".encode())
             assert wait_for_keys(TIMEOUT) == "ä"
             os.close(master)
@@ -430,6 +432,11 @@ def test_the_picture_fits_the_terminal(width: int, height: int, jobs: int, messa
     assert len(lines) == max(9, height)
     assert all(cell_len(line) <= width for line in lines)
     assert lines[-1].startswith("q quits"[: width - 1])
+
+
+@pytest.mark.parametrize("width", [14, 20])
+def test_the_state_is_shown_before_the_url(width: int) -> None:
+    assert drawn(filled(), width=width).startswith("● connected")
 
 
 def test_jobs_without_room_are_counted() -> None:

@@ -252,6 +252,10 @@ app.config.from_prefixed_env()
 app.config["MASQUERADE_WS_GET_TOKEN"] = lambda: str(os.getpid())
 masquerade = MasqueradeWS(app)
 
+if os.environ.get("USE_AT_IMPORT"):
+    with app.app_context():
+        masquerade.client.state
+
 @app.get("/<job_id>")
 def image(job_id):
     def start():
@@ -296,3 +300,23 @@ def test_each_worker_process_has_one_client_which_ends_with_it(
         assert web.stop() == 0, web.output
     server.wait_for_connections(0)
     assert sorted(answers) == sorted((200, f"https://images.example/job-{number}") for number in range(12))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork, for gunicorn")
+@pytest.mark.parametrize("kind", ["sync", "gthread", "gevent"])
+def test_a_client_that_was_used_before_the_fork_is_the_masters_alone(
+    kind: str, server: EventServer, tmp_path: Path
+) -> None:
+    pytest.importorskip("gunicorn", reason="needs gunicorn")
+    if kind == "gevent":
+        pytest.importorskip("gevent", reason="needs gevent")
+    (tmp_path / "site_of_images.py").write_text(SITE)
+    command = gunicorn(f"--worker-class={kind}", "--workers=1", "--preload", "site_of_images:app")
+    environment = {"FLASK_MASQUERADE_WS_URL": server.url, "USE_AT_IMPORT": "yes"}
+    with WebServer(command, folder=tmp_path, environment=environment) as web:
+        assert (server.connections, len(server.tokens)) == (1, 1)
+        for number in range(3):
+            assert web.ask(f"/job-{number}") == (200, f"https://images.example/job-{number}"), web.output
+        assert (server.connections, len({*server.tokens})) == (2, 2)
+        assert web.stop() == 0, web.output
+    server.wait_for_connections(0)

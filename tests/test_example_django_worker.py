@@ -233,6 +233,28 @@ def test_the_command_saves_notifications_without_a_web_server(server: EventServe
     assert errors.splitlines() == ["connected", "disconnected, code 1000"]
 
 
+def test_the_command_ends_quietly_when_nobody_reads_its_lines_any_more(
+    server: EventServer, database: dict[str, str]
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "manage.py", "masquerade_listen"],
+        cwd=PROJECT,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "MASQUERADE_URL": server.url, **database},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as listening:
+        assert listening.stdout is not None
+        assert listening.stderr is not None
+        server.wait_for_connections(1, timeout=30)
+        server.emit("first")
+        assert json.loads(listening.stdout.readline())["type"] == "first"
+        listening.stdout.close()
+        server.emit("second")
+        errors = listening.stderr.read()
+    assert (listening.returncode, errors.splitlines()) == (0, ["connected", "disconnected, code 1000"])
+
+
 def test_the_autoreloader_has_one_client_and_each_reload_replaces_it(server: EventServer, tmp_path: Path) -> None:
     project = shutil.copytree(PROJECT, tmp_path / "project")
     apps = project / "gallery" / "apps.py"

@@ -40,6 +40,9 @@ else:
         before = termios.tcgetattr(terminal)
         try:
             tty.setcbreak(terminal)
+            mode = termios.tcgetattr(terminal)
+            mode[6][termios.VSUSP] = bytes([os.fpathconf(terminal, "PC_VDISABLE")])
+            termios.tcsetattr(terminal, termios.TCSADRAIN, mode)
             yield lambda seconds: _wait_for_keys(terminal, seconds)
         finally:
             with contextlib.suppress(termios.error):  # the terminal has gone
@@ -58,7 +61,8 @@ else:
 def keyboard() -> Generator[Callable[[float], str]]:
     """Give a function that waits so many seconds for keys and returns them; leave the terminal as it was.
 
-    Ctrl-C goes on to interrupt. A terminal that has gone counts as a ``q``; without one no key ever comes.
+    Ctrl-C goes on to interrupt, Ctrl-Z does nothing: it would leave a shell on our screen. A terminal that
+    has gone counts as a ``q``; without one no key ever comes.
     """
     if sys.stdin is not None and sys.stdin.isatty():
         with _keys_of(sys.stdin.fileno()) as wait_for_keys:

@@ -53,8 +53,8 @@ def _head(board: Board, name: str, state: str, ascii_only: bool) -> Table:
     if state != "connected" and board.gaps:
         words.append(f" for {time.monotonic() - board.lost_at:.0f} s, attempt {board.attempts}", colour)
     line = Table.grid(expand=True, padding=(0, 1))
-    line.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
-    line.add_column(justify="right", no_wrap=True, overflow="ellipsis")
+    line.add_column(no_wrap=True, overflow="ellipsis")
+    line.add_column(ratio=1, justify="right", no_wrap=True, overflow="ellipsis")  # what is left of a narrow terminal
     line.add_row(words, Text(name, "dim"))
     return line
 
