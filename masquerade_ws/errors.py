@@ -101,7 +101,8 @@ class EventsDroppedError(MasqueradeError):
     """
 
     def __init__(self, count: int) -> None:
-        super().__init__(f"{count} events were dropped because the stream was full; read faster or raise maxsize")
+        events_were = "event was" if count == 1 else "events were"
+        super().__init__(f"{count} {events_were} dropped because the stream was full; read faster or raise maxsize")
         self.count = count
 
     def __reduce__(self) -> tuple[type[EventsDroppedError], tuple[int]]:

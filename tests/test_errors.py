@@ -80,6 +80,7 @@ def test_the_text_of_an_error_is_its_message(error: MasqueradeError) -> None:
 def test_an_overflow_says_how_many_events_are_missing() -> None:
     assert EventsDroppedError(3).count == 3
     assert str(EventsDroppedError(3)).startswith("3 events were dropped")
+    assert str(EventsDroppedError(1)).startswith("1 event was dropped")
 
 
 def test_what_an_error_holds_beside_its_message_may_be_left_out() -> None:
