@@ -30,7 +30,7 @@ from .guard import Guard
 from .index import RECONNECTED, StreamIndex
 from .listeners import Listeners
 from .log import logger, show_debug
-from .options import Options, check_count, check_duration, check_flag, check_timeout
+from .options import Options, check_callable, check_count, check_duration, check_flag, check_timeout
 from .patterns import check_type
 from .reader import Intake
 from .signatures import PolledT, typed_as_events, typed_as_on, typed_as_wait_for
@@ -289,7 +289,7 @@ class WebSocketClient:
             RuntimeError: In a listener, in ``get_token`` or in a predicate.
         """
         check_timeout(timeout)
-        _check_callable("poll", poll)
+        check_callable("poll", poll, optional=True)
         deadline = Deadline(timeout)
         with self._open_wait("wait_for", types, where, polls=poll is not None) as stream:
             while (event := stream.get(deadline.remaining())) is RECONNECTED:
@@ -351,9 +351,9 @@ class WebSocketClient:
             RuntimeError: In a listener, in ``get_token`` or in a predicate.
         """
         check_timeout(timeout)
-        _check_callable("start", start)
-        _check_callable("on_progress", on_progress)
-        _check_callable("poll", poll)
+        check_callable("start", start)
+        check_callable("on_progress", on_progress, optional=True)
+        check_callable("poll", poll, optional=True)
         deadline = Deadline(timeout)
         with self._open_wait("run_image_job", JOB_EVENTS, None, polls=poll is not None) as stream:
             job_id = start()
@@ -394,11 +394,6 @@ class WebSocketClient:
 
     def __repr__(self) -> str:
         return f"<WebSocketClient {self._name} {self.state}>"
-
-
-def _check_callable(name: str, value: object) -> None:
-    if value is not None and not callable(value):
-        raise TypeError(f"{name} must be callable, not {type(value).__name__}")
 
 
 def _job_failed(job_id: str, event: ImageGenerationFailedEvent) -> ImageGenerationError:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from .options import check_callable
 from .patterns import check_type, matches
 
 __all__ = ["Listener", "Listeners"]
@@ -101,5 +102,4 @@ class Listeners:
 
 def _check(type: str, handler: object) -> None:
     check_type(type)
-    if not callable(handler):
-        raise TypeError(f"handler must be callable, not {handler.__class__.__name__}")
+    check_callable("handler", handler)

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["Options", "check_count", "check_duration", "check_flag", "check_timeout"]
+__all__ = ["Options", "check_callable", "check_count", "check_duration", "check_flag", "check_timeout"]
 
 
 def check_duration(name: str, value: object, *, zero: bool = True) -> None:
@@ -47,6 +47,12 @@ def check_count(name: str, value: object) -> None:
         raise ValueError(f"{name} must be at least 1, not {value}")
 
 
+def check_callable(name: str, value: object, *, optional: bool = False) -> None:
+    """Raise `TypeError`, naming the argument, unless ``value`` can be called, or is ``None`` where that will do."""
+    if not callable(value) and not (optional and value is None):
+        raise TypeError(f"{name} must be callable{' or None' if optional else ''}, not {type(value).__name__}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Options:
     """What `WebSocketClient` was given beside URL and transport; its docstring says what each means."""
@@ -65,10 +71,8 @@ class Options:
     around_event: Callable[[Any], AbstractContextManager[object]] | None
 
     def __post_init__(self) -> None:
-        if not callable(self.get_token):
-            raise TypeError(f"get_token must be callable, not {type(self.get_token).__name__}")
-        if self.around_event is not None and not callable(self.around_event):
-            raise TypeError(f"around_event must be callable or None, not {type(self.around_event).__name__}")
+        check_callable("get_token", self.get_token)
+        check_callable("around_event", self.around_event, optional=True)
         if self.token_in not in ("query", "header"):
             raise ValueError(f"token_in must be 'query' or 'header', not {self.token_in!r}")
         for name in ("initial_reconnect_delay", "max_reconnect_delay", "min_uptime"):

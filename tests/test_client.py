@@ -561,8 +561,9 @@ def test_a_bad_callable_is_refused_by_its_name(client: WebSocketClient) -> None:
         for name in ("poll", "where"):
             with pytest.raises(TypeError, match=name):
                 client.wait_for("news", **{name: bad})
-        with pytest.raises(TypeError, match="start"):
-            client.run_image_job(bad)
+        for start in (bad, None):
+            with pytest.raises(TypeError, match="start"):
+                client.run_image_job(start)
         for name in ("on_progress", "poll"):
             with pytest.raises(TypeError, match=name):
                 client.run_image_job(lambda: "1", **{name: bad})
