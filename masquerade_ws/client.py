@@ -398,5 +398,5 @@ class WebSocketClient:
 
 def _job_failed(job_id: str, event: ImageGenerationFailedEvent) -> ImageGenerationError:
     payload = event.payload
-    message = f"job {job_id} failed: {payload.get('error')}"
-    return ImageGenerationError(message, job_id, bool(payload.get("retry_allowed", False)))
+    message = f"job {job_id} failed: {payload.get('error', 'no reason given')}"
+    return ImageGenerationError(message, job_id, payload.get("retry_allowed") is True)

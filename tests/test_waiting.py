@@ -525,6 +525,18 @@ def test_a_job_that_fails_raises(
     assert caught.value.retry_allowed is bool(retry_allowed)
 
 
+def test_a_failure_that_breaks_the_gateways_promises_is_told_all_the_same(
+    client: WebSocketClient, masquerade_server: EventServer
+) -> None:
+    def start() -> str:
+        masquerade_server.emit("image.generation.failed", {"job_id": "mine", "retry_allowed": "no"})
+        return "mine"
+
+    with pytest.raises(ImageGenerationError, match=r"^job mine failed: no reason given$") as caught:
+        client.run_image_job(start, timeout=TIMEOUT)
+    assert caught.value.retry_allowed is False
+
+
 def test_a_job_is_polled_with_its_id(client: WebSocketClient, masquerade_server: EventServer) -> None:
     record = Record(client)
     asked: list[str] = []
