@@ -39,7 +39,7 @@ from flask import (
 )
 from flask.typing import ResponseReturnValue
 
-from masquerade_ws import DisconnectedError, Event, EventsDroppedError, EventStream, WaitTimeoutError
+from masquerade_ws import DisconnectedError, ErrorEvent, Event, EventsDroppedError, EventStream, WaitTimeoutError
 from masquerade_ws.contrib.flask import MasqueradeWS
 
 MAX_PROMPT = 300  # characters
@@ -57,6 +57,11 @@ gallery = Blueprint("gallery", __name__)
 
 def get_token() -> str:
     return os.environ.get("MASQUERADE_TOKEN", "my-token")
+
+
+@masquerade.on("error")
+def log_error(event: ErrorEvent) -> None:
+    current_app.logger.warning("%s: %s", event.context, event.error)
 
 
 def create_app(**settings: object) -> Flask:
