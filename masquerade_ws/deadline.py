@@ -27,3 +27,9 @@ class Deadline:
     def expired(self) -> bool:
         """Tell whether the deadline has come."""
         return self._at is not None and time.monotonic() >= self._at
+
+    def later(self, seconds: float) -> Deadline:
+        """Return the deadline so many seconds behind this one."""
+        later = Deadline(None)
+        later._at = None if self._at is None else self._at + seconds
+        return later

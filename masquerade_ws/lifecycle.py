@@ -98,6 +98,7 @@ class Session:
     Attributes:
         mail: Wakes the supervisor thread; putting takes no lock that a finalizer could find held.
         done: Set once the session has ended in full, or was abandoned; wakes the session that waits for this one.
+        cut: The connection that an abandonment cut, for the supervisor thread to close.
         stopping: Somebody called ``disconnect()``, or the client has given up.
         deadline: When the ``disconnect()`` that stops it returns; the session after it waits no longer either.
         newest_stream: The streams up to this one end with the session.
@@ -118,6 +119,7 @@ class Session:
         self.retry = Deadline(None)
         self.retries = 0
         self.connection: Connection | None = None
+        self.cut: Connection | None = None
         self.connections = 0
         self.connected_at = 0.0
         self.connected_since: datetime | None = None
@@ -159,6 +161,12 @@ class Session:
             thread.join()
         self.threads = []
 
+    def close_cut(self) -> None:
+        """Close the connection that was cut, once no thread is busy with it, and wait for its threads."""
+        if self.cut is not None:
+            self.cut.abort(self.cause)
+            self.join()
+
     def finish_dispatching(self) -> None:
         """Let the dispatcher thread deliver what is left, and wait for its end."""
         self.dispatcher.finish()
@@ -170,6 +178,7 @@ class Session:
         self.dispatcher.finish()
         if self.connection is not None:
             self.connection.close(timeout=1.0)
+        self.close_cut()
         self.join()
 
     def abandon_in_child(self) -> None:
@@ -179,7 +188,8 @@ class Session:
         self.done = threading.Event()
         self.done.set()
         self.dispatcher.abandon_in_child()
-        if self.connection is not None:
-            self.connection.abandon()
+        for connection in (self.connection, self.cut):
+            if connection is not None:
+                connection.abandon()
         if self.previous is not None:
             self.previous.abandon_in_child()

@@ -171,7 +171,7 @@ class Supervisor:
         if role is None:
             over = session.done.wait(deadline.remaining())
             if not session.abandoned:
-                session.supervisor_thread.join(deadline.remaining())
+                _join(session.supervisor_thread, deadline)
         elif role == LISTENER:  # the session waits for this very thread, to deliver the last events
             with self._changed:
                 over = self._changed.wait_for(lambda: session.quiet, deadline.remaining())
@@ -181,12 +181,12 @@ class Supervisor:
                 connection.wait_ended(deadline.remaining())
             over = session.ended
         if not over:
-            self.abandon(session)
+            self.abandon(session, deadline.later(LAST_WORDS))
 
-    def abandon(self, session: Session) -> None:
-        """End a session that hangs, as far as anybody else can see; wait for no user code, or not for long."""
+    def abandon(self, session: Session, deadline: Deadline) -> None:
+        """End a session that hangs, as far as anybody else can see; listeners have until then for its last events."""
         if session.previous is not None:
-            self.abandon(session.previous)
+            self.abandon(session.previous, deadline)
         with self._changed:
             first, session.abandoned = not session.abandoned, True
             connected = session.phase is not Phase.CONNECTING
@@ -201,20 +201,21 @@ class Supervisor:
             return
         try:
             if connection is not None:
+                session.cut = connection
                 connection.cut(_ended_by_user())
                 if connected:
                     last.append(DisconnectedEvent(timestamp_now(), session.close_code, "", will_reconnect=False))
-            self._deliver_last(session, last)
+            self._deliver_last(session, last, deadline)
         finally:
             self.finish(session)
 
-    def _deliver_last(self, session: Session, last: list[AnyEvent]) -> None:
+    def _deliver_last(self, session: Session, last: list[AnyEvent], deadline: Deadline) -> None:
         """Deliver the last events on the dispatcher thread; those that it has no time for to the streams at least."""
-        dispatcher, thread = session.dispatcher, session.dispatcher_thread
+        dispatcher = session.dispatcher
         last = [*dispatcher.forget(), *last]
         if dispatcher.abandon(*last):
-            if thread is not None and thread is not threading.current_thread():
-                thread.join(LAST_WORDS)  # so that they come ahead of the next session's first
+            if session.dispatcher_thread is not None:
+                _join(session.dispatcher_thread, deadline)  # so that they come ahead of the next session's first
             last = dispatcher.forget()
         for event in last:
             self._rooms.streams.deliver(event, asking=False)
@@ -471,6 +472,7 @@ def supervise(supervisor_ref: weakref.ref[Supervisor], session: Session) -> None
                 return
             timeout = supervisor.step(session, mail)
             del supervisor
+        session.close_cut()
         session.finish_dispatching()
         supervisor = supervisor_ref()
         if supervisor is not None:
@@ -478,7 +480,8 @@ def supervise(supervisor_ref: weakref.ref[Supervisor], session: Session) -> None
     except BaseException:
         supervisor = supervisor_ref()
         if supervisor is not None:
-            supervisor.abandon(session)  # so that nobody waits for a thread that is gone
+            supervisor.abandon(session, Deadline(LAST_WORDS))  # so that nobody waits for a thread that is gone
+        session.close_cut()
         raise
     finally:
         session.done.set()
@@ -490,7 +493,7 @@ def _await_previous(supervisor_ref: weakref.ref[Supervisor], session: Session) -
     if previous is not None and not previous.done.wait(previous.deadline.remaining()):
         supervisor = supervisor_ref()
         if supervisor is not None:
-            supervisor.abandon(previous)
+            supervisor.abandon(previous, Deadline(LAST_WORDS))
     session.previous = None
 
 
@@ -529,6 +532,11 @@ def _start(thread: threading.Thread) -> None:
 
 def _thread(name: str, target: Callable[..., None], *args: object) -> threading.Thread:
     return threading.Thread(target=target, args=args, name=f"masquerade-ws-{name}", daemon=True)
+
+
+def _join(thread: threading.Thread, deadline: Deadline) -> None:
+    if thread is not threading.current_thread():  # where a handler of the logger, or a finalizer, disconnects
+        thread.join(deadline.remaining())
 
 
 def _ended_by_user() -> DisconnectedError:

@@ -116,7 +116,8 @@ class FakeConnection:
         self._world.unlocked()
         self._end(1006, cause)
 
-    cut = abort
+    def cut(self, cause: Exception) -> None:
+        self._world.unlocked()  # its supervisor thread closes it
 
     def wait_ended(self, timeout: float | None) -> bool:
         return self.ended
@@ -223,7 +224,7 @@ class Explorer:
         """A `disconnect()` whose time is over."""
         session = self._supervisor._session
         if session is not None and session.stopping and session.abandoned <= session.done.is_set():
-            self._supervisor.abandon(session)
+            self._supervisor.abandon(session, deadline.Deadline(0))
             assert self._supervisor._session is not session or self.client.state == "disconnected"
 
     def _lose(self) -> None:
@@ -255,11 +256,12 @@ class Explorer:
 
     def _step(self, session: Session) -> None:
         if session.previous is not None and not session.previous.done.is_set():
-            self._supervisor.abandon(session.previous)
+            self._supervisor.abandon(session.previous, deadline.Deadline(0))
         session.previous = None
         if not session.ended:  # the loop looks at this before it waits for mail
             self._supervisor.step(session, None if session.mail.empty() else session.mail.get())
         if session.ended:
+            session.close_cut()
             self._supervisor.finish(session)
             session.done.set()
 

@@ -291,6 +291,9 @@ def soak(seconds: float, seed: int) -> Tally:
         for user in users:
             user.client.disconnect(timeout=1.0)
         check_rest(tally, [user.client for user in users], half)
+        answered = sum(tally.counts[what] for what in ("delivered", "polled", "told why not"))
+        if answered != gateway.submitted:
+            tally.violation(f"{answered} waits were answered, of {gateway.submitted}")
         print(f"jobs {gateway.submitted}, connections through the proxy {proxy.accepted}")
     del users
     if descriptors() > before + 2:

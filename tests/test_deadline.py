@@ -45,3 +45,9 @@ def test_the_time_left_is_never_more_than_a_lock_takes() -> None:
     assert threading.Event().wait(0) is False
     lock = threading.Lock()
     assert lock.acquire(timeout=remaining)
+
+
+def test_a_later_deadline_is_so_much_later_and_never_stays_never() -> None:
+    deadline = Deadline(100)
+    assert 109 < (deadline.later(10).remaining() or 0) <= 110
+    assert Deadline(None).later(10).remaining() is None

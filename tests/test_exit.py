@@ -54,13 +54,15 @@ class Gateway:
             self.ends.append(code)
 
 
-def ends_well(text: str, *args: str, flags: tuple[str, ...] = ("-X", "dev"), status: int = 0) -> Finished:
+def ends_well(
+    text: str, *args: str, flags: tuple[str, ...] = ("-X", "dev"), status: int = 0, beyond: float = BEYOND
+) -> Finished:
     """Run a script whose last word is "end"."""
     finished = run(text, *args, flags=flags)
     assert finished.errors == ""
     assert finished.status == status
     assert finished.output.splitlines()[-1] == "end"
-    assert finished.since < BEYOND, f"it took {finished.since:.2f} s"
+    assert finished.since < beyond, f"it took {finished.since:.2f} s"
     return finished
 
 
@@ -203,6 +205,25 @@ say("end")
             gateway.url,
         )
     assert gateway.ends == []
+
+
+def test_twenty_clients_whose_user_code_hangs_hold_nothing_up_longer_than_one() -> None:
+    ends_well(
+        """
+def hang(*_):
+    threading.Event().wait()
+
+clients = [WebSocketClient(url, hang) for _ in range(20)]
+seen = []
+for client in clients:
+    client.on("state:change", lambda event: hang() if event.new_state == "disconnected" else seen.append(event))
+    client.connect(block=False)
+until(lambda: len(seen) == 20)
+say("end")
+""",
+        "ws://127.0.0.1:1/ws",
+        beyond=2 * BEYOND,
+    )
 
 
 @pytest.mark.parametrize("blocks", ["time.sleep(60)", "time.sleep(0.01)"], ids=["hanging", "slow"])

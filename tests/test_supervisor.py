@@ -50,6 +50,14 @@ def hang() -> Iterator[Hang]:
     hang.over.set()
 
 
+def echo(peer: Peer) -> None:
+    """Send back what the client sends, until it closes."""
+    peer.upgrade()
+    while (received := peer.read_frame())[0] != 8:
+        peer.send(frame(*received))
+    peer.send(frame(8, received[1]))
+
+
 # The table
 
 
@@ -486,6 +494,101 @@ def test_disconnect_without_time_in_the_middle_of_a_handshake_leaves_nothing() -
         assert record.story[-1].endswith("> disconnected")
 
 
+@pytest.mark.parametrize("timeout", [0, 0.1])
+def test_disconnect_behind_a_full_queue_closes_the_connection_though_its_reader_waits(
+    masquerade_server: EventServer, hang: Hang, timeout: float
+) -> None:
+    with client_of(masquerade_server.url, queue_size=2) as client:
+        client.on("news", hang)
+        client.connect()
+        for _ in range(20):
+            masquerade_server.emit("news")
+        session = client._supervisor._session
+        assert session is not None
+        until(lambda: session.dispatcher.full)
+        assert elapsed(lambda: client.disconnect(timeout=timeout)) < TIMEOUT
+        masquerade_server.wait_for_connections(0)
+        until(lambda: set(names_of_threads()) <= {FOUR[0], FOUR[3]})  # the hung listener, and who waits for it
+        client.connect()
+        assert client.state == "connected"
+        hang.over.set()
+
+
+@pytest.mark.parametrize("timeout", [0, 5])
+@pytest.mark.parametrize("then", ["stays away", "comes back"])
+@pytest.mark.parametrize("place", ["around_event", "enter", "exit", "start", "poll", "on_progress"])
+def test_user_code_may_disconnect_wherever_it_runs(place: str, then: str, timeout: float) -> None:
+    took: list[float] = []
+
+    def leave(*_: object) -> None:
+        if not took:
+            took.append(elapsed(lambda: client.disconnect(timeout=timeout)))
+            if then == "comes back":
+                client.connect(block=False)
+
+    class Around:
+        def __init__(self, event: Any) -> None:
+            self.known = event.type == "image.generation.progress"
+            self.at("around_event")
+
+        def __enter__(self) -> None:
+            self.at("enter")
+
+        def __exit__(self, *_: object) -> None:
+            self.at("exit")
+
+        def at(self, here: str) -> None:
+            if self.known and here == place:
+                leave()
+
+    def start() -> str:
+        client.emit("image.generation.progress", {"job_id": "j", "progress": 1})
+        if place == "start":
+            leave()
+        return "j"
+
+    with RawServer(echo) as server, client_of(server.url, around_event=Around) as client:
+        client.on("*", lambda _: None)
+        client.connect()
+        job = running(
+            lambda: client.run_image_job(
+                start,
+                timeout=TIMEOUT / 2,
+                on_progress=leave if place == "on_progress" else None,
+                poll=leave if place == "poll" else None,
+            )
+        )
+        with pytest.raises(DisconnectedError):
+            job.result()
+        until(lambda: took)
+        assert took[0] < 3
+        until(lambda: client.state == ("connected" if then == "comes back" else "disconnected"))
+
+
+def test_a_handler_of_the_logger_may_disconnect_on_the_supervisor_thread(
+    masquerade_server: EventServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    took: list[float] = []
+
+    class Leaving(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "reconnecting" in record.getMessage():
+                took.append(elapsed(lambda: client.disconnect(timeout=0.1)))
+
+    caplog.set_level(logging.INFO, "masquerade_ws")
+    handler = Leaving()
+    masquerade_server.refuse(503)
+    with client_of(masquerade_server.url) as client:
+        logging.getLogger("masquerade_ws").addHandler(handler)
+        try:
+            with pytest.raises((ConnectError, DisconnectedError)):
+                running(client.connect).result()
+            until(lambda: took and names_of_threads() == [])
+        finally:
+            logging.getLogger("masquerade_ws").removeHandler(handler)
+    assert took[0] < 3
+
+
 # Threads
 
 
@@ -618,6 +721,28 @@ def test_a_supervisor_thread_that_dies_behind_its_client_ends_its_session() -> N
     with pytest.raises(AttributeError):
         supervise(lambda: None, session)
     assert session.done.is_set()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("name", ["supervisor", "dispatcher", "reader", "heartbeat"])
+def test_memory_that_is_out_when_a_thread_starts_ends_the_client_and_leaves_nobody_waiting(
+    client: WebSocketClient, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    starts = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == f"masquerade-ws-{name}":
+            raise MemoryError
+        starts(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(MemoryError if name == "supervisor" else DisconnectedError):
+            running(client.connect).result()
+        until(lambda: names_of_threads() == [])
+        assert client.state == "disconnected"
+    client.connect()
+    assert names_of_threads() == FOUR
 
 
 def test_threads_that_cannot_be_started_fail_the_first_attempt(
