@@ -260,10 +260,12 @@ def acting() -> Iterator[Callable[[Callable[[], object]], None]]:
         threads.append(threading.Thread(target=act, daemon=True))
         threads[-1].start()
 
-    yield meanwhile
-    for thread in threads:
-        thread.join(TIMEOUT)
-        assert not thread.is_alive(), "what was done meanwhile does not end"
+    try:
+        yield meanwhile
+    finally:
+        for thread in threads:
+            thread.join(TIMEOUT)
+    assert not any(thread.is_alive() for thread in threads), "what was done meanwhile does not end"
 
 
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
