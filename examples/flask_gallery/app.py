@@ -5,9 +5,10 @@
     masquerade-ws serve                     # the gateway, in a terminal of its own
     python examples/flask_gallery/app.py    # started in the same folder; the page is http://localhost:5000
 
-Each open page holds a thread of the web server, so give a production server plenty of them::
+Each visible page holds a thread of the web server, so give a production server plenty of them; and name its host::
 
-    gunicorn --chdir examples/flask_gallery --threads 100 --graceful-timeout 5 'app:create_app()'
+    export FLASK_TRUSTED_HOSTS='["gallery.example"]'
+    gunicorn --pythonpath examples/flask_gallery --threads 100 --graceful-timeout 5 'app:create_app()'
 
 The server remembers no jobs. The name of a job begins with that of its page, so any process can tell which events
 belong to which page; and a page that may have missed something asks for it.
