@@ -49,8 +49,9 @@ class Receiver:
         self._tls = tls
         self._sender = sender
         self._outcome = outcome
-        # Guards all of the receive side, and the descriptor from being closed under a recv. Held during recv.
-        self.lock = threading.Lock()
+        # Guards all of the receive side, and the descriptor from being closed under another thread's recv. Held during
+        # recv; reentrant, for a signal handler may close the connection that its own thread iterates over.
+        self.lock = threading.RLock()
         self._backlog: list[str | bytes] = []  # received already, for the thread that iterates
 
     def receive(self) -> list[str | bytes] | None:
@@ -104,7 +105,7 @@ class Receiver:
     def abandon(self) -> None:
         """Read nothing more, in a forked child, where the lock may be held for ever."""
         self.over = True
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
 
     def _read(self) -> list[str | bytes] | None:
         """Read once and parse that; ``None`` at the end."""

@@ -15,7 +15,7 @@ from types import TracebackType
 
 import trustme
 
-__all__ = ["Peer", "RawServer", "close_payload", "frame", "shown", "tcp_pair", "tls_contexts", "until"]
+__all__ = ["Peer", "RawServer", "close_payload", "frame", "held", "shown", "tcp_pair", "tls_contexts", "until"]
 
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -75,6 +75,13 @@ def until(condition: Callable[[], object], timeout: float = 10.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true"
         time.sleep(0.005)
+
+
+def held(lock: object) -> bool:
+    """Tell whether another thread holds a lock."""
+    if free := lock.acquire(blocking=False):  # type: ignore[attr-defined]
+        lock.release()  # type: ignore[attr-defined]
+    return not free
 
 
 class Peer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from masquerade_ws.connection import Connection
 from masquerade_ws.lifecycle import STATES, TRANSITIONS, Mail, Phase, Session, Signal
 from masquerade_ws.testing import EventServer
 from scenes import client_of, elapsed
@@ -92,3 +93,20 @@ def test_a_client_that_was_never_started_starts_in_a_forked_child(masquerade_ser
         assert client.state == "disconnected"
         with client:
             assert client.stats.connections == 1
+
+
+def test_in_a_forked_child_the_connections_of_a_session_are_over() -> None:
+    session = Session(1, None)
+    session.connection, session.cut = Connection("ws://127.0.0.1:1/"), Connection("ws://127.0.0.1:1/")
+    connections = session.connection, session.cut
+    session.abandon_in_child()
+    assert all(connection.ended for connection in connections)
+
+
+def test_a_client_that_has_ended_starts_in_a_forked_child(masquerade_server: EventServer) -> None:
+    with client_of(masquerade_server.url) as client:
+        client.connect()
+        client.disconnect()
+        client.reset_in_child()
+        with client:
+            assert client.stats.connections == 2

@@ -13,7 +13,7 @@ import pytest
 from masquerade_ws import sender as sender_module
 from masquerade_ws.connection import Connection
 from masquerade_ws.errors import DisconnectedError, SendError
-from raw_server import Peer, RawServer, close_payload, frame, until
+from raw_server import Peer, RawServer, close_payload, frame, held, until
 
 
 def test_an_interrupted_send_leaves_no_torn_frame(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +91,8 @@ def test_abandoning_in_a_forked_child_leaves_the_parent_s_connection_untouched()
         reader = threading.Thread(target=lambda: received.extend(connection))
         reader.start()
         assert connection._link is not None
-        until(connection._link.receiver.lock.locked)  # the reader is in recv, and so it is for ever in the child
+        lock = connection._link.receiver.lock
+        until(lambda: held(lock))  # the reader is in recv, and so it is for ever in the child
         child = os.fork()
         if child == 0:
             status = 1
@@ -125,7 +126,9 @@ def test_abandoning_takes_no_lock() -> None:
         link = connection._link
         assert link is not None
         for lock in (link.receiver.lock, link.sender.lock, link._lock, connection._lock, connection._outcome._lock):
-            lock.acquire()  # as in a child, where the threads that hold them are not
+            holder = threading.Thread(target=lock.acquire)  # as in a child, where the threads that hold them are not
+            holder.start()
+            holder.join()
         assert _child(connection) == 0
 
 

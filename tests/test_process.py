@@ -79,6 +79,16 @@ def test_a_client_that_nobody_refers_to_is_left_out(anew: ModuleType) -> None:
     assert diary == []
 
 
+def test_the_exit_waits_for_threads_whose_client_is_forgotten(anew: ModuleType) -> None:
+    end = threading.Event()
+    anew.await_at_exit(end)
+    closing = threading.Thread(target=anew._close_all)
+    closing.start()
+    end.set()
+    closing.join(10)
+    assert not closing.is_alive()
+
+
 def test_clients_that_daemon_threads_make_meanwhile_disturb_nothing(anew: ModuleType) -> None:
     diary: list[str] = []
     clients = [Recorder(diary, "kept") for _ in range(200)]

@@ -18,7 +18,7 @@ from masquerade_ws.frames import FrameReceiver, Opcode
 from masquerade_ws.outcome import Outcome
 from masquerade_ws.receiver import Receiver
 from masquerade_ws.sender import Sender
-from raw_server import Peer, RawServer, close_payload, frame, tcp_pair, tls_contexts, until
+from raw_server import Peer, RawServer, close_payload, frame, held, tcp_pair, tls_contexts, until
 
 
 class Ends(NamedTuple):
@@ -124,7 +124,7 @@ def test_waiting_for_the_close_frame_ends_with_the_stream(ends: Ends) -> None:
 def test_waiting_for_the_close_frame_ends_when_another_thread_has_read_it(ends: Ends) -> None:
     thread = threading.Thread(target=ends.receiver.receive)
     thread.start()
-    until(ends.receiver.lock.locked)
+    until(lambda: held(ends.receiver.lock))
     waiter = threading.Thread(target=ends.receiver.await_close, args=(Deadline(60), 2**20))
     waiter.start()
     ends.peer.send(frame(8, close_payload(1000)))
@@ -168,7 +168,9 @@ def test_draining_a_closed_socket_ends(ends: Ends) -> None:
 
 
 def test_an_abandoned_receiver_is_over_though_its_lock_is_held(ends: Ends) -> None:
-    ends.receiver.lock.acquire()
+    holder = threading.Thread(target=ends.receiver.lock.acquire)
+    holder.start()
+    holder.join()
     ends.receiver.abandon()
     assert ends.receiver.receive() is None
 

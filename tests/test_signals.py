@@ -254,6 +254,35 @@ say("end")
     assert (finished.status, finished.errors) == (0, "")
 
 
+def test_a_signal_handler_may_close_the_connection_that_its_thread_iterates_over() -> None:
+    codes: list[int] = []
+    text = """
+from masquerade_ws.connection import Connection
+
+def leave(*_):
+    connection.close()
+    say("left")
+
+signal.signal(signal.SIGTERM, leave)
+connection = Connection.open(url)
+threading.Thread(target=say_when_blocked).start()
+assert list(connection) == []
+assert connection.close_code == 1000
+say("end")
+"""
+    with (
+        RawServer(lambda peer: echo(peer, codes)) as raw,
+        Script(INTERRUPTED + text, raw.url) as script,
+    ):
+        script.expect("blocks")
+        script.signal(signal.SIGTERM)
+        script.expect("left")
+        script.expect("end")
+        finished = script.finish()
+    assert (finished.status, finished.errors) == (0, "")
+    assert codes == [1000]
+
+
 def test_sigterm_that_nobody_handles_ends_the_process() -> None:
     with (
         RawServer(echo) as raw,
