@@ -563,6 +563,18 @@ def test_a_closed_pipe_ends_it_quietly(run: Command, masquerade_server: EventSer
 
 
 @posix
+def test_an_output_that_nobody_reads_is_found_out_without_writing() -> None:
+    out, into = os.pipe()
+    with open(into, "w", encoding="utf-8") as shown, contextlib.redirect_stdout(shown):
+        output.check_output()
+        os.close(out)
+        with pytest.raises(BrokenPipeError):
+            output.check_output()
+    with contextlib.redirect_stdout(None):
+        output.check_output()
+
+
+@posix
 def test_behind_head_it_ends_without_a_word(masquerade_server: EventServer) -> None:
     command = [sys.executable, "-m", "masquerade_ws", "listen", masquerade_server.url, "--json"]
     done = threading.Event()

@@ -431,6 +431,23 @@ def test_the_command_ends_with_an_error_when_the_client_gives_up(server: EventSe
         closer.join()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX pipes")
+def test_the_command_ends_when_nobody_reads_its_lines_any_more(server: EventServer, project: None) -> None:
+    out, into = os.pipe()
+    os.close(out)
+
+    def play() -> None:
+        server.wait_for_connections(1, timeout=10)
+        server.emit(COMPLETED, {"job_id": "1", "image_url": "u"})
+
+    player = threading.Thread(target=play)
+    player.start()
+    with open(into, "w", encoding="utf-8") as closed, contextlib.redirect_stdout(closed):
+        call_command("masquerade_listen", stderr=io.StringIO())
+    player.join()
+    assert client.state == "disconnected"
+
+
 def test_the_command_runs_in_any_thread(server: EventServer) -> None:
     failures: list[Exception] = []
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from masquerade_ws import ClientEvent, ConnectError, Event, StateChangeEvent, WebSocketClient
+from masquerade_ws import ClientEvent, ConnectError, Event, StateChangeEvent, WaitTimeoutError, WebSocketClient
 from masquerade_ws.cli.output import check_output
 from masquerade_ws.cli.tokens import VARIABLE, TokenSource
 from masquerade_ws.cli.where import Wanted
@@ -118,18 +118,29 @@ def open_session(
     except (TypeError, ValueError) as error:
         raise click.UsageError(str(error)) from error
     try:
-        _connect(client, token, timeout)
+        _connect(client, token, deadline)
         yield Session(client, inbox, deadline)
     finally:
         inbox.close()
         client.disconnect(timeout=_FAREWELL)
 
 
-def _connect(client: WebSocketClient, token: TokenSource, timeout: float | None) -> None:
+def _connect(client: WebSocketClient, token: TokenSource, deadline: float) -> None:
     try:
-        client.connect(timeout=timeout)
+        while not _is_connected(client, min(deadline - time.monotonic(), BEAT)):
+            if time.monotonic() >= deadline:
+                raise WaitTimeoutError("there was no connection in time")
     except ConnectError as error:
         if error.status not in (401, 403) or token.named:
             raise
         hint = f"{error}; no token was given: set {VARIABLE}, or use --token-file or --token-command"
         raise ConnectError(hint, error.status) from error
+
+
+def _is_connected(client: WebSocketClient, timeout: float) -> bool:
+    """Wait so long for the outcome of the first attempt."""
+    try:
+        client.connect(timeout=max(timeout, 0))
+    except WaitTimeoutError:
+        return False
+    return True
