@@ -148,6 +148,7 @@ class Explorer:
         clock = SimpleNamespace(monotonic=lambda: self._now)
         patch.setattr(deadline, "time", clock)
         patch.setattr(supervisor, "time", clock)
+        patch.setattr(supervisor, "LAST_WORDS", 0.0)  # in which who abandons a session waits for who does already
         patch.setattr(supervisor, "_thread", lambda *args: FakeThread(self, *args))
         self.client = WebSocketClient("ws://localhost/ws", self._token, max_reconnect_delay=8, **options)
         self._supervisor = self.client._supervisor
