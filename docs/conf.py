@@ -55,7 +55,6 @@ intersphinx_mapping = {
 
 html_theme = "furo"
 html_title = f"masquerade-ws {release}"
-html_static_path = ["_static"]
 html_copy_source = False
 html_show_sphinx = False
 
