@@ -15,7 +15,18 @@ from types import TracebackType
 
 import trustme
 
-__all__ = ["Peer", "RawServer", "close_payload", "frame", "held", "shown", "tcp_pair", "tls_contexts", "until"]
+__all__ = [
+    "Peer",
+    "RawServer",
+    "close_payload",
+    "frame",
+    "held",
+    "shown",
+    "silent_port",
+    "tcp_pair",
+    "tls_contexts",
+    "until",
+]
 
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -60,6 +71,17 @@ def tcp_pair() -> Iterator[tuple[socket.socket, socket.socket]]:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with far:
             yield near, far
+
+
+@contextlib.contextmanager
+def silent_port() -> Iterator[int]:
+    """Yield a port of 127.0.0.1 that answers to no SYN, since its backlog is full."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, contextlib.ExitStack() as waiting:
+        for _ in range(4):
+            sock = waiting.enter_context(socket.socket())
+            sock.setblocking(False)
+            sock.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
 
 
 def shown(error: BaseException | None) -> str:

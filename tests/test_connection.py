@@ -211,7 +211,9 @@ def test_readable_tells_of_bytes_that_wait() -> None:
         (b"", 1005, "", 1005),
     ],
 )
-def test_a_close_frame_ends_the_iteration_and_is_echoed(payload: bytes, code: int, reason: str, echoed: int) -> None:
+def test_5_5_1_a_close_frame_ends_the_iteration_and_is_echoed(
+    payload: bytes, code: int, reason: str, echoed: int
+) -> None:
     answers: list[int] = []
 
     def script(peer: Peer) -> None:
@@ -227,7 +229,7 @@ def test_a_close_frame_ends_the_iteration_and_is_echoed(payload: bytes, code: in
     assert connection.ended
 
 
-def test_messages_are_delivered_before_the_close_is_answered() -> None:
+def test_5_5_1_messages_are_delivered_before_the_close_is_answered() -> None:
     delivered = threading.Event()
     answers: list[tuple[bool, int]] = []
 
@@ -244,7 +246,7 @@ def test_messages_are_delivered_before_the_close_is_answered() -> None:
     assert answers == [(True, 1000)]
 
 
-def test_the_server_closes_tcp_first() -> None:
+def test_7_1_1_the_server_closes_tcp_first() -> None:
     ends: list[bytes] = []
 
     def script(peer: Peer) -> None:
@@ -260,7 +262,7 @@ def test_the_server_closes_tcp_first() -> None:
     assert ends == []
 
 
-def test_a_peer_that_never_closes_tcp_is_waited_for_a_short_time_only() -> None:
+def test_7_1_1_a_peer_that_never_closes_tcp_is_waited_for_a_short_time_only() -> None:
     def script(peer: Peer) -> None:
         peer.upgrade()
         peer.send(frame(8, close_payload(1000)))
@@ -272,7 +274,7 @@ def test_a_peer_that_never_closes_tcp_is_waited_for_a_short_time_only() -> None:
         assert connection.ended
 
 
-def test_a_loss_without_a_close_frame_raises_after_the_messages() -> None:
+def test_7_1_5_a_loss_without_a_close_frame_raises_after_the_messages() -> None:
     def script(peer: Peer) -> None:
         peer.upgrade(glued=frame(1, b"one"))
 
@@ -287,7 +289,7 @@ def test_a_loss_without_a_close_frame_raises_after_the_messages() -> None:
     assert connection.ended
 
 
-def test_a_reset_is_a_loss_chained_from_what_the_system_said() -> None:
+def test_7_1_5_a_reset_is_a_loss_chained_from_what_the_system_said() -> None:
     def script(peer: Peer) -> None:
         peer.upgrade()
         peer.reset()
@@ -313,7 +315,7 @@ def test_a_reset_is_a_loss_chained_from_what_the_system_said() -> None:
         (frame(8, close_payload(1005)), 1002),
     ],
 )
-def test_a_violation_is_answered_with_its_code_after_what_came_before(data: bytes, code: int) -> None:
+def test_7_1_7_a_violation_is_answered_with_its_code_after_what_came_before(data: bytes, code: int) -> None:
     answers: list[tuple[int, bytes]] = []
 
     def script(peer: Peer) -> None:
@@ -344,7 +346,7 @@ def test_iterating_again_after_the_end_ends_the_same_way() -> None:
 # The end from our side
 
 
-def test_close_does_the_closing_handshake() -> None:
+def test_7_1_2_close_does_the_closing_handshake() -> None:
     answers: list[int] = []
 
     def script(peer: Peer) -> None:
@@ -421,7 +423,7 @@ def test_close_stops_keeping_messages_of_a_peer_that_floods() -> None:
         assert connection.bytes_received < 300_000
 
 
-def test_close_after_a_close_frame_that_nobody_has_answered_echoes_it() -> None:
+def test_5_5_1_close_after_a_close_frame_that_nobody_has_answered_echoes_it() -> None:
     answers: list[int] = []
 
     def script(peer: Peer) -> None:
@@ -457,7 +459,7 @@ def test_close_from_many_threads_at_once_closes_once() -> None:
 
 
 @pytest.mark.parametrize(("code", "reason"), [(999, ""), (1005, ""), (1006, ""), (5000, ""), (1000, "x" * 124)])
-def test_a_code_or_reason_that_may_not_be_sent_is_refused_and_harms_nothing(code: int, reason: str) -> None:
+def test_7_4_a_code_or_reason_that_may_not_be_sent_is_refused_and_harms_nothing(code: int, reason: str) -> None:
     with websockets_server(echo) as url, Connection.open(url) as connection:
         with pytest.raises(ValueError, match=r"code|reason"):
             connection.close(code, reason)
@@ -591,7 +593,7 @@ def test_sending_after_the_end_raises_and_adds_no_cause() -> None:
     assert connection.error is loss.value
 
 
-def test_sending_while_the_connection_closes_raises() -> None:
+def test_5_5_1_sending_while_the_connection_closes_raises() -> None:
     def script(peer: Peer) -> None:
         peer.upgrade()
         peer.read_close()

@@ -50,7 +50,7 @@ def respond(*lines: str) -> Callable[[Peer], None]:
 # The request (RFC 6455, 4.1)
 
 
-def test_the_request_has_what_the_rfc_demands_and_no_more() -> None:
+def test_4_1_the_request_has_what_the_rfc_demands_and_no_more() -> None:
     peer = request_of("?token=a%2Fb&x=1")
     line, *headers = peer.request.split("\r\n")
     assert line == "GET /ws?token=a%2Fb&x=1 HTTP/1.1"
@@ -76,7 +76,7 @@ def test_the_user_s_headers_are_sent() -> None:
     assert peer.header("Origin") == "https://h"
 
 
-def test_subprotocols_and_compression_are_offered() -> None:
+def test_4_1_subprotocols_and_compression_are_offered() -> None:
     peer = request_of(subprotocols=("a", "b"), compression="deflate")
     assert peer.header("Sec-WebSocket-Protocol") == "a, b"
     assert (peer.header("Sec-WebSocket-Extensions") or "").startswith("permessage-deflate")
@@ -112,7 +112,7 @@ def test_a_cookie_that_the_user_gives_is_sent() -> None:
         ("Upgrade: websocket", "Connection: keep-alive", "Connection: Upgrade", "Sec-WebSocket-Accept:\t{accept}"),
     ],
 )
-def test_a_right_response_is_accepted(lines: tuple[str, ...]) -> None:
+def test_4_1_a_right_response_is_accepted(lines: tuple[str, ...]) -> None:
     with RawServer(respond("HTTP/1.1 101 Switching Protocols", *lines)) as server:
         Connection.open(server.url).close(timeout=0)
 
@@ -134,13 +134,13 @@ def test_a_right_response_is_accepted(lines: tuple[str, ...]) -> None:
         (("HTTP/1.1 101 X", "SECRET NAME: b"), "invalid response header"),
     ],
 )
-def test_a_wrong_response_is_refused(lines: tuple[str, ...], fault: str) -> None:
+def test_4_1_a_wrong_response_is_refused(lines: tuple[str, ...], fault: str) -> None:
     error = refusal(respond(*lines))
     assert fault in str(error)
     assert "SECRET" not in str(error)
 
 
-def test_the_accept_key_is_compared_in_its_case() -> None:
+def test_4_1_the_accept_key_is_compared_in_its_case() -> None:
     def script(peer: Peer) -> None:
         peer.read_request()
         accept = peer.accept_key().swapcase()
@@ -166,13 +166,13 @@ def test_the_accept_key_is_compared_in_its_case() -> None:
         ("Sec-WebSocket-Extensions: permessage-deflate; SECRET=1", {"compression": "deflate"}),
     ],
 )
-def test_what_was_not_offered_is_refused(header: str, options: dict[str, object]) -> None:
+def test_4_1_what_was_not_offered_is_refused(header: str, options: dict[str, object]) -> None:
     error = refusal(lambda peer: (peer.upgrade(header), peer.read_to_end()), **options)
     assert "not offered" in str(error)
     assert "SECRET" not in shown(error)
 
 
-def test_a_server_may_choose_no_subprotocol_and_no_compression() -> None:
+def test_4_1_a_server_may_choose_no_subprotocol_and_no_compression() -> None:
     def script(peer: Peer) -> None:
         peer.upgrade()
 
@@ -183,7 +183,7 @@ def test_a_server_may_choose_no_subprotocol_and_no_compression() -> None:
 
 
 @pytest.mark.parametrize("status", [100, 200, 301, 302, 307, 308, 400, 401, 403, 404, 429, 500, 503])
-def test_any_other_status_is_told_and_nothing_else_of_the_response(status: int) -> None:
+def test_4_1_any_other_status_is_told_and_nothing_else_of_the_response(status: int) -> None:
     error = refusal(
         respond(
             f"HTTP/1.1 {status} SECRET reason",
@@ -200,7 +200,7 @@ def test_any_other_status_is_told_and_nothing_else_of_the_response(status: int) 
     assert error.__context__ is None
 
 
-def test_a_status_of_http_1_0_is_told() -> None:
+def test_4_1_a_status_of_http_1_0_is_told() -> None:
     assert refusal(respond("HTTP/1.0 503 Unavailable")).status == 503
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from masquerade_ws.connection import Connection
 from masquerade_ws.errors import ConnectError
-from raw_server import Peer, RawServer, shown, tls_contexts
+from raw_server import Peer, RawServer, shown, silent_port, tls_contexts, until
 
 
 def failure(url: str, timeout: float = 10, **options: object) -> ConnectError:
@@ -70,10 +70,41 @@ def test_without_a_deadline_an_attempt_takes_its_time() -> None:
         connection.close()
 
 
+def test_a_silent_address_is_given_up_at_the_deadline() -> None:
+    with silent_port() as port:
+        assert "timed out during connecting" in str(failure(f"ws://127.0.0.1:{port}/", 0.3))
+
+
+def test_every_address_of_a_name_is_tried_with_its_share_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    with RawServer(lambda peer: peer.upgrade()) as server, silent_port() as silent, socket.socket() as refusing:
+        refusing.bind(("127.0.0.1", 0))
+        ports = [refusing.getsockname()[1], silent, server.port]
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port)) for port in ports]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        Connection.open("ws://example.test/", timeout=4).close()
+
+
 # Each phase ends when another thread closes
 
 
-@pytest.mark.parametrize("phase", ["look-up", "tls", "upgrade", "proxy"])
+def test_closing_ends_a_tcp_handshake_at_once() -> None:
+    with silent_port() as port:
+        connection = Connection(f"ws://127.0.0.1:{port}/")
+
+        def close() -> None:
+            until(lambda: connection._attempt is not None and connection._attempt.sock is not None)
+            connection.close()
+
+        closer = threading.Thread(target=close)
+        closer.start()
+        start = time.monotonic()
+        with pytest.raises(ConnectError, match="closed meanwhile"):
+            connection.connect(60)
+        assert time.monotonic() - start < 30
+        closer.join()
+
+
+@pytest.mark.parametrize("phase", ["look-up", "tls", "upgrade", "proxy", "socks"])
 def test_closing_ends_each_phase_at_once(phase: str, monkeypatch: pytest.MonkeyPatch) -> None:
     begun, release = threading.Event(), threading.Event()
 
@@ -94,8 +125,9 @@ def test_closing_ends_each_phase_at_once(phase: str, monkeypatch: pytest.MonkeyP
             url = "ws://example.test/"
         elif phase == "tls":
             url = server.url.replace("ws:", "wss:")
-        elif phase == "proxy":
-            url, proxy = "ws://192.0.2.1/", f"http://127.0.0.1:{server.port}"  # type: ignore[assignment]
+        elif phase in {"proxy", "socks"}:
+            scheme = "http" if phase == "proxy" else "socks5h"
+            url, proxy = "ws://192.0.2.1/", f"{scheme}://127.0.0.1:{server.port}"  # type: ignore[assignment]
         connection = Connection(url, proxy=proxy)  # type: ignore[arg-type]
         closer = threading.Thread(target=lambda: (begun.wait(10), connection.close()))
         closer.start()

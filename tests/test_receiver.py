@@ -38,25 +38,25 @@ def ends() -> Iterator[Ends]:
         yield Ends(receiver, sender, outcome, Peer(far, threading.Event()), near)
 
 
-def test_a_ping_is_answered_with_its_payload(ends: Ends) -> None:
+def test_5_5_2_a_ping_is_answered_with_its_payload(ends: Ends) -> None:
     ends.peer.send(frame(9, b"payload"))
     assert ends.receiver.receive() == []
     assert ends.peer.read_frame() == (10, b"payload")
 
 
-def test_a_ping_between_fragments_is_answered(ends: Ends) -> None:
+def test_5_5_2_a_ping_between_fragments_is_answered(ends: Ends) -> None:
     ends.peer.send(frame(1, b"a", fin=False) + frame(9, b"ping") + frame(0, b"b"))
     assert ends.receiver.receive() == ["ab"]
     assert ends.peer.read_frame() == (10, b"ping")
 
 
-def test_of_pings_that_came_together_the_latest_is_answered(ends: Ends) -> None:
+def test_5_5_3_of_pings_that_came_together_the_latest_is_answered(ends: Ends) -> None:
     ends.peer.send(frame(9, b"1") + frame(9, b"2") + frame(1, b"x"))
     assert ends.receiver.receive() == ["x"]
     assert ends.peer.read_frame() == (10, b"2")
 
 
-def test_a_pong_that_nobody_asked_for_is_ignored(ends: Ends) -> None:
+def test_5_5_3_a_pong_that_nobody_asked_for_is_ignored(ends: Ends) -> None:
     ends.peer.send(frame(10, b"unsolicited") + frame(1, b"x"))
     assert ends.receiver.receive() == ["x"]
     assert ends.receiver.latency is None
@@ -99,7 +99,7 @@ def test_a_socket_that_breaks_under_a_pong_ends_the_connection(ends: Ends) -> No
     assert ends.outcome.code == 1006
 
 
-def test_nothing_is_read_behind_a_close_frame(ends: Ends) -> None:
+def test_5_5_1_nothing_is_read_behind_a_close_frame(ends: Ends) -> None:
     ends.peer.send(frame(1, b"x") + frame(8, close_payload(1001)) + frame(1, b"y"))
     assert ends.receiver.receive() == ["x"]
     assert ends.receiver.receive() is None

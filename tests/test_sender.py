@@ -54,7 +54,7 @@ def test_frames_of_many_threads_do_not_mix(ends: tuple[Sender, Peer]) -> None:
     assert all(len(payload) == 10_000 and len(set(payload)) == 1 for payload in payloads)
 
 
-def test_only_data_frames_are_compressed() -> None:
+def test_rfc7692_6_only_data_frames_are_compressed() -> None:
     with tcp_pair() as (near, far):
         sender, peer = Sender(near, None, Deflater()), Peer(far, threading.Event())
         sender.send(Opcode.TEXT, b"x" * 1000, 10)
@@ -176,7 +176,7 @@ def test_a_send_that_times_out_half_way_is_the_last(ends: tuple[Sender, Peer]) -
     sender.flush()
 
 
-def test_a_close_frame_is_the_last_frame(ends: tuple[Sender, Peer]) -> None:
+def test_5_5_1_a_close_frame_is_the_last_frame(ends: tuple[Sender, Peer]) -> None:
     sender, peer = ends
     assert sender.close(b"\x03\xe8", Deadline(1))
     assert not sender.close(b"\x03\xe9", Deadline(1))

@@ -14,7 +14,7 @@ import pytest
 from masquerade_ws.deadline import Deadline
 from masquerade_ws.tls import TLS
 from masquerade_ws.transport import Address, Attempt, Cancelled, Channel, dial, send_now, shutdown, wait
-from raw_server import Peer, RawServer, tls_contexts
+from raw_server import Peer, RawServer, silent_port, tls_contexts
 
 # No address to connect to over TCP.
 MULTICAST: Address = (socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("ff02::1", 80, 0, 0))
@@ -59,18 +59,10 @@ def refusing_port() -> Iterator[int]:
         yield sock.getsockname()[1]
 
 
-@pytest.fixture
-def silent_port() -> Iterator[int]:
-    """A port that answers to no SYN, since its backlog is full."""
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
-        port = listener.getsockname()[1]
-        waiting = [socket.socket() for _ in range(4)]
-        for sock in waiting:
-            sock.setblocking(False)
-            sock.connect_ex(("127.0.0.1", port))
+@pytest.fixture(name="silent_port")
+def _silent_port() -> Iterator[int]:
+    with silent_port() as port:
         yield port
-        for sock in waiting:
-            sock.close()
 
 
 # wait
