@@ -158,8 +158,13 @@ def test_draining_ends_in_time_even_if_the_peer_floods(ends: Ends) -> None:
 
 
 def test_draining_waits_for_no_thread_that_is_reading_beyond_its_time(ends: Ends) -> None:
-    with ends.receiver.lock:
-        ends.receiver.drain(Deadline(0.05))
+    thread = threading.Thread(target=ends.receiver.receive)
+    thread.start()
+    until(lambda: held(ends.receiver.lock))
+    ends.receiver.drain(Deadline(0.05))
+    assert thread.is_alive()
+    ends.peer.sock.shutdown(socket.SHUT_RDWR)
+    thread.join()
 
 
 def test_draining_a_closed_socket_ends(ends: Ends) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -36,6 +37,16 @@ def test_frames_are_sent_whole_and_counted(ends: tuple[Sender, Peer]) -> None:
     sender.send(Opcode.BINARY, b"two", 10)
     assert [peer.read_frame(), peer.read_frame()] == [(1, b"one"), (2, b"two")]
     assert sender.bytes_sent == 2 * (2 + 4 + 3)
+
+
+def test_where_a_send_would_wait_a_frame_waits_for_room_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(socket, "MSG_DONTWAIT", raising=False)
+    with tcp_pair() as (near, far):
+        sender, peer = Sender(near, None, None), Peer(far, threading.Event())
+        thread = threading.Thread(target=sender.send, args=(Opcode.BINARY, bytes(2**20), 60))
+        thread.start()
+        assert peer.read_frame() == (2, bytes(2**20))
+        thread.join()
 
 
 def test_frames_of_many_threads_do_not_mix(ends: tuple[Sender, Peer]) -> None:
@@ -106,6 +117,7 @@ def test_a_sender_does_not_leave_a_pong_behind_that_the_reader_left_to_it() -> N
         thread = threading.Thread(target=sender.send, args=(Opcode.TEXT, b"own", 60))
         thread.start()
         assert full.wait(10)
+        until(lambda: sender.stalled and sender._pong is None)
         assert peer.read_frame() == (1, b"own")
         while peer.read_frame() != (10, b"the last"):
             pass
