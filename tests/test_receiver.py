@@ -84,8 +84,9 @@ def test_a_reader_goes_on_while_pongs_cannot_be_sent(ends: Ends) -> None:
         assert ends.receiver.receive() == [str(i)]
     received = threading.Thread(target=ends.receiver.receive)
     received.start()
-    while ends.sender.stalled:  # the reader, which now waits for both directions, sends the rest
+    while ends.sender._unsent:  # the reader, which now waits for both directions, sends the rest
         assert ends.peer.read_frame() == (10, bytes(125))
+    until(lambda: not ends.sender.lock.locked())
     ends.peer.send(frame(1, b"last"))
     received.join(10)
     assert not received.is_alive()
