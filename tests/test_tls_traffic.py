@@ -136,4 +136,4 @@ def test_a_key_update_is_answered_though_nothing_is_sent() -> None:
         assert list(connection) == [f"server {i}" for i in range(100)]
         assert (
             connection.bytes_sent > 2 * 22
-        )  # more than the close frame: one answer may be for several updates at once
+        )  # more than the close frame; an answer may be for many updates
