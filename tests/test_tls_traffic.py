@@ -134,6 +134,4 @@ def test_a_key_update_is_answered_though_nothing_is_sent() -> None:
     with RawServer(script, tls=server_context) as server:
         connection = Connection.open(server.url, ssl_context=client_context)
         assert list(connection) == [f"server {i}" for i in range(100)]
-        assert (
-            connection.bytes_sent > 2 * 22
-        )  # more than the close frame; an answer may be for many updates
+        assert connection.bytes_sent > 2 * 22  # more than the close frame; an answer may be for many updates
