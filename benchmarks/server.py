@@ -84,10 +84,8 @@ def _pace(sock: socket.socket, count: int, rate: int) -> None:
 def _sink(sock: socket.socket, expected: int) -> None:
     buffer = bytearray(_BLOCK)
     while expected > 0:
-        # To wake it for each message would cost the client more or less, as chance has it.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, min(expected, 2**16))
+        time.sleep(0.001)  # to wake it for each message would cost the client more or less, as chance has it
         expected -= sock.recv_into(buffer) or expected
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
     sock.sendall(_frame(_text("system.notification", {"severity": "info", "message": "all received"})))
 
 

@@ -156,7 +156,7 @@ client.connect(block=False)
 gevent.sleep(0.05)
 before = time.monotonic()
 client.disconnect()
-assert time.monotonic() - before < 2
+assert time.monotonic() - before < 10
 until(lambda: threads() == [])
 """,
             server.url,

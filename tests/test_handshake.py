@@ -255,7 +255,7 @@ def test_a_server_that_drips_bytes_gets_no_more_than_the_deadline() -> None:
 
     start = time.monotonic()
     error = refusal(script, timeout=0.5)
-    assert 0.4 < time.monotonic() - start < 3
+    assert 0.4 < time.monotonic() - start < 10
     assert "timed out during the opening handshake" in str(error)
 
 

@@ -193,7 +193,7 @@ def test_a_proxy_that_breaks_the_protocol_is_refused(response: bytes, fault: str
 def test_a_silent_proxy_gets_no_more_than_the_deadline(scheme: str) -> None:
     start = time.monotonic()
     error = refused(lambda peer: peer.hang(), scheme, timeout=0.3)
-    assert 0.2 < time.monotonic() - start < 3
+    assert 0.2 < time.monotonic() - start < 10
     assert "timed out during the proxy's" in str(error)
 
 

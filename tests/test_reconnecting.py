@@ -13,7 +13,7 @@ import pytest
 from masquerade_ws import ConnectError, WebSocketClient
 from masquerade_ws.testing import EventServer
 from raw_server import Peer, RawServer, close_payload, frame, until
-from scenes import Record, client_of, closed_port_url, elapsed, names_of_threads, running
+from scenes import TIMEOUT, Record, client_of, closed_port_url, elapsed, names_of_threads, running
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def test_disconnect_cancels_a_delay(masquerade_server: EventServer) -> None:
         masquerade_server.drop()
         assert record.wait("disconnected").will_reconnect is True
         waiting = running(lambda: client.wait_for("news"))
-        assert elapsed(client.disconnect) < 2
+        assert elapsed(client.disconnect) < TIMEOUT
         assert client.state == "disconnected"
         assert names_of_threads() == []
         with pytest.raises(ConnectionError):

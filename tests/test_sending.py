@@ -17,7 +17,7 @@ from masquerade_ws import (
 )
 from masquerade_ws.testing import EventServer
 from raw_server import Peer, RawServer, until
-from scenes import Record, client_of, elapsed, running, stay
+from scenes import TIMEOUT, Record, client_of, elapsed, running, stay
 
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
@@ -225,7 +225,7 @@ def test_disconnect_ends_a_send_that_waits_for_its_peer() -> None:
         client.connect()
         worker = running(lambda: flood(client))
         until(lambda: client.stats.bytes_sent > 100_000)
-        assert elapsed(lambda: client.disconnect(timeout=1)) < 3
+        assert elapsed(lambda: client.disconnect(timeout=1)) < TIMEOUT
         with pytest.raises((SendError, NotConnectedError)):
             worker.result()
 
