@@ -121,7 +121,7 @@ def throughput_websockets(url: str, size: int, count: int) -> float:
 
 
 def throughput_picowsbytes(url: str, size: int, count: int) -> float:
-    """As below."""
+    """Measure it with JSON read from bytes, as frames have them."""
     return throughput_picows(url, size, count, binary=True)
 
 
@@ -217,6 +217,21 @@ def send_masquerade(url: str, size: int, count: int) -> float:
             client.send(event)
         seconds = _now() - start
         answers.get()
+    return seconds
+
+
+def send_connection(url: str, size: int, count: int) -> float:
+    """Send text that is JSON already."""
+    from benchmarks.server import event_of_size  # noqa: PLC0415
+    from masquerade_ws.connection import Connection  # noqa: PLC0415
+
+    text = event_of_size(size)
+    with Connection.open(f"{url}/sink/{_expected(size, count)}") as connection:
+        start = _now()
+        for _ in range(count):
+            connection.send(text)
+        seconds = _now() - start
+        next(iter(connection))
     return seconds
 
 

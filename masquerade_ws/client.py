@@ -258,7 +258,7 @@ class WebSocketClient:
         if connection is None:
             raise NotConnectedError("WebSocket is not connected")
         connection.send(text)
-        self._counters.add(messages_sent=1)
+        self._counters.count_sent()
         logger.debug("sent %s", text)
 
     def emit(self, type: str, payload: Mapping[str, Any] | None = None) -> None:

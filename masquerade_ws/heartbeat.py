@@ -65,5 +65,5 @@ def _send(connection: Connection, counters: Counters, patience: float) -> bool:
         logger.debug("a heartbeat was not sent: %s", error)
         return False
     logger.debug("sent a heartbeat")
-    counters.add(messages_sent=1)
+    counters.count_sent()
     return True

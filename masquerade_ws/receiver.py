@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Receiver"]
 
+_FLOOD_SIZE = 8 * RECV_SIZE
+
 
 class Receiver:
     """Receive messages, one thread at a time.
@@ -53,6 +55,7 @@ class Receiver:
         # recv; reentrant, for a signal handler may close the connection that its own thread iterates over.
         self.lock = threading.RLock()
         self._backlog: list[str | bytes] = []  # received already, for the thread that iterates
+        self._size = RECV_SIZE
 
     def receive(self) -> list[str | bytes] | None:
         """Return the next messages, perhaps none; ``None`` at the end."""
@@ -131,7 +134,10 @@ class Receiver:
             if wait(self._sock, 0, read=True):
                 break
         # Woken by bytes, by the peer's end of the stream, or by our own shutdown of the socket.
-        return self._sock.recv(RECV_SIZE)
+        data = self._sock.recv(self._size)
+        # In a flood larger reads cost fewer changes from thread to thread; otherwise they would waste memory.
+        self._size = _FLOOD_SIZE if len(data) == self._size else RECV_SIZE
+        return data
 
     def _take(self, data: bytes) -> list[str | bytes]:
         """Turn bytes into messages, and act on the control frames among them."""

@@ -74,7 +74,8 @@ class Sender:
         finally:
             self.lock.release()
         # What the reader could not send meanwhile is left to this thread, for the reader may be in recv by now.
-        self.flush()
+        if self._owes():
+            self.flush()
         while self.stalled and wait(self._sock, deadline.remaining(), write=True):
             self.flush()
 
