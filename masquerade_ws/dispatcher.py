@@ -53,6 +53,8 @@ class Dispatcher:
             while taken < len(events):
                 if not self._released and len(self._queue) >= self._size:
                     self._wait_for_room()
+                if self._finishing:  # what comes now would overtake the last events, or the next session's
+                    return False
                 room = len(events) if self._released else self._size - len(self._queue)
                 self._queue.extend(events[taken : taken + room])
                 taken += room

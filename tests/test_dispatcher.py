@@ -194,6 +194,16 @@ def test_a_dispatcher_abandoned_while_a_listener_runs_delivers_nothing_more() ->
     assert not dispatcher.wait()
 
 
+def test_what_the_reader_brings_to_an_abandoned_dispatcher_comes_too_late() -> None:
+    dispatcher = Dispatcher(1)
+    with reader(dispatcher, *"ab") as outcome:
+        wait_until_full(dispatcher)
+        dispatcher.abandon()
+    assert outcome == [False]
+    assert not dispatcher.put([Event("c")])
+    assert drained(dispatcher) == ["a"]
+
+
 def test_a_dispatcher_abandoned_in_a_forked_child_needs_no_lock_and_ends() -> None:
     dispatcher = Dispatcher(10)
     dispatcher.put([Event("a")])

@@ -310,6 +310,27 @@ def test_a_predicate_that_hangs_holds_up_neither_disconnect_nor_the_next_connect
     assert len(record.events) == 1
 
 
+def test_no_listener_gets_an_event_that_a_predicate_held_up_beyond_the_disconnect(
+    client: WebSocketClient, masquerade_server: EventServer, hang: Hang
+) -> None:
+    listener = Hang()
+    record = Record(client, "late")
+    client.once("news", listener)
+    client.connect()
+    stream = client.events("late", where=hang)
+    masquerade_server.emit("news")
+    assert listener.entered.wait(TIMEOUT)
+    masquerade_server.emit("late")
+    assert hang.entered.wait(TIMEOUT)
+    client.disconnect(timeout=0)
+    assert list(stream) == []
+    hang.over.set()
+    until(lambda: "masquerade-ws-reader" not in names_of_threads())
+    listener.over.set()
+    until(lambda: names_of_threads() == [])
+    assert record.events == []
+
+
 @pytest.mark.parametrize("held", ["by a listener", "by the predicate"])
 @pytest.mark.parametrize("type", ["state:change", "disconnected"])
 def test_a_predicate_that_hangs_on_the_last_events_holds_up_neither_disconnect_nor_other_streams(
