@@ -55,6 +55,7 @@ class Receiver:
         # recv; reentrant, for a signal handler may close the connection that its own thread iterates over.
         self.lock = threading.RLock()
         self._backlog: list[str | bytes] = []  # received already, for the thread that iterates
+        self._raw: list[bytes] = []  # received, but not parsed to the end
         self._size = RECV_SIZE
 
     def receive(self) -> list[str | bytes] | None:
@@ -84,11 +85,18 @@ class Receiver:
         The lock comes free when the thread in ``recv`` has got something, perhaps that frame.
         """
         limit += self.bytes_received
-        while self.bytes_received < limit and self.lock.acquire(timeout=deadline.remaining() or 0):
+        while self.bytes_received + sum(map(len, self._raw)) < limit and self.lock.acquire(
+            timeout=deadline.remaining() or 0
+        ):
             try:
                 if self.over or not wait(self._sock, deadline.remaining(), read=True):
                     return
-                self._backlog += self._read() or ()
+                if not self._raw:
+                    self._backlog += self._read() or ()
+                elif not self._gather():  # a signal handler amid a read of its own thread, which parses this as well
+                    return
+            except OSError:  # reset, or closed meanwhile
+                return
             finally:
                 self.lock.release()
 
@@ -114,30 +122,49 @@ class Receiver:
         """Read once and parse that; ``None`` at the end."""
         if self.over:
             return None
-        cause = None
         try:
-            data = self._recv()
+            self._send_stalled()
+            if not self._gather():
+                self._lose(None)
         except OSError as exc:
-            data, cause = b"", exc
-        if not data:
-            self._lose(cause)
-            return None
-        self.last_received = time.monotonic()
-        self.bytes_received += len(data)
-        return self._take(data if self._tls is None else self._tls.decrypt(data))
+            self._lose(exc)
+        return self._parse() if self._raw else None
 
-    def _recv(self) -> bytes:
-        """Block until there are bytes, or the stream ends; meanwhile send what the kernel would not take before."""
+    def _send_stalled(self) -> None:
+        """Send what the kernel would not take before, until there is something to receive."""
         while self._sender.stalled:
             wait(self._sock, None, read=True, write=True)
             self._sender.flush()
             if wait(self._sock, 0, read=True):
                 break
-        # Woken by bytes, by the peer's end of the stream, or by our own shutdown of the socket.
-        data = self._sock.recv(self._size)
+
+    def _gather(self) -> bool:
+        """Block until there are bytes or the stream ends; tell which.
+
+        Woken by bytes, by the peer's end of the stream, or by our own shutdown of the socket. In one step, so that a
+        signal handler finds the bytes still in the kernel or here already.
+        """
+        known = len(self._raw)
+        self._raw.extend(filter(None, map(self._sock.recv, (self._size,))))
+        if len(self._raw) == known:
+            return False
         # In a flood larger reads cost fewer changes from thread to thread; otherwise they would waste memory.
-        self._size = _FLOOD_SIZE if len(data) == self._size else RECV_SIZE
-        return data
+        self._size = _FLOOD_SIZE if len(self._raw[-1]) == self._size else RECV_SIZE
+        return True
+
+    def _parse(self) -> list[str | bytes]:
+        """Parse what is gathered, and what a signal handler gathers meanwhile."""
+        messages: list[str | bytes] = []
+        try:
+            while self._raw:
+                data = self._raw[0]
+                self.last_received = time.monotonic()
+                self.bytes_received += len(data)
+                messages += self._take(data if self._tls is None else self._tls.decrypt(data))
+                del self._raw[0]
+        finally:
+            self._raw.clear()
+        return messages
 
     def _take(self, data: bytes) -> list[str | bytes]:
         """Turn bytes into messages, and act on the control frames among them."""

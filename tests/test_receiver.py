@@ -134,6 +134,39 @@ def test_waiting_for_the_close_frame_ends_when_another_thread_has_read_it(ends: 
         assert not one.is_alive()
 
 
+def test_a_read_in_the_middle_of_another_comes_behind_it(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when a signal handler closes the connection that its own thread iterates over."""
+    feed = ends.receiver.frames.feed
+
+    def feed_late(data: bytes) -> list[str | bytes]:
+        monkeypatch.undo()
+        ends.peer.send(b"ter" + frame(1, b"third") + frame(8, close_payload(1000)))
+        ends.peer.sock.shutdown(socket.SHUT_WR)
+        ends.receiver.await_close(Deadline(10), 2**20)
+        return feed(data)
+
+    ends.peer.send(frame(1, b"first") + frame(1, b"later")[:-3])
+    monkeypatch.setattr(ends.receiver.frames, "feed", feed_late)
+    assert ends.receiver.receive() == ["first", "later", "third"]
+    assert ends.receiver.receive() is None
+    assert ends.outcome.code == 1000
+    assert ends.receiver.bytes_received == len(frame(1, b"first") * 3 + frame(8, close_payload(1000)))
+
+
+def test_a_reset_in_the_middle_of_a_read_ends_the_one_within(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    feed = ends.receiver.frames.feed
+
+    def feed_late(data: bytes) -> list[str | bytes]:
+        monkeypatch.undo()
+        ends.sock.close()
+        ends.receiver.await_close(Deadline(10), 2**20)
+        return feed(data)
+
+    ends.peer.send(frame(1, b"first"))
+    monkeypatch.setattr(ends.receiver.frames, "feed", feed_late)
+    assert ends.receiver.receive() == ["first"]
+
+
 def test_draining_reads_up_to_the_end(ends: Ends) -> None:
     ends.peer.send(bytes(1000))
     ends.peer.sock.close()
