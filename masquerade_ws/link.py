@@ -40,7 +40,8 @@ class Link:
         self._sock = sock
         self._outcome = outcome
         # Guards the descriptor from being shut down after it is closed, when its number may be another socket's.
-        self._lock = threading.Lock()
+        # Reentrant, for a signal handler may close the connection that its own thread is closing.
+        self._lock = threading.RLock()
 
     def batches(self) -> Iterator[list[str | bytes]]:
         """Yield the messages that arrived together; at the end answer the peer and close.

@@ -43,7 +43,9 @@ class Sender:
         # Whether a send without a wait before it never waits itself. gevent's would: a blocking socket in name alone.
         self._eager = hasattr(socket, "MSG_DONTWAIT") and os.get_blocking(sock.fileno())
         # Guards the socket's send direction, _unsent, ended and the deflater: frames go out whole and in order.
-        self.lock = threading.Lock()
+        # Reentrant, for a signal handler may close the connection that its own thread is sending on.
+        self.lock = threading.RLock()
+        self._writing = False  # the thread that has the lock may be amid a frame
         self._unsent = memoryview(b"")  # what the kernel would not take yet of what must go out next
         self._pings: deque[tuple[bytes, float]] = deque(maxlen=_PINGS_KEPT)  # not answered yet, with their times
         self._pong: bytes | None = None
@@ -53,7 +55,7 @@ class Sender:
     @property
     def stalled(self) -> bool:
         """Whether something waits for the kernel that no thread is busy sending."""
-        return bool(self._unsent) and not (self._closing or self.ended or self.lock.locked())
+        return bool(self._unsent) and not (self._closing or self.ended or self._writing)
 
     def send(self, opcode: int, payload: bytes, timeout: float, patience: float | None = None) -> None:
         """Send a frame within ``timeout`` seconds, of which the sends of other threads may take ``patience``.
@@ -66,6 +68,8 @@ class Sender:
         if not self.lock.acquire(timeout=timeout if patience is None else min(timeout, patience)):
             raise SendError("sending timed out while another thread was sending")
         try:
+            if self._writing:
+                raise SendError("this thread is in the middle of another send")
             if self._closing or self.ended:
                 raise SendError("the connection is closed")
             if opcode == Opcode.PING:
@@ -92,7 +96,7 @@ class Sender:
         except OSError:
             return False
         try:
-            if self.ended or not wait(self._sock, _shorter(deadline), write=True):
+            if self._writing or self.ended or not wait(self._sock, _shorter(deadline), write=True):
                 return False
             self._write(Opcode.CLOSE, payload, deadline)
         except OSError:
@@ -129,15 +133,21 @@ class Sender:
         """
         while self._owes() and self.lock.acquire(blocking=False):
             try:
-                if self._closing or self.ended:
-                    return
-                self._collect()
-                while self._unsent and wait(self._sock, 0, write=True):
-                    self._push()
-                if self._unsent:
-                    return  # the reader now waits for the socket to be writable
+                if self._writing or self._closing or self.ended or not self._flushed():
+                    return  # if the kernel is full, the reader now waits for the socket to be writable
             finally:
                 self.lock.release()
+
+    def _flushed(self) -> bool:
+        """Send what the kernel takes at once; tell whether that was all."""
+        self._writing = True
+        try:
+            self._collect()
+            while self._unsent and wait(self._sock, 0, write=True):
+                self._push()
+            return not self._unsent
+        finally:
+            self._writing = False
 
     def _owes(self) -> bool:
         return self._pong is not None or bool(self._unsent) or (self._tls is not None and self._tls.owes)
@@ -158,6 +168,7 @@ class Sender:
 
     def _write(self, opcode: int, payload: bytes, deadline: Deadline) -> None:
         """Send all that is unsent and a frame; whatever interrupts that leaves the connection unfit to send."""
+        self._writing = True
         try:
             self._queue(self._frame(opcode, payload))
             if self._eager:
@@ -169,6 +180,8 @@ class Sender:
         except BaseException:
             self.ended = True
             raise
+        finally:
+            self._writing = False
 
     def _push(self) -> None:
         sent = send_now(self._sock, self._unsent)

@@ -34,8 +34,9 @@ class TLS:
         self.fault: ssl.SSLError | None = None
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        # Guards the OpenSSL object and both buffers, which no two threads may use at once.
-        self._lock = threading.Lock()
+        # Guards the OpenSSL object and both buffers, which no two threads may use at once. Reentrant, for a signal
+        # handler may close the connection that its own thread iterates over.
+        self._lock = threading.RLock()
         self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
 
     @property

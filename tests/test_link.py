@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
+from masquerade_ws import link as link_module
 from masquerade_ws import sender as sender_module
 from masquerade_ws.connection import Connection
 from masquerade_ws.errors import DisconnectedError, SendError
@@ -180,3 +181,21 @@ def test_a_close_of_a_peer_that_takes_no_answer_is_bounded() -> None:
 
     with RawServer(script) as server:
         assert list(Connection.open(server.url)) == []
+
+
+def test_a_signal_handler_may_close_the_connection_that_its_thread_is_closing(monkeypatch: pytest.MonkeyPatch) -> None:
+    shutdown = link_module.shutdown
+
+    def shutdown_late(sock: socket.socket, how: int) -> None:
+        monkeypatch.undo()
+        connection.abort(OSError("from the handler"))
+        shutdown(sock, how)
+
+    with RawServer(lambda peer: peer.upgrade()) as raw:
+        connection = Connection.open(raw.url)
+        monkeypatch.setattr(link_module, "shutdown", shutdown_late)
+        closing = threading.Thread(target=connection.abort, args=(OSError("first"),), daemon=True)
+        closing.start()
+        closing.join(10)
+        assert connection.ended
+        assert str(connection.error) == "first"

@@ -86,7 +86,7 @@ def test_a_reader_goes_on_while_pongs_cannot_be_sent(ends: Ends) -> None:
     received.start()
     while ends.sender._unsent:  # the reader, which now waits for both directions, sends the rest
         assert ends.peer.read_frame() == (10, bytes(125))
-    until(lambda: not ends.sender.lock.locked())
+    until(lambda: not held(ends.sender.lock))
     ends.peer.send(frame(1, b"last"))
     received.join(10)
     assert not received.is_alive()

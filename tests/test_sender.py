@@ -280,5 +280,32 @@ def test_a_close_frame_on_a_closed_socket_is_not_sent() -> None:
     with tcp_pair() as (near, _):
         sender = Sender(near, None, None)
         near.close()
-        with sender.lock:
-            assert not sender.close(b"", Deadline(1))
+        assert not sender.close(b"", Deadline(1))
+        holder = threading.Thread(target=sender.lock.acquire)
+        holder.start()
+        holder.join()
+        assert not sender.close(b"", Deadline(1))
+
+
+def test_nothing_is_sent_amid_a_frame_of_the_same_thread(
+    ends: tuple[Sender, Peer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a signal handler uses the connection that its own thread is sending on."""
+    sender, peer = ends
+    push = sender._push
+
+    def push_late() -> None:
+        monkeypatch.undo()
+        with pytest.raises(SendError, match="in the middle of another send"):
+            sender.send(Opcode.TEXT, b"second", 10)
+        sender.pong(b"third")
+        sender.flush()
+        assert not sender.close(b"", Deadline(10))
+        push()
+
+    monkeypatch.setattr(sender, "_push", push_late)
+    sender.send(Opcode.TEXT, b"first", 10)
+    sender._sock.shutdown(socket.SHUT_WR)
+    assert peer.read_frame() == (1, b"first")
+    with pytest.raises(EOFError):
+        peer.read_frame()

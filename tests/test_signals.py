@@ -283,6 +283,33 @@ say("end")
     assert codes == [1000]
 
 
+def test_a_signal_handler_may_close_the_connection_that_its_thread_is_sending_on() -> None:
+    text = """
+from masquerade_ws.connection import Connection
+
+def leave(*_):
+    connection.close()
+    say("left")
+
+signal.signal(signal.SIGTERM, leave)
+connection = Connection.open(url)
+threading.Thread(target=say_when_blocked).start()
+try:
+    connection.send("x" * 50_000_000)
+except SendError:
+    say("failed")
+assert connection.ended and connection.close_code == 1000
+say("end")
+"""
+    with RawServer(deaf) as raw, Script(INTERRUPTED + text, raw.url) as script:
+        script.expect("blocks")
+        script.signal(signal.SIGTERM)
+        for line in ("left", "failed", "end"):
+            script.expect(line)
+        finished = script.finish()
+    assert (finished.status, finished.errors) == (0, "")
+
+
 def test_sigterm_that_nobody_handles_ends_the_process() -> None:
     with (
         RawServer(echo) as raw,

@@ -111,6 +111,26 @@ def test_threads_may_send_and_receive_at_once(ends: tuple[TLS, Server]) -> None:
     assert server.read(b"".join(outgoing)) == expected
 
 
+def test_a_signal_handler_may_send_while_its_thread_reads(
+    ends: tuple[TLS, Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tls, server = ends
+    read, sent = tls._object.read, []
+
+    def read_late(size: int) -> bytes:
+        monkeypatch.undo()
+        sent.append(tls.encrypt(b"question"))
+        return read(size)
+
+    monkeypatch.setattr(tls._object, "read", read_late)
+    decrypting = threading.Thread(target=lambda: sent.append(tls.decrypt(server.write(b"answer"))), daemon=True)
+    decrypting.start()
+    decrypting.join(10)
+    question, answer = sent
+    assert server.read(question) == b"question"
+    assert answer == b"answer"
+
+
 def test_a_certificate_for_another_name_is_refused() -> None:
     server_context, client_context = tls_contexts("other.example")
     with pytest.raises(ssl.SSLCertVerificationError):
