@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
@@ -150,10 +151,13 @@ class Session:
 
     def receive(self, timeout: float | None) -> Mail | None:
         """Wait for mail; ``None`` if none came within ``timeout`` seconds."""
-        try:
+        # The first look leaves the queue's lock held, as a wait with a time needs it: CPython before 3.13 otherwise
+        # takes that lock first, and waits for ever if the time runs out meanwhile.
+        with suppress(queue.Empty):
+            return self.mail.get_nowait()
+        with suppress(queue.Empty):
             return self.mail.get(timeout=timeout)
-        except queue.Empty:
-            return None
+        return None
 
     def join(self) -> None:
         """Wait for reader and heartbeat, which end since their connection has."""

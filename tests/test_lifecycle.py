@@ -7,7 +7,7 @@ import pytest
 from masquerade_ws.connection import Connection
 from masquerade_ws.lifecycle import STATES, TRANSITIONS, Mail, Phase, Session, Signal
 from masquerade_ws.testing import EventServer
-from scenes import client_of, elapsed
+from scenes import client_of, elapsed, running
 
 
 def reachable(start: Phase) -> set[Phase]:
@@ -60,6 +60,13 @@ def test_mail_is_received_in_order_or_none_in_time() -> None:
     session.mail.put(Mail.STOP)
     assert [session.receive(None), session.receive(10), session.receive(0)] == [Mail.HURRY, Mail.STOP, None]
     assert elapsed(lambda: session.receive(0.05)) >= 0.05
+
+
+def test_a_wait_for_mail_whose_time_is_over_at_once_ends() -> None:
+    def receive() -> list[Mail | None]:
+        return [Session(1, None).receive(1e-6) for _ in range(20_000)]
+
+    assert set(running(receive).result()) == {None}
 
 
 def test_a_session_that_was_stopped_behind_one_that_ended_is_quiet() -> None:
