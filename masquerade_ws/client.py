@@ -17,7 +17,7 @@ from .codec import encode
 from .deadline import Deadline
 from .dispatcher import Delivery
 from .endpoint import Endpoint
-from .errors import DisconnectedError, ImageGenerationError, NotConnectedError
+from .errors import DisconnectedError, ImageGenerationError, NotConnectedError, WaitTimeoutError
 from .events import (
     ConnectionState,
     Event,
@@ -361,7 +361,10 @@ class WebSocketClient:
                 raise TypeError(f"start must return the id of the job, a str, not {type(job_id).__name__}")
             self._streams.narrow(stream, Filter(JOB_EVENTS, {"job_id": job_id}, self._guard))
             while True:
-                event = stream.get(deadline.remaining())
+                try:
+                    event = stream.get(deadline.remaining())
+                except WaitTimeoutError:
+                    raise WaitTimeoutError(f"job {job_id} has not ended within {timeout} s") from None
                 if event is RECONNECTED:
                     if poll is not None and (answer := poll(job_id)) is not None:
                         return answer

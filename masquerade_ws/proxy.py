@@ -44,9 +44,7 @@ def parse_proxy(url: str, argument: str = "proxy") -> Proxy:
         TypeError: Not a ``str``.
         ValueError: Not a URL of a proxy that is supported here.
     """
-    parts, host, port = split_url(url, argument)
-    if parts.scheme not in _PORTS:
-        raise ValueError(f"{argument} must begin with http://, socks4://, socks4a://, socks5:// or socks5h://")
+    parts, host, port = split_url(url, argument, _PORTS)
     if parts.path not in {"", "/"} or parts.query or parts.fragment:
         raise ValueError(f"{argument} must not contain a path, a query or a fragment")
     if parts.scheme != "http" and importlib.util.find_spec("python_socks") is None:

@@ -377,7 +377,8 @@ class Supervisor:
         with self._changed:
             if session.stopping:
                 return
-            cause = DisconnectedError("the client has given up: the connection was lost", code, reason)
+            why = connection.error or f"the server closed the connection with code {code}, reason {reason!r}"
+            cause = DisconnectedError(f"the client has given up: {why}", code, reason)
             changes = self._retry_or_give_up(session, Signal.LOST, cause, retry=retry)
         gone = DisconnectedEvent(timestamp_now(), code, reason, will_reconnect=not session.stopping)
         self._post(session, connection.error, *changes, gone)

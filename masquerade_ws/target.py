@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 from urllib.parse import SplitResult, quote, urlsplit
 
@@ -47,12 +48,12 @@ def host_and_port(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def split_url(url: str, argument: str) -> tuple[SplitResult, str, int | None]:
+def split_url(url: str, argument: str, schemes: Iterable[str]) -> tuple[SplitResult, str, int | None]:
     """Split a URL and return it with its host, in ASCII, and port; errors show nothing of it.
 
     Raises:
         TypeError: Not a ``str``.
-        ValueError: No URL, or without a host.
+        ValueError: No URL, of another scheme, or without a host.
     """
     if not isinstance(url, str):
         raise TypeError(f"{argument} must be a str, not {type(url).__name__}")
@@ -62,6 +63,9 @@ def split_url(url: str, argument: str) -> tuple[SplitResult, str, int | None]:
     # Raised here, since a context would show parts of the URL.
     if parts is None:
         raise ValueError(f"{argument} is not a valid URL")
+    if parts[0].scheme not in schemes:
+        *most, last = (f"{scheme}://" for scheme in schemes)
+        raise ValueError(f"{argument} must begin with {', '.join(most)} or {last}")
     if not parts[1]:
         raise ValueError(f"{argument} has no host")
     if parts[2] == 0:
@@ -87,9 +91,7 @@ def parse_target(url: str) -> Target:
         TypeError: Not a ``str``.
         ValueError: Not an absolute ``ws://`` or ``wss://`` URL, or with a user name or a fragment.
     """
-    parts, host, port = split_url(url, "url")
-    if parts.scheme not in _PORTS:
-        raise ValueError("url must begin with ws:// or wss://")
+    parts, host, port = split_url(url, "url", _PORTS)
     if "@" in parts.netloc:
         raise ValueError("url must not contain a user name")
     if "#" in url:

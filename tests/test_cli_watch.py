@@ -449,8 +449,9 @@ def test_jobs_without_room_are_counted() -> None:
 def test_a_lost_connection_is_told_with_its_time_and_the_attempt() -> None:
     board = Board()
     board.take(DisconnectedEvent(NOW, 1006, "", will_reconnect=True))
-    board.take(StateChangeEvent("disconnected", "connecting", NOW))
+    assert re.search(r"disconnected for \d+ s\s", drawn(board, "disconnected"))
 
+    board.take(StateChangeEvent("disconnected", "connecting", NOW))
     assert re.search(r"connecting for \d+ s, attempt 1", drawn(board, "connecting"))
 
 

@@ -35,7 +35,9 @@ def test_a_url_is_split(url: str, parts: tuple[str, int, str, str], authority: s
     ("url", "fault"),
     [
         ("http://SECRET.example/", "must begin with ws:// or wss://"),
-        ("SECRET", "has no host|must begin with"),
+        ("SECRET", "must begin with"),
+        ("SECRET:34076/ws", "must begin with"),
+        ("", "must begin with"),
         ("ws://", "no host"),
         ("ws:///SECRET", "no host"),
         ("ws://SECRET:SECRET@h/", "user name"),

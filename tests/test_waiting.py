@@ -247,6 +247,24 @@ def test_a_client_that_gives_up_ends_each_wait(masquerade_server: EventServer) -
             worker.result()
 
 
+def test_a_server_that_ends_the_connection_for_good_is_named_by_its_code_and_reason(
+    masquerade_server: EventServer,
+) -> None:
+    with client_of(masquerade_server.url, auto_reconnect=False) as client, client:
+        worker = waiting(client, "news")
+        masquerade_server.close(4001, "token expired")
+        with pytest.raises(DisconnectedError, match=r"given up: .* with code 4001, reason 'token expired'"):
+            worker.result()
+
+
+def test_a_connection_lost_for_good_is_told_with_its_cause(masquerade_server: EventServer) -> None:
+    with client_of(masquerade_server.url, auto_reconnect=False) as client, client:
+        worker = waiting(client, "news")
+        masquerade_server.drop()
+        with pytest.raises(DisconnectedError, match="given up: the connection was lost"):
+            worker.result()
+
+
 # poll
 
 
@@ -582,7 +600,7 @@ def test_a_job_without_an_id_is_refused(client: WebSocketClient) -> None:
 
 
 def test_a_job_has_a_timeout(client: WebSocketClient) -> None:
-    with pytest.raises(WaitTimeoutError):
+    with pytest.raises(WaitTimeoutError, match=r"^job mine has not ended within 0\.05 s$"):
         client.run_image_job(lambda: "mine", timeout=0.05)
 
 

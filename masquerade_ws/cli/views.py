@@ -51,7 +51,8 @@ def _head(board: Board, name: str, state: str, ascii_only: bool) -> Table:
     colour = _STATES.get(state, "red")
     words = Text.assemble((f"{_mark('●', ascii_only)} ", f"bold {colour}"), (state, colour))
     if state != "connected" and board.gaps:
-        words.append(f" for {time.monotonic() - board.lost_at:.0f} s, attempt {board.attempts}", colour)
+        attempt = f", attempt {board.attempts}" if board.attempts else ""
+        words.append(f" for {time.monotonic() - board.lost_at:.0f} s{attempt}", colour)
     line = Table.grid(expand=True, padding=(0, 1))
     line.add_column(no_wrap=True, overflow="ellipsis")
     line.add_column(ratio=1, justify="right", no_wrap=True, overflow="ellipsis")  # what is left of a narrow terminal
