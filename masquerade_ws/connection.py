@@ -76,8 +76,9 @@ class Connection:
         )
         self.subprotocol: str | None = None
         self._outcome = Outcome()
-        # Guards the phase of life, which is _attempt, _link and, before there was either, the end.
-        self._lock = threading.Lock()
+        # Guards the phase of life, which is _attempt, _link and, before there was either, the end. Reentrant, for a
+        # finalizer that disconnects may run at any line.
+        self._lock = threading.RLock()
         self._attempt: Attempt | None = None
         self._link: Link | None = None
 
@@ -123,6 +124,8 @@ class Connection:
             check_duration("timeout", timeout)
         attempt = self._begin(timeout)
         try:
+            if self._outcome.ended.is_set():
+                raise ConnectError(f"cannot connect to {self._name}: closed before")
             self._publish(attempt, *open_channel(self._options, attempt))
         except BaseException as exc:
             attempt.discard()
@@ -138,8 +141,6 @@ class Connection:
         with self._lock:
             if self._attempt is not None or self._link is not None:
                 raise RuntimeError("connect() was called before")
-            if self._outcome.ended.is_set():
-                raise ConnectError(f"cannot connect to {self._name}: closed before")
             try:
                 self._attempt = Attempt(timeout)
             except OSError as exc:  # no descriptor left
@@ -154,9 +155,10 @@ class Connection:
         receiver = Receiver(channel.sock, channel.tls, frames, sender, self._outcome)
         receiver.preload(agreed.glued)
         self.subprotocol = agreed.subprotocol
+        link = Link(channel.sock, sender, receiver, self._outcome)
         with self._lock:
             if not attempt.cancelled:
-                self._link = Link(channel.sock, sender, receiver, self._outcome)
+                self._link = link
                 return
         raise ConnectError(f"cannot connect to {self._name}: closed meanwhile")
 

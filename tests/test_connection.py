@@ -15,6 +15,7 @@ from websockets.sync.server import ServerConnection, serve
 from masquerade_ws.connection import Connection
 from masquerade_ws.errors import ConnectError, DisconnectedError, SendError
 from masquerade_ws.opening import open_channel
+from masquerade_ws.transport import Attempt
 from raw_server import Peer, RawServer, close_payload, frame, tls_contexts, until
 
 
@@ -670,6 +671,28 @@ def test_a_connection_closed_before_cannot_be_opened() -> None:
     assert connection.ended
     with pytest.raises(ConnectError, match="closed before"):
         connection.connect(1)
+
+
+def test_a_connection_that_a_finalizer_closes_as_its_thread_begins_to_connect_is_not_opened(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connection = Connection("ws://127.0.0.1:1/")
+    errors: list[str] = []
+
+    def closing(timeout: float | None) -> Attempt:
+        connection.close()
+        return Attempt(timeout)
+
+    def connect() -> None:
+        with pytest.raises(ConnectError) as caught:
+            connection.connect(10)
+        errors.append(str(caught.value))
+
+    monkeypatch.setattr("masquerade_ws.connection.Attempt", closing)
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert [error.rpartition(": ")[2] for error in errors] == ["closed before"]
 
 
 def test_a_connect_cancelled_at_the_last_moment_raises_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
