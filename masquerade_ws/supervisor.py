@@ -191,6 +191,8 @@ class Supervisor:
             first, session.abandoned = not session.abandoned, True
             connected = session.phase is not Phase.CONNECTING
             connection = self._let_go(session)
+            if connection is not None:
+                session.cut = connection
             last: list[AnyEvent] = []
             if not session.stopping:
                 self._cancel(session, DisconnectedError("the supervisor thread died"))
@@ -201,7 +203,6 @@ class Supervisor:
             return
         try:
             if connection is not None:
-                session.cut = connection
                 connection.cut(_ended_by_user())
                 if connected:
                     last.append(DisconnectedEvent(timestamp_now(), session.close_code, "", will_reconnect=False))

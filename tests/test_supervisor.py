@@ -310,6 +310,29 @@ def test_a_predicate_that_hangs_holds_up_neither_disconnect_nor_the_next_connect
     assert len(record.events) == 1
 
 
+def test_an_abandoned_session_never_ends_before_its_supervisor_knows_the_connection_to_close(
+    masquerade_server: EventServer, hang: Hang, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuts: list[object] = []
+
+    class Watched(Session):
+        def __setattr__(self, name: str, value: object) -> None:
+            if name == "phase" and value is Phase.ENDED:
+                cuts.append(self.cut)
+            super().__setattr__(name, value)
+
+    monkeypatch.setattr("masquerade_ws.supervisor.Session", Watched)
+    with client_of(masquerade_server.url) as client:
+        client.connect()
+        with client.events("news", where=hang):
+            masquerade_server.emit("news")
+            assert hang.entered.wait(TIMEOUT)
+            client.disconnect(timeout=0)
+            hang.over.set()
+        assert len(cuts) == 1
+        assert cuts[0] is not None
+
+
 def test_no_listener_gets_an_event_that_a_predicate_held_up_beyond_the_disconnect(
     client: WebSocketClient, masquerade_server: EventServer, hang: Hang
 ) -> None:
