@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 import threading
@@ -175,7 +174,7 @@ class Sender:
                 self._push()
             while self._unsent:
                 if not wait(self._sock, deadline.remaining(), write=True):
-                    raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+                    raise TimeoutError("timed out, as the peer does not read")
                 self._push()
         except BaseException:
             self.ended = True
