@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from benchmarks.server import event_of_size, running
 from masquerade_ws import EventStream, WebSocketClient
+from masquerade_ws.dispatcher import Dispatcher
 from masquerade_ws.filters import Filter
 from masquerade_ws.guard import Guard
 from masquerade_ws.index import StreamIndex
@@ -56,10 +57,10 @@ def readers_part(streams: int) -> float:
     kept: list[EventStream] = [EventStream(index, Filter([PROGRESS], other, guard), 1) for other in OTHERS[:streams]]
     for stream in kept:
         index.add(stream)
-    intake = Intake(listeners, index, Counters())
+    intake, dispatcher = Intake(listeners, index, Counters()), Dispatcher(1)
     messages: list[str | bytes] = [event_of_size(SIZE)] * EVENTS
     start = time.perf_counter()
-    intake.take(messages)
+    intake.take(messages, dispatcher)
     return (time.perf_counter() - start) / EVENTS
 
 

@@ -39,6 +39,7 @@ class Dispatcher:
         self._finishing = False
         self._released = False
         self._busy = False
+        self.abandoned = False  # what the reader brings now would overtake the last events, or the next session's
         self.full = False
         self.resumed_at = 0.0
 
@@ -53,7 +54,7 @@ class Dispatcher:
             while taken < len(events):
                 if not self._released and len(self._queue) >= self._size:
                     self._wait_for_room()
-                if self._finishing:  # what comes now would overtake the last events, or the next session's
+                if self.abandoned:
                     return False
                 room = len(events) if self._released else self._size - len(self._queue)
                 self._queue.extend(events[taken : taken + room])
@@ -97,6 +98,7 @@ class Dispatcher:
     def abandon(self, *last: AnyEvent) -> bool:
         """Deliver ``last`` and end; tell whether that happens: a listener that runs now comes back to nothing."""
         with self._changed:
+            self.abandoned = True
             if not self._busy:
                 self._queue.extend(last)
             self._finishing = self._released = True

@@ -29,7 +29,7 @@ class Intake:
         self._streams = streams
         self._counters = counters
 
-    def take(self, batch: list[str | bytes]) -> Sequence[AnyEvent]:
+    def take(self, batch: list[str | bytes], dispatcher: Dispatcher) -> Sequence[AnyEvent]:
         """Decode messages and feed the streams; return the events, parse errors included, that somebody listens to."""
         self._counters.messages_received += len(batch)  # one thread at a time reads
         if logger.isEnabledFor(logging.DEBUG):
@@ -38,6 +38,8 @@ class Intake:
         events = decode_all(batch)
         if self._streams:
             for event in events:
+                if dispatcher.abandoned:  # a predicate held them up, and the streams are the next session's by now
+                    return ()
                 if isinstance(event, Event):
                     self._streams.deliver(event)
         types = {event.type for event in events}
@@ -55,7 +57,7 @@ def read(
                 intake = intake_ref()
                 if intake is None:
                     return
-                events = intake.take(batch)
+                events = intake.take(batch, dispatcher)
                 del intake, batch
                 if events and not dispatcher.put(events):
                     return

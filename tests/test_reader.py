@@ -5,6 +5,7 @@ import json
 import logging
 import threading
 import weakref
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -39,6 +40,10 @@ class Room:
         self.streams.add(stream)
         return stream
 
+    def take(self, batch: list[str | bytes]) -> Sequence[Any]:
+        """Take messages in."""
+        return self.intake.take(batch, self.dispatcher)
+
     def read(self, connection: Connection) -> threading.Thread:
         """Start a reader thread."""
         intake = weakref.ref(self.intake)
@@ -51,7 +56,7 @@ def wire(type: str, **payload: Any) -> str:
     return json.dumps({"type": type, "payload": payload, "timestamp": "now"})
 
 
-def types(events: list[AnyEvent]) -> list[str]:
+def types(events: Sequence[AnyEvent]) -> list[str]:
     return [event.type for event in events]
 
 
@@ -68,25 +73,25 @@ def test_what_somebody_listens_to_is_for_the_dispatcher_in_the_order_of_arrival(
     room.listeners.add("a.*", repr)
     room.listeners.add("b", repr)
     batch: list[str | bytes] = [wire("b"), wire("a.x", n=1), wire("c"), wire("a.y").encode(), wire("b")]
-    events = room.intake.take(batch)
+    events = room.take(batch)
     assert types(events) == ["b", "a.x", "a.y", "b"]
     assert events[1] == Event("a.x", {"n": 1}, "now")
 
 
 def test_what_nobody_listens_to_is_not_queued() -> None:
-    assert Room().intake.take([wire("a"), wire("b")]) == []
+    assert Room().take([wire("a"), wire("b")]) == []
 
 
 def test_a_batch_that_is_listened_to_in_full_is_for_the_dispatcher_in_full() -> None:
     room = Room()
     room.listeners.add("*", repr)
-    assert types(room.intake.take([wire("a"), wire("b")])) == ["a", "b"]
+    assert types(room.take([wire("a"), wire("b")])) == ["a", "b"]
 
 
 def test_streams_are_fed_at_once_listeners_or_not() -> None:
     room = Room()
     some, every = room.stream("a", n=1), room.stream()
-    assert room.intake.take([wire("a", n=1), wire("a", n=2), wire("b")]) == []
+    assert room.take([wire("a", n=1), wire("a", n=2), wire("b")]) == []
     some.close()
     every.close()
     assert [event.payload for event in some] == [{"n": 1}]
@@ -97,7 +102,7 @@ def test_a_message_that_is_no_event_is_an_error_event_in_its_place_and_reaches_n
     room = Room()
     room.listeners.add("*", repr)
     stream = room.stream("*")
-    first, error, last = room.intake.take([wire("a"), "{", wire("b")])
+    first, error, last = room.take([wire("a"), "{", wire("b")])
     assert types([first, last]) == ["a", "b"]
     assert isinstance(error, ErrorEvent)
     assert isinstance(error.error, ParseError)
@@ -106,24 +111,34 @@ def test_a_message_that_is_no_event_is_an_error_event_in_its_place_and_reaches_n
     assert types(list(stream)) == ["a", "b"]
 
 
+def test_a_batch_that_was_held_up_until_its_session_was_abandoned_reaches_nobody() -> None:
+    room = Room()
+    room.listeners.add("*", repr)
+    stream = room.stream()
+    room.dispatcher.abandon()
+    assert list(room.take([wire("a")])) == []
+    stream.close()
+    assert list(stream) == []
+
+
 def test_an_error_is_for_the_dispatcher_though_nobody_listens() -> None:
-    assert types(Room().intake.take(["{", wire("a")])) == ["error"]
+    assert types(Room().take(["{", wire("a")])) == ["error"]
 
 
 def test_every_message_is_counted_malformed_ones_too() -> None:
     room = Room()
-    room.intake.take([wire("a"), "{", b"\xff"])
-    room.intake.take([wire("a")])
+    room.take([wire("a"), "{", b"\xff"])
+    room.take([wire("a")])
     assert room.counters.snapshot(None)["messages_received"] == 4
 
 
 def test_messages_are_logged_for_debugging_alone(caplog: pytest.LogCaptureFixture) -> None:
     room = Room()
     caplog.set_level(logging.INFO, "masquerade_ws")
-    room.intake.take([wire("quiet")])
+    room.take([wire("quiet")])
     assert caplog.text == ""
     caplog.set_level(logging.DEBUG, "masquerade_ws")
-    room.intake.take([wire("loud")])
+    room.take([wire("loud")])
     assert caplog.messages == [f"received {wire('loud')}"]
 
 

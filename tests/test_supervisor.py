@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import logging
 import threading
 import weakref
@@ -331,6 +332,29 @@ def test_an_abandoned_session_never_ends_before_its_supervisor_knows_the_connect
             hang.over.set()
         assert len(cuts) == 1
         assert cuts[0] is not None
+
+
+def test_no_later_stream_gets_an_event_that_a_predicate_held_up_beyond_the_disconnect(hang: Hang) -> None:
+    old = [frame(1, json.dumps({"type": name, "payload": {}}).encode()) for name in ("news", "old")]
+
+    def script(peer: Peer) -> None:
+        peer.upgrade()
+        peer.send(b"".join(old))
+        old.clear()
+        peer.read_close()
+        peer.send(frame(8, close_payload(1000)))
+
+    with RawServer(script) as raw, client_of(raw.url) as client:
+        with client.events("news", where=hang):
+            client.connect()
+            assert hang.entered.wait(TIMEOUT)
+            client.disconnect(timeout=0)
+        client.connect()
+        with client.events() as later:
+            hang.over.set()
+            until(lambda: names_of_threads() == FOUR)
+            client.disconnect()
+            assert list(later) == []
 
 
 def test_no_listener_gets_an_event_that_a_predicate_held_up_beyond_the_disconnect(
