@@ -28,14 +28,7 @@ def _finite(text: str) -> float:
 
 _decoder: Any = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 _scan = _decoder.scan_once  # without the two searches for white space that `decode` makes for every text
-_encoder = json.JSONEncoder(allow_nan=False, separators=(",", ":"), check_circular=False)
-# What `encode` of an encoder makes anew for every text, where the interpreter has it.
-_make_parts: Any = getattr(json.encoder, "c_make_encoder", None)
-_parts: Callable[[Any, int], Iterable[str]] = (
-    _make_parts(None, _encoder.default, json.encoder.encode_basestring_ascii, None, ":", ",", False, False, False)
-    if _make_parts
-    else lambda message, _: _encoder.iterencode(message)
-)
+_encoder = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 _fast_loads: Callable[[str], Any] | None
 try:
@@ -149,13 +142,13 @@ def encode(event: Event | Mapping[str, Any]) -> str:
         event = _from_mapping(event)
     message = {"type": event.type, "payload": dict(event.payload), "timestamp": event.timestamp}
     try:
-        return "".join(_parts(message, 0))
+        return _encoder.encode(message)
     except (TypeError, ValueError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(f"payload cannot be written as JSON: {error}") from error
     except RecursionError:
         pass  # its traceback would be a thousand lines long
-    raise ValueError("payload cannot be written as JSON: it is nested too deep, or contains itself")
+    raise ValueError("payload cannot be written as JSON: it is nested too deep")
 
 
 def _from_mapping(event: Mapping[str, Any]) -> Event:

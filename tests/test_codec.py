@@ -403,9 +403,11 @@ def test_numbers_that_are_not_finite_are_not_written(number: float) -> None:
             codec.encode({"type": "x", "payload": payload})
 
 
-@pytest.mark.parametrize("payload", [circular(), {"a": nested()}], ids=["circular", "nested"])
-def test_a_payload_without_an_end_is_not_written(payload: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"^payload cannot be written as JSON: it is nested too deep, or contains"):
+@pytest.mark.parametrize(
+    ("payload", "problem"), [(circular(), "Circular reference detected"), ({"a": nested()}, "it is nested too deep")]
+)
+def test_a_payload_without_an_end_is_not_written(payload: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ValueError, match=f"^payload cannot be written as JSON: {problem}$"):
         codec.encode({"type": "x", "payload": payload})
 
 
