@@ -192,7 +192,8 @@ class User(threading.Thread):
         except DisconnectedError:
             if not self._stopping.is_set():
                 self._tally.violation("a wait ended as if the client had been stopped")
-            self._tally.add("told why not")
+            if job_ids:  # otherwise the client was stopped ahead of the job's start
+                self._tally.add("told why not")
             return
         except Exception as error:
             told = repr(error)
