@@ -183,7 +183,8 @@ class WebSocketClient:
 
         Args:
             timeout: Seconds after which it returns in any case, with the state ``disconnected``; the peer's answer to
-                the close is waited for during half of them at most.
+                the close is waited for during half of them at most. Where something hangs, listeners get half a second
+                more for the last events.
         """
         check_duration("timeout", timeout)
         deadline = Deadline(timeout)

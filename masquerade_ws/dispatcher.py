@@ -38,13 +38,13 @@ class Dispatcher:
         self._renew_lock()
         self._finishing = False
         self._released = False
-        self._busy = False
         self.abandoned = False  # what the reader brings now would overtake the last events, or the next session's
         self.full = False
         self.resumed_at = 0.0
 
     def _renew_lock(self) -> None:
-        # Guards the flags, and appending to the queue; reentrant, for a finalizer that disconnects may run at any line.
+        # Guards the flags, and the reader's look at the room; reentrant, for a finalizer that disconnects may run at
+        # any line.
         self._changed = threading.Condition()
 
     def put(self, events: Sequence[AnyEvent]) -> bool:
@@ -69,11 +69,13 @@ class Dispatcher:
         self.full = False
 
     def post(self, *events: AnyEvent) -> None:
-        """Queue the client's own events; these never wait."""
+        """Queue the client's own events, without the lock, since the life cycle's is held; `wake` behind that."""
+        self._queue.extend(events)
+
+    def wake(self) -> None:
+        """Wake the thread for what was posted."""
         with self._changed:
-            if not self._finishing:
-                self._queue.extend(events)
-                self._changed.notify_all()
+            self._changed.notify_all()
 
     def release(self) -> None:
         """Let the reader hand over what it holds, however full the queue is, and read no more."""
@@ -95,15 +97,11 @@ class Dispatcher:
                 forgotten.append(self._queue.popleft())
         return [event for event in forgotten if event.type in CLIENT_EVENT_TYPES]
 
-    def abandon(self, *last: AnyEvent) -> bool:
-        """Deliver ``last`` and end; tell whether that happens: a listener that runs now comes back to nothing."""
+    def abandon(self) -> None:
+        """Take nothing more from the reader, and keep the client's own events alone of what waits."""
         with self._changed:
             self.abandoned = True
-            if not self._busy:
-                self._queue.extend(last)
-            self._finishing = self._released = True
-            self._changed.notify_all()
-            return not self._busy
+            self._queue.extend(self.forget())
 
     def abandon_in_child(self) -> None:
         """Forget, in a forked child, what waits for a thread that is not there."""
@@ -114,10 +112,8 @@ class Dispatcher:
     def wait(self) -> bool:
         """Wait for events; tell whether there are any, since none will come once there are not."""
         with self._changed:
-            self._busy = False
             self._changed.wait_for(lambda: self._queue or self._finishing)
-            self._busy = bool(self._queue)
-            return self._busy
+            return bool(self._queue)
 
     def waiting(self) -> Iterator[AnyEvent]:
         """Take one event after the other, without the lock, until there is none."""

@@ -19,7 +19,7 @@ from .dispatcher import Dispatcher
 from .errors import ConnectError, DisconnectedError
 from .events import ConnectionState
 
-__all__ = ["STATES", "TRANSITIONS", "Attempt", "Mail", "Phase", "Session", "Signal"]
+__all__ = ["STATES", "TRANSITIONS", "Attempt", "Mail", "Phase", "Session", "Signal", "join"]
 
 
 class Phase(Enum):
@@ -171,11 +171,11 @@ class Session:
             self.cut.abort(self.cause)
             self.join()
 
-    def finish_dispatching(self) -> None:
+    def finish_dispatching(self, deadline: Deadline) -> None:
         """Let the dispatcher thread deliver what is left, and wait for its end."""
         self.dispatcher.finish()
         if self.dispatcher_thread is not None:
-            self.dispatcher_thread.join()
+            join(self.dispatcher_thread, deadline)
 
     def end_unsupervised(self) -> None:
         """End the threads of a client that nobody refers to any more, so that there is nobody to tell."""
@@ -197,3 +197,9 @@ class Session:
                 connection.abandon()
         if self.previous is not None:
             self.previous.abandon_in_child()
+
+
+def join(thread: threading.Thread, deadline: Deadline) -> None:
+    """Wait for the end of another thread; a thread that disconnects may be the one that is to end."""
+    if thread is not threading.current_thread():  # where a handler of the logger, or a finalizer, disconnects
+        thread.join(deadline.remaining())

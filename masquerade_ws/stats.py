@@ -71,13 +71,12 @@ class Counters:
         self.bytes_received += connection.bytes_received
         self.bytes_sent += connection.bytes_sent
 
+    def count_connection(self, reconnected: bool) -> None:
+        """Count a connection; under the life cycle's lock, which guards these two."""
+        self.connections += 1
+        self.reconnects += reconnected
+
     def count_sent(self) -> None:
-        """Count a message, as `add` does, but for what is called as often as users like."""
+        """Count a message."""
         with self._lock:
             self.messages_sent += 1
-
-    def add(self, **amounts: int) -> None:
-        """Add to the numbers named."""
-        with self._lock:
-            for name, amount in amounts.items():
-                setattr(self, name, getattr(self, name) + amount)

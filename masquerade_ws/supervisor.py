@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from . import process
 from .backoff import delay_before
@@ -29,7 +29,7 @@ from .filters import AnyEvent
 from .guard import GET_TOKEN, LISTENER, Guard
 from .heartbeat import beat
 from .index import StreamIndex
-from .lifecycle import STATES, TRANSITIONS, Attempt, Mail, Phase, Session, Signal
+from .lifecycle import STATES, TRANSITIONS, Attempt, Mail, Phase, Session, Signal, join
 from .log import logger
 from .options import Options
 from .reader import Intake, read
@@ -102,9 +102,9 @@ class Supervisor:
             self._rooms.guard.check("a blocking connect")
         deadline = Deadline(timeout)
         with self._changed:
-            session, changes = self._start_or_join()
+            session, told = self._start_or_join()
             attempt = session.attempt
-        _log(changes)
+        _log(told)
         if not block:
             return
         with self._changed:
@@ -115,35 +115,39 @@ class Supervisor:
         if not attempt.over:
             raise DisconnectedError(str(session.cause), session.cause.code)
 
-    def _start_or_join(self) -> tuple[Session, list[StateChangeEvent]]:
+    def _start_or_join(self) -> tuple[Session, Sequence[AnyEvent]]:
         session = self._session
-        changes: list[StateChangeEvent] = []
+        told: Sequence[AnyEvent] = ()
         if session is None or session.stopping:
             previous = None if session is None or session.done.is_set() else session
             session = Session(self._options.queue_size, previous)
-            changes = self._start(session)
+            told = self._start(session)
         elif session.phase is Phase.WAITING:
             session.retry = Deadline(0)
             session.mail.put(Mail.HURRY)
-        return session, changes
+        return session, told
 
-    def _start(self, session: Session) -> list[StateChangeEvent]:
+    def _start(self, session: Session) -> Sequence[AnyEvent]:
         before = self._session, self._state
-        thread = _thread("supervisor", supervise, weakref.ref(self), session)
+        supervisor = _thread("supervisor", supervise, weakref.ref(self), session)
+        died = partial(session.mail.put, Mail.STOP)
+        dispatcher = _thread("dispatcher", dispatch, session.dispatcher, weakref.ref(self._rooms.delivery), died)
         try:
-            _start(thread)  # it waits for its first mail, if it is not to wait for the session before it
-            session.supervisor_thread = thread
+            _start(supervisor)  # it waits for its first mail, if it is not to wait for the session before it
+            session.supervisor_thread = supervisor
+            _start(dispatcher)
+            session.dispatcher_thread = dispatcher
             process.await_at_exit(session.done)
             self._session = session
-            changes = self._advance(session, Signal.START) if session.previous is None else []
-            session.dispatcher.post(*changes)
+            told = self._advance(session, Signal.START) if session.previous is None else ()
             session.mail.put(Mail.HURRY)
         except BaseException:  # no thread, or an interrupt
             self._session, self._state = before
             session.phase, session.stopping = Phase.ENDED, True
-            session.mail.put(Mail.STOP)  # wakes the thread, if it was started, which then ends
+            session.dispatcher.forget()
+            session.mail.put(Mail.STOP)  # wakes the supervisor thread, if it was started, which then ends both
             raise
-        return changes
+        return told
 
     def stop(self, code: int, timeout: float) -> None:
         """Begin to end the session: wakes its supervisor thread, its attempt, and who waits for that."""
@@ -171,7 +175,7 @@ class Supervisor:
         if role is None:
             over = session.done.wait(deadline.remaining())
             if not session.abandoned:
-                _join(session.supervisor_thread, deadline)
+                join(session.supervisor_thread, deadline)
         elif role == LISTENER:  # the session waits for this very thread, to deliver the last events
             with self._changed:
                 over = self._changed.wait_for(lambda: session.quiet, deadline.remaining())
@@ -191,35 +195,25 @@ class Supervisor:
             first, session.abandoned = not session.abandoned, True
             connected = session.phase is not Phase.CONNECTING
             connection = self._let_go(session)
+            gone: list[AnyEvent] = []
             if connection is not None:
                 session.cut = connection
-            last: list[AnyEvent] = []
+                if connected:
+                    gone.append(DisconnectedEvent(timestamp_now(), session.close_code, "", will_reconnect=False))
             if not session.stopping:
                 self._cancel(session, DisconnectedError("the supervisor thread died"))
             if not session.ended:
-                last += self._advance(session, Signal.ABANDON)
+                self._advance(session, Signal.ABANDON, *gone)
         if not first:
             session.done.wait(2 * LAST_WORDS)  # set by who was, unless this is a signal handler in that very thread
             return
         try:
             if connection is not None:
                 connection.cut(_ended_by_user())
-                if connected:
-                    last.append(DisconnectedEvent(timestamp_now(), session.close_code, "", will_reconnect=False))
-            self._deliver_last(session, last, deadline)
+            session.dispatcher.abandon()
+            session.finish_dispatching(deadline)  # so that the last events come ahead of the next session's first
         finally:
             self.finish(session)
-
-    def _deliver_last(self, session: Session, last: list[AnyEvent], deadline: Deadline) -> None:
-        """Deliver the last events on the dispatcher thread; those that it has no time for to the streams at least."""
-        dispatcher = session.dispatcher
-        last = [*dispatcher.forget(), *last]
-        if dispatcher.abandon(*last):
-            if session.dispatcher_thread is not None:
-                _join(session.dispatcher_thread, deadline)  # so that they come ahead of the next session's first
-            last = dispatcher.forget()
-        for event in last:
-            self._rooms.streams.deliver(event, asking=False)
 
     def stats(self) -> Stats:
         """Return the counters, those of the present connection included."""
@@ -246,7 +240,7 @@ class Supervisor:
         if session.stopping or mail is Mail.STOP:
             self._close(session)
         elif session.phase is Phase.CONNECTED and mail is Mail.LOST:
-            self._lose(session, retry=self._options.auto_reconnect)
+            self._lose(session)
         elif session.phase is Phase.PENDING:
             self._move(session, Signal.START)
         elif session.phase is Phase.WAITING and session.retry.expired():
@@ -256,33 +250,28 @@ class Supervisor:
         return session.retry.remaining() if session.phase is Phase.WAITING else None
 
     def finish(self, session: Session) -> None:
-        """End the streams, to which the dispatcher thread has delivered the last events."""
+        """End the streams, once they have what the dispatcher thread had no time for, or did not live to deliver."""
+        for event in session.dispatcher.forget():
+            self._rooms.streams.deliver(event, asking=False)
         with self._changed:
             session.done.set()  # a later `disconnect()` ends the later streams itself
         self._rooms.streams.end(session.newest_stream, session.cause)
 
     def _move(self, session: Session, signal: Signal) -> None:
         with self._changed:
-            changes = self._advance(session, signal) if not session.abandoned else []
-        self._post(session, None, *changes)
+            told = self._advance(session, signal) if not session.abandoned else ()
+        _tell(session, told)
 
     def _attempt(self, session: Session) -> None:
+        session.dispatcher.wake()  # `connect` does not: a signal handler would run under the lock
         logger.debug("connecting (attempt %d)", session.attempts)
         try:
-            self._start_dispatcher(session)
             connection = self._open(session)
         except ConnectError as error:
             self._fail(session, error.with_traceback(None), retry=not _is_final(error))
         else:
             if connection is not None:
                 self._welcome(session, connection)
-
-    def _start_dispatcher(self, session: Session) -> None:
-        if session.dispatcher_thread is None:
-            died = partial(session.mail.put, Mail.STOP)
-            thread = _thread("dispatcher", dispatch, session.dispatcher, weakref.ref(self._rooms.delivery), died)
-            _start(thread)
-            session.dispatcher_thread = thread
 
     def _open(self, session: Session) -> Connection | None:
         """Make one attempt; return ``None`` if it is no longer wanted."""
@@ -333,16 +322,17 @@ class Supervisor:
             session.threads.append(thread)
 
     def _announce(self, session: Session) -> None:
-        attempts, reconnected = session.attempts, session.connections > 0
         with self._changed:
             if session.stopping:
                 return
-            changes = self._advance(session, Signal.OPENED)
+            attempts, reconnected = session.attempts, session.connections > 0
             session.connections += 1
             session.connected_at, session.connected_since = time.monotonic(), datetime.now(timezone.utc)
-        gap = session.connected_at - session.lost_at if reconnected else None
-        self._rooms.counters.add(connections=1, reconnects=int(reconnected))
-        self._post(session, None, *changes, ConnectedEvent(timestamp_now(), reconnected, attempts, gap))
+            gap = session.connected_at - session.lost_at if reconnected else None
+            self._rooms.counters.count_connection(reconnected)
+            welcome = ConnectedEvent(timestamp_now(), reconnected, attempts, gap)
+            told = self._advance(session, Signal.OPENED, welcome)
+        _tell(session, told)
         self._publish(session.attempt, None)
         self._rooms.streams.mark_reconnection()
 
@@ -358,14 +348,15 @@ class Supervisor:
                 return
             attempt = session.attempt
             cause = DisconnectedError(f"the client has given up: {error}")
-            changes = self._retry_or_give_up(session, Signal.FAILED, cause, retry=retry)
+            retrying = self._let_retry(session, cause, retry=retry)
+            told = self._advance(session, Signal.FAILED if retrying else Signal.GAVE_UP, error=error)
         try:
-            self._post(session, error, *changes)
+            _tell(session, told)
             _log_delay(session)
         finally:
             self._publish(attempt, error)
 
-    def _lose(self, session: Session, *, retry: bool) -> None:
+    def _lose(self, session: Session) -> None:
         connection = session.connection
         if connection is None:  # a `disconnect()` has just abandoned the session
             return
@@ -380,27 +371,11 @@ class Supervisor:
                 return
             why = connection.error or f"the server closed the connection with code {code}, reason {reason!r}"
             cause = DisconnectedError(f"the client has given up: {why}", code, reason)
-            changes = self._retry_or_give_up(session, Signal.LOST, cause, retry=retry)
-        gone = DisconnectedEvent(timestamp_now(), code, reason, will_reconnect=not session.stopping)
-        self._post(session, connection.error, *changes, gone)
+            retrying = self._let_retry(session, cause, retry=True)
+            gone = DisconnectedEvent(timestamp_now(), code, reason, will_reconnect=retrying)
+            told = self._advance(session, Signal.LOST if retrying else Signal.GAVE_UP, gone, error=connection.error)
+        _tell(session, told)
         _log_delay(session)
-
-    def _retry_or_give_up(
-        self, session: Session, signal: Signal, cause: DisconnectedError, *, retry: bool
-    ) -> list[StateChangeEvent]:
-        """Move on from a failure or a loss, under the lock."""
-        self._let_go(session)
-        if not (retry and self._options.auto_reconnect):
-            self._retire(session, cause)
-            return self._advance(session, Signal.GAVE_UP)
-        options = self._options
-        session.retries += 1
-        delay = delay_before(
-            session.retries, options.initial_reconnect_delay, options.max_reconnect_delay, options.reconnect_jitter
-        )
-        session.delay, session.retry = delay, Deadline(delay)
-        session.attempt = Attempt()
-        return self._advance(session, signal)
 
     def _close(self, session: Session) -> None:
         with self._changed:
@@ -409,8 +384,8 @@ class Supervisor:
             if not session.stopping:
                 self._cancel(session, DisconnectedError("a listener ended the dispatcher thread", 1000))
             connection = self._let_go(session) if session.phase is Phase.CONNECTING else session.connection
-            changes = self._advance(session, Signal.STOP)
-        self._post(session, None, *changes)
+            told = self._advance(session, Signal.STOP)
+        _tell(session, told)
         session.dispatcher.release()
         if connection is not None:
             connection.close(session.close_code, timeout=session.close_timeout)
@@ -419,29 +394,45 @@ class Supervisor:
             if session.ended:
                 return
             connection = self._let_go(session)
-            changes = self._advance(session, Signal.CLOSED)
-        if connection is not None:
-            gone = DisconnectedEvent(timestamp_now(), connection.close_code or 1006, connection.close_reason, False)
-            self._post(session, connection.error, *changes, gone)
-        else:
-            self._post(session, None, *changes)
-
-    def _post(self, session: Session, error: Exception | None, *events: AnyEvent) -> None:
-        if error is not None:
-            context: Literal["send", "connection"] = "send" if isinstance(error, SendError) else "connection"
-            events = (ErrorEvent(error, context, timestamp_now()), *events)
-        session.dispatcher.post(*events)
-        _log(events)
+            if connection is None:
+                told = self._advance(session, Signal.CLOSED)
+            else:
+                code, reason = connection.close_code or 1006, connection.close_reason
+                gone = DisconnectedEvent(timestamp_now(), code, reason, will_reconnect=False)
+                told = self._advance(session, Signal.CLOSED, gone, error=connection.error)
+        _tell(session, told)
 
     # Under the lock.
 
-    def _advance(self, session: Session, signal: Signal) -> list[StateChangeEvent]:
+    def _advance(
+        self, session: Session, signal: Signal, *news: AnyEvent, error: Exception | None = None
+    ) -> Sequence[AnyEvent]:
+        """Make a transition, and queue what is to be told of it, in the one order; return that, for `_tell`."""
         session.phase = TRANSITIONS[session.phase, signal]
         old, self._state = self._state, STATES[session.phase]
+        told = list(news)
+        if old != self._state:
+            told.insert(0, StateChangeEvent(old, self._state, timestamp_now()))
+        if error is not None:
+            told.insert(0, ErrorEvent(error, "send" if isinstance(error, SendError) else "connection", timestamp_now()))
+        session.dispatcher.post(*told)
         self._changed.notify_all()
-        if old == self._state:
-            return []
-        return [StateChangeEvent(old, self._state, timestamp_now())]
+        return told
+
+    def _let_retry(self, session: Session, cause: DisconnectedError, *, retry: bool) -> bool:
+        """Prepare the next attempt behind a failure or a loss, or the end; tell whether there will be one."""
+        self._let_go(session)
+        options = self._options
+        if not (retry and options.auto_reconnect):
+            self._retire(session, cause)
+            return False
+        session.retries += 1
+        session.delay = delay_before(
+            session.retries, options.initial_reconnect_delay, options.max_reconnect_delay, options.reconnect_jitter
+        )
+        session.retry = Deadline(session.delay)
+        session.attempt = Attempt()
+        return True
 
     def _retire(self, session: Session, cause: DisconnectedError) -> None:
         session.stopping = True
@@ -475,9 +466,9 @@ def supervise(supervisor_ref: weakref.ref[Supervisor], session: Session) -> None
             timeout = supervisor.step(session, mail)
             del supervisor
         session.close_cut()
-        session.finish_dispatching()
+        session.finish_dispatching(Deadline(None))
         supervisor = supervisor_ref()
-        if supervisor is not None:
+        if supervisor is not None and not session.abandoned:
             supervisor.finish(session)
     except BaseException:
         supervisor = supervisor_ref()
@@ -502,6 +493,12 @@ def _await_previous(supervisor_ref: weakref.ref[Supervisor], session: Session) -
 def _read_after(announced: threading.Event, *reading: Any) -> None:
     announced.wait()
     read(*reading)
+
+
+def _tell(session: Session, events: Sequence[AnyEvent]) -> None:
+    """Wake the dispatcher thread for what was queued, and log it."""
+    session.dispatcher.wake()
+    _log(events)
 
 
 def _log(events: Sequence[AnyEvent]) -> None:
@@ -534,11 +531,6 @@ def _start(thread: threading.Thread) -> None:
 
 def _thread(name: str, target: Callable[..., None], *args: object) -> threading.Thread:
     return threading.Thread(target=target, args=args, name=f"masquerade-ws-{name}", daemon=True)
-
-
-def _join(thread: threading.Thread, deadline: Deadline) -> None:
-    if thread is not threading.current_thread():  # where a handler of the logger, or a finalizer, disconnects
-        thread.join(deadline.remaining())
 
 
 def _ended_by_user() -> DisconnectedError:

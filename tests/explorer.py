@@ -2,7 +2,8 @@
 
 The supervisor is the real one. Time, sockets and threads are fakes: where a thread would block or let others run (in
 ``get_token``, in an attempt, in a closing handshake, while it joins another, ahead of the life cycle's lock), the
-schedule may let any other act.
+schedule may let any other act, and so it may when that lock is released. What the listeners are told in the end is
+checked: each transition, in order.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from masquerade_ws import ConnectError, DisconnectedError, WebSocketClient, deadline, supervisor
+from masquerade_ws.dispatcher import Delivery, Dispatcher
 from masquerade_ws.lifecycle import TRANSITIONS, Mail, Phase, Session, Signal
 
 __all__ = ["Explorer", "Schedule"]
@@ -52,7 +54,7 @@ class Schedule:
 
 
 class PreemptedCondition(threading.Condition):
-    """The life cycle's lock: whoever wants it may find that others were faster."""
+    """The life cycle's lock: whoever wants it may find that others were faster, and others may follow at once."""
 
     def __init__(self, world: Explorer) -> None:
         super().__init__()
@@ -64,6 +66,11 @@ class PreemptedCondition(threading.Condition):
         elif not self._is_owned():  # type: ignore[attr-defined]
             self._world.others_act()
         return super().__enter__()
+
+    def __exit__(self, *raised: Any) -> None:
+        super().__exit__(*raised)
+        if not self._is_owned():  # type: ignore[attr-defined]
+            self._world.others_act()
 
 
 class FakeThread:
@@ -81,6 +88,8 @@ class FakeThread:
     def join(self, timeout: float | None = None) -> None:
         self._world.others_act()
         self.ended = True
+        if self.name == "dispatcher":
+            self._world.dispatch(*self.args)
 
 
 class FakeConnection:
@@ -134,6 +143,7 @@ class Explorer:
         rows: The rows of the table that were used.
         wanted: What the user asked for last: whether the client is to run.
         call_begins: The next to want the lock is the user's call that this tells of.
+        told: What listeners were told.
     """
 
     def __init__(self, schedule: Schedule, patch: pytest.MonkeyPatch, **options: Any) -> None:
@@ -141,9 +151,11 @@ class Explorer:
         self.rows: set[Row] = set()
         self.wanted = False
         self.call_begins = False
+        self.told: list[Any] = []
         self._now = 1000.0
         self._depth = 0
         self._sessions: list[Session] = []  # those with a supervisor thread that has not ended
+        self._dispatchers: list[FakeThread] = []
         self._connections: list[FakeConnection] = []
         clock = SimpleNamespace(monotonic=lambda: self._now)
         patch.setattr(deadline, "time", clock)
@@ -151,6 +163,8 @@ class Explorer:
         patch.setattr(supervisor, "LAST_WORDS", 0.0)  # in which who abandons a session waits for who does already
         patch.setattr(supervisor, "_thread", lambda *args: FakeThread(self, *args))
         self.client = WebSocketClient("ws://localhost/ws", self._token, max_reconnect_delay=8, **options)
+        for name in ("state:change", "connected", "disconnected"):
+            self.client.on(name, self.told.append)
         self._supervisor = self.client._supervisor
         patch.setattr(self._supervisor, "_changed", PreemptedCondition(self))
         patch.setattr(self._supervisor, "_make_connection", self._connection)
@@ -161,6 +175,13 @@ class Explorer:
     def started(self, thread: FakeThread) -> None:
         if thread.name == "supervisor":
             self._sessions.append(thread.args[1])
+        elif thread.name == "dispatcher":
+            self._dispatchers.append(thread)
+
+    def dispatch(self, dispatcher: Dispatcher, delivery_ref: Callable[[], Delivery], _died: object) -> None:
+        """Deliver what is queued."""
+        for event in dispatcher.waiting():
+            delivery_ref().deliver(event)
 
     def unlocked(self) -> None:
         """Check that the life cycle's lock is not held where it may not be."""
@@ -180,12 +201,12 @@ class Explorer:
         return self._connections[-1]
 
     def _recorded(self, advance: Callable[..., Any]) -> Callable[..., Any]:
-        def recorded(session: Session, signal: Signal) -> Any:
+        def recorded(session: Session, signal: Signal, *news: Any, **error: Any) -> Any:
             assert self._supervisor._changed._is_owned()  # type: ignore[attr-defined]
             row = session.phase, signal
             assert row in TRANSITIONS, row
             self.rows.add(row)
-            return advance(session, signal)
+            return advance(session, signal, *news, **error)
 
         return recorded
 
@@ -207,7 +228,7 @@ class Explorer:
             self._depth -= 1
 
     def _act(self) -> None:
-        acts = [self._run, self._connect, self._disconnect, self._abandon, self._lose, self._pass_time]
+        acts = [self._run, self._connect, self._disconnect, self._abandon, self._lose, self._pass_time, self._deliver]
         acts[self.schedule.choose(len(acts))]()
 
     def _connect(self) -> None:
@@ -238,6 +259,11 @@ class Explorer:
     def _pass_time(self) -> None:
         self._now += 1.0
 
+    def _deliver(self) -> None:
+        """Let the dispatcher threads run."""
+        for thread in self._dispatchers:
+            self.dispatch(*thread.args)
+
     def _run(self) -> bool:
         """Let the supervisor thread of one session take a step, as its loop would; tell whether one could."""
         for session in list(self._sessions):
@@ -263,7 +289,9 @@ class Explorer:
             self._supervisor.step(session, None if session.mail.empty() else session.mail.get())
         if session.ended:
             session.close_cut()
-            self._supervisor.finish(session)
+            session.finish_dispatching(deadline.Deadline(None))
+            if not session.abandoned:
+                self._supervisor.finish(session)
             session.done.set()
 
     def _settle(self) -> None:
@@ -281,6 +309,22 @@ class Explorer:
         live = [connection for connection in self._connections if connection.opened and not connection.ended]
         assert len(live) == int(self._should_run()), "a connection was left open"
         assert not [session for session in self._sessions if not session.done.is_set() and not self._should_run()]
+        self._deliver()
+        self._check_told()
+
+    def _check_told(self) -> None:
+        """Check that no event is missing, and that each has its place."""
+        expected: list[str] = []
+        state, connected = "disconnected", False
+        for change in (event for event in self.told if event.type == "state:change"):
+            assert change.old_state == state
+            state = change.new_state
+            expected.append(change.type)
+            if state == "connected" or (connected and state == "disconnected"):
+                expected.append(state)
+                connected = not connected
+        assert state == self.client.state
+        assert [event.type for event in self.told] == expected
 
     def _should_run(self) -> bool:
         session = self._supervisor._session

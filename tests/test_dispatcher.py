@@ -149,11 +149,21 @@ def test_a_released_reader_hands_over_what_it_holds_and_reads_no_more() -> None:
     assert drained(dispatcher) == ["a", "b", "c", "d", "connected"]
 
 
-def test_after_the_finish_the_queue_is_emptied_and_nothing_is_posted() -> None:
+def test_what_is_posted_wakes_the_thread() -> None:
+    room = Room()
+    room.listeners.add("connected", room.tell)
+    room.thread.start()
+    for count in range(1, 100):
+        room.dispatcher.post(CONNECTED)
+        room.dispatcher.wake()
+        until(lambda count=count: len(room.told) == count)
+    assert room.run_out() == ["connected"] * 99
+
+
+def test_after_the_finish_the_queue_is_emptied() -> None:
     dispatcher = Dispatcher(10)
     dispatcher.put([Event("a")])
     dispatcher.finish()
-    dispatcher.post(CONNECTED)
     assert dispatcher.wait()
     assert drained(dispatcher) == ["a"]
     assert not dispatcher.wait()
@@ -176,21 +186,14 @@ def test_what_is_forgotten_is_gone_but_the_client_s_own_events_are_handed_back()
     assert drained(dispatcher) == []
 
 
-def test_an_abandoned_dispatcher_delivers_the_last_events_and_ends() -> None:
-    dispatcher = Dispatcher(10)
-    dispatcher.abandon(CONNECTED)
-    assert dispatcher.wait()
-    assert drained(dispatcher) == ["connected"]
-    assert not dispatcher.wait()
-
-
-def test_a_dispatcher_abandoned_while_a_listener_runs_delivers_nothing_more() -> None:
+def test_an_abandoned_dispatcher_delivers_the_client_s_own_events_and_ends() -> None:
     dispatcher = Dispatcher(10)
     dispatcher.put([Event("a")])
+    dispatcher.post(CONNECTED)
+    dispatcher.abandon()
+    dispatcher.finish()
     assert dispatcher.wait()
-    assert drained(dispatcher) == ["a"]
-    dispatcher.abandon(CONNECTED)
-    assert drained(dispatcher) == []
+    assert drained(dispatcher) == ["connected"]
     assert not dispatcher.wait()
 
 
@@ -199,9 +202,10 @@ def test_what_the_reader_brings_to_an_abandoned_dispatcher_comes_too_late() -> N
     with reader(dispatcher, *"ab") as outcome:
         wait_until_full(dispatcher)
         dispatcher.abandon()
+        dispatcher.finish()
     assert outcome == [False]
     assert not dispatcher.put([Event("c")])
-    assert drained(dispatcher) == ["a"]
+    assert drained(dispatcher) == []
 
 
 def test_a_dispatcher_abandoned_in_a_forked_child_needs_no_lock_and_ends() -> None:
@@ -500,7 +504,7 @@ def test_an_event_is_not_kept_alive_once_it_is_delivered() -> None:
     assert room.run_out() == ["a"]
 
 
-def test_a_listener_under_way_comes_back_to_nothing_when_its_dispatcher_is_abandoned() -> None:
+def test_a_listener_under_way_comes_back_to_the_client_s_own_events_when_its_dispatcher_is_abandoned() -> None:
     room, entered, leave = Room(), threading.Event(), threading.Event()
 
     def hang(event: AnyEvent) -> None:
@@ -513,8 +517,7 @@ def test_a_listener_under_way_comes_back_to_nothing_when_its_dispatcher_is_aband
     room.thread.start()
     room.dispatcher.put([Event("a"), Event("b")])
     entered.wait(10)
-    assert room.dispatcher.forget() == []
-    room.dispatcher.abandon(ErrorEvent(DisconnectedError("over"), "connection", NOON))
+    room.dispatcher.post(ErrorEvent(DisconnectedError("over"), "connection", NOON))
+    room.dispatcher.abandon()
     leave.set()
-    room.join()
-    assert room.told == []
+    assert room.run_out() == ["error"]

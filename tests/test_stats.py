@@ -18,28 +18,26 @@ def test_counters_begin_at_nothing() -> None:
     assert Counters().snapshot(None) == NOTHING
 
 
-def test_what_is_added_is_counted_under_its_name() -> None:
+def test_a_connection_that_replaces_a_lost_one_is_counted_twice() -> None:
     counters = Counters()
-    counters.add(connections=1, messages_sent=2)
-    counters.add(messages_sent=3)
-    counters.add()
-    assert counters.snapshot(None) == {**NOTHING, "connections": 1, "messages_sent": 5}
+    counters.count_connection(False)
+    counters.count_connection(True)
+    assert counters.snapshot(None) == {**NOTHING, "connections": 2, "reconnects": 1}
 
 
-def test_threads_that_add_at_once_lose_nothing() -> None:
+def test_threads_that_count_at_once_lose_nothing() -> None:
     counters = Counters()
 
-    def add() -> None:
+    def count() -> None:
         for _ in range(2000):
             counters.count_sent()
-            counters.add(bytes_sent=2)
 
-    threads = [threading.Thread(target=add) for _ in range(4)]
+    threads = [threading.Thread(target=count) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert counters.snapshot(None) == {**NOTHING, "messages_sent": 8000, "bytes_sent": 16000}
+    assert counters.snapshot(None) == {**NOTHING, "messages_sent": 8000}
 
 
 def test_the_bytes_of_a_connection_count_while_it_is_there_and_after_it() -> None:
@@ -65,8 +63,8 @@ def test_a_lock_that_is_held_when_the_process_forks_is_replaced() -> None:
     counters = Counters()
     counters._lock.acquire()
     counters.renew_lock()
-    counters.add(connections=1)
-    assert counters.snapshot(None)["connections"] == 1
+    counters.count_sent()
+    assert counters.snapshot(None)["messages_sent"] == 1
 
 
 def test_a_snapshot_cannot_be_changed() -> None:

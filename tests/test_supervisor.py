@@ -541,7 +541,7 @@ def test_disconnect_without_time_leaves_the_state_disconnected(
         client.connect()
         client.disconnect(timeout=0)
         assert client.state == "disconnected"
-        assert len(list(stream)) <= 1
+        assert len(list(stream)) == 1
     until(lambda: names_of_threads() == [])
 
 
@@ -560,6 +560,92 @@ def test_disconnect_without_time_in_the_middle_of_a_handshake_leaves_nothing() -
         until(lambda: names_of_threads() == [])
         assert record.of("disconnected") == []
         assert record.story[-1].endswith("> disconnected")
+
+
+class Held(threading.Condition):
+    """The life cycle's lock, whose supervisor thread is held up as soon as it has released it in a certain state."""
+
+    def __init__(self, client: WebSocketClient, state: str, hang: Hang) -> None:
+        super().__init__()
+        self._client = client
+        self._state = state
+        self._hang = hang
+
+    def __exit__(self, *raised: Any) -> None:
+        super().__exit__(*raised)
+        if threading.current_thread().name == FOUR[3] and self._client.state == self._state:
+            self._hang()
+
+
+@pytest.mark.parametrize(
+    ("state", "lost", "story"),
+    [
+        ("connecting", False, ["disconnected > connecting", "connecting > disconnected"]),
+        ("connected", False, [*CONNECTING, "connected > disconnected", "disconnected"]),
+        ("disconnecting", False, [*CONNECTING, *CLOSING]),
+        ("disconnected", False, [*CONNECTING, *CLOSING]),
+        ("disconnected", True, [*CONNECTING, "error", "connected > disconnected", "disconnected"]),
+    ],
+)
+def test_an_abandonment_right_behind_a_transition_loses_no_event(
+    masquerade_server: EventServer, hang: Hang, state: str, lost: bool, story: list[str]
+) -> None:
+    with client_of(masquerade_server.url, auto_reconnect=False) as client:
+        record = Record(client)
+        stream = client.events("state:change", "connected", "error", "disconnected")
+        held = Held(client, state, hang)
+        if state in {"connecting", "connected"}:
+            client._supervisor._changed = held
+            client.connect(block=False)
+        else:
+            client.connect()
+            record.wait("connected")
+            client._supervisor._changed = held
+            if lost:
+                masquerade_server.drop()
+            else:
+                client._supervisor.stop(1000, TIMEOUT)
+        assert hang.entered.wait(TIMEOUT)
+        client.disconnect(timeout=0)
+        hang.over.set()
+        assert record.story == story
+        assert [event.type for event in stream] == [event.type for event in record.events]
+
+
+def test_the_first_event_is_told_though_the_token_does_not_come(masquerade_server: EventServer) -> None:
+    for _ in range(20):
+        hang = Hang()
+        with client_of(masquerade_server.url, hang) as client:
+            record = Record(client)
+            client.connect(block=False)
+            record.wait("state:change")
+            hang.over.set()
+
+
+def test_an_abandonment_ahead_of_the_first_step_loses_no_event(
+    client: WebSocketClient, hang: Hang, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receives = Session.receive
+    monkeypatch.setattr(Session, "receive", lambda *args: hang() and receives(*args))
+    record = Record(client)
+    stream = client.events("state:change")
+    client.connect(block=False)
+    assert hang.entered.wait(TIMEOUT)
+    client.disconnect(timeout=0)
+    assert record.story == ["disconnected > connecting", "connecting > disconnected"]
+    assert list(stream) == record.events
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_streams_get_the_last_events_though_a_listener_ended_the_dispatcher_thread(client: WebSocketClient) -> None:
+    def leave(event: object) -> None:
+        raise SystemExit
+
+    client.on("connected", leave)
+    stream = client.events("state:change", "disconnected")
+    client.connect()
+    told = [event.new_state if event.type == "state:change" else event.type for event in stream]
+    assert told == ["connecting", "connected", "disconnecting", "disconnected", "disconnected"]
 
 
 @pytest.mark.parametrize("timeout", [0, 0.1])
@@ -805,7 +891,7 @@ def test_memory_that_is_out_when_a_thread_starts_ends_the_client_and_leaves_nobo
 
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
-        with pytest.raises(MemoryError if name == "supervisor" else DisconnectedError):
+        with pytest.raises(MemoryError if name in {"supervisor", "dispatcher"} else DisconnectedError):
             running(client.connect).result()
         until(lambda: names_of_threads() == [])
         assert client.state == "disconnected"
