@@ -159,7 +159,8 @@ class WebSocketClient:
         """Start the client and wait for the outcome of its first attempt to connect.
 
         Does nothing if it is connected already. An attempt under way is waited for, one that waits for its time
-        starts at once, and a ``disconnect()`` under way is waited for first. Call it again to start anew.
+        starts at once, and a ``disconnect()`` under way is waited for first. Call it again to start anew; once the
+        client has given up by itself, that first waits, within ``timeout``, for the listeners of its last events.
 
         Args:
             block: Whether to wait; ``False`` leaves all to the background.
@@ -311,6 +312,8 @@ class WebSocketClient:
     @typed_as_events
     def events(self, *types: str, where: Where = None, maxsize: int = 10_000) -> Any:
         """Return an `EventStream`, which buffers from now on; it may be made before ``connect()``.
+
+        One that is made after the client has given up waits for the next ``connect()``.
 
         Args:
             types: As for `wait_for`.

@@ -12,6 +12,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
+from typing import cast
 
 from .errors import MasqueradeError
 from .events import CLIENT_EVENT_TYPES, ErrorEvent, timestamp_now
@@ -142,7 +143,7 @@ class Delivery:
         listeners: Listeners,
         streams: StreamIndex,
         guard: Guard,
-        around_event: Callable[[AnyEvent], AbstractContextManager[object]] | None,
+        around_event: Callable[[AnyEvent], object] | None,
     ) -> None:
         self._listeners = listeners
         self._streams = streams
@@ -178,13 +179,16 @@ class Delivery:
 
     def _call_within(
         self,
-        around_event: Callable[[AnyEvent], AbstractContextManager[object]],
+        around_event: Callable[[AnyEvent], object],
         listeners: tuple[Listener, ...],
         event: AnyEvent,
     ) -> None:
         with ExitStack() as stack:
             try:
-                stack.enter_context(around_event(event))
+                context = around_event(event)
+                if not isinstance(context, AbstractContextManager):
+                    raise TypeError(f"around_event must return a context manager, not {type(context).__name__}")
+                stack.enter_context(cast("AbstractContextManager[object]", context))
             except Exception as error:
                 self._report(error, event)
             self._call(listeners, event)

@@ -43,9 +43,9 @@ class EventStream(Generic[EventT_co]):
 
     Made by `WebSocketClient.events`. It is an iterator, which stops when the stream has ended, and a context manager,
     which closes it. A stream ends when it is closed, by the first ``disconnect()`` after it was made, or when the
-    client gives up, and then first hands out what it has buffered; it goes on across reconnections. When it is full
-    the oldest event is dropped, and the next `get` or step of an iteration raises `EventsDroppedError` once. Any
-    thread may use it.
+    client gives up, and then first hands out what it has buffered; it goes on across reconnections. One that is made
+    after the client has given up waits for the next ``connect()``. When it is full the oldest event is dropped, and
+    the next `get` or step of an iteration raises `EventsDroppedError` once. Any thread may use it.
     """
 
     def __init__(self, owner: Owner, taken: Filter, maxsize: float, keeps: object = None) -> None:

@@ -477,6 +477,7 @@ def test_a_port_in_use_is_told_in_a_line(tmp_path: Path) -> None:
 
     assert result.exit_code == 2
     assert result.output.startswith(f"Error: cannot listen on localhost:{port}: ")
+    assert result.output.count(str(port)) == 1
     assert result.output.count("\n") == 1
 
 

@@ -426,7 +426,8 @@ def test_what_is_no_context_is_an_error_event_and_the_listeners_run(answer: Any)
     errors = collect_errors(room)
     room.listeners.add("a", room.tell)
     assert room.deliver(Event("a")) == ["a"]
-    assert [type(error.error) in (TypeError, AttributeError) for error in errors] == [True]
+    expected = f"TypeError('around_event must return a context manager, not {type(answer).__name__}')"
+    assert [(repr(error.error), error.context) for error in errors] == [(expected, "handler")]
 
 
 def test_a_context_sees_no_exception_of_a_listener() -> None:

@@ -36,7 +36,8 @@ def _listen(host: str, port: int, output: Path, report: Callable[[str], None]) -
     try:
         return Gateway(output, host=host, port=port, report=report)
     except OSError as error:
-        raise click.ClickException(f"cannot listen on {host}:{port}: {error.strerror}") from error
+        why = str(error.strerror).partition(" (while ")[0]  # `socket.create_server` adds the address
+        raise click.ClickException(f"cannot listen on {host}:{port}: {why}") from error
 
 
 def _print(line: str) -> None:
