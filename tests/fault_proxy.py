@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Literal
 
-__all__ = ["FaultProxy", "Faults", "chaos", "cut_at_each_byte"]
+__all__ = ["FaultProxy", "Faults", "Kind", "chaos"]
 
 Kind = Literal["none", "pause", "truncate", "reset", "vanish", "silence", "stall"]
 LINGER_ZERO = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
@@ -61,11 +61,6 @@ def chaos(seed: int, *, longest: int) -> Callable[[int], Faults]:
         return faults
 
     return script
-
-
-def cut_at_each_byte(kind: Kind, offsets: range) -> Callable[[int], Faults]:
-    """Return a script that does this to one connection at each of the offsets, and then nothing more."""
-    return lambda number: Faults(kind, offsets[number]) if number < len(offsets) else Faults()
 
 
 class Session:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from fault_proxy import FaultProxy, Faults, Kind, cut_at_each_byte
+from fault_proxy import FaultProxy, Faults, Kind
 from masquerade_ws import ConnectError, NotConnectedError, SendError, WebSocketClient
 from masquerade_ws.backoff import delay_before
 from masquerade_ws.testing import EventServer
@@ -159,10 +159,10 @@ def test_a_server_that_accepts_and_drops_or_refuses_wins_nothing(masquerade_serv
 def test_a_proxy_that_drops_each_connection_at_once_is_borne() -> None:
     """Accepted, then reset or ended ahead of the first byte, thirty times; then it lives."""
     with EventServer() as server, nothing_leaks():
-        for kind in ("reset", "truncate"):
-            script = cut_at_each_byte(kind, range(30))
+        kinds: list[Kind] = ["reset", "truncate"]
+        for kind in kinds:
             with (
-                FaultProxy(server.port, lambda n, s=script: Faults(s(n).kind)) as proxy,
+                FaultProxy(server.port, lambda number, kind=kind: Faults(kind if number < 30 else "none")) as proxy,
                 client_of(proxy.url) as client,
             ):
                 record = Record(client)
@@ -353,81 +353,3 @@ def test_what_happens_in_a_gap_is_asked_for_and_ends_the_wait(masquerade_server:
         assert job.result() == "done"
         assert polls == ["7", "7"]
         assert record.wait("connected", 2).gap > 0
-
-
-# A session cut at each of its bytes
-
-
-def act(peer: Peer) -> None:
-    """A session with frames of every kind, from the first byte of the handshake to the last of the close frame."""
-    peer.upgrade()
-    peer.send(SCENE)
-    peer.read_close()
-
-
-EVENT = json.dumps({"type": "news", "payload": {"text": "ä" * 30}}).encode()
-SCENE = b"".join(
-    [
-        frame(1, EVENT),
-        frame(9, b"ping"),
-        frame(1, EVENT[:20], fin=False),
-        frame(10, b""),
-        frame(0, EVENT[20:]),
-        frame(2, EVENT),
-        frame(8, close_payload(1001, "going away")),
-    ]
-)
-WHOLE = HANDSHAKE + len(SCENE)
-
-
-@pytest.mark.parametrize("kind", ["truncate", "reset"])
-def test_a_session_cut_at_any_byte_is_a_loss_told_once_and_a_reconnection(kind: Kind) -> None:
-    with RawServer(act) as server, FaultProxy(server.port, cut_at_each_byte(kind, range(WHOLE))) as proxy:
-        with nothing_leaks(), client_of(proxy.url, initial_reconnect_delay=0.001, max_reconnect_delay=0.001) as client:
-            record = Record(client)
-            client.connect(block=False)
-            until(lambda: any(event.code == 1001 for event in record.of("disconnected")), 60)
-            client.disconnect()
-        check_losses(record, WHOLE)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["stall", "silence", "vanish"])
-def test_a_session_that_stalls_at_any_byte_is_a_loss_told_once_and_a_reconnection(kind: Kind) -> None:
-    """Some clients share the offsets, for most of the time is spent waiting."""
-    clients = 20
-    with RawServer(act) as server:
-        for worker in [
-            running(lambda first=first: stalls(server, kind, range(first, WHOLE, clients))) for first in range(clients)
-        ]:
-            worker.join(120)
-            worker.result()
-
-
-def stalls(server: RawServer, kind: Kind, offsets: range) -> None:
-    with FaultProxy(server.port, cut_at_each_byte(kind, offsets)) as proxy:
-        client = WebSocketClient(
-            proxy.url,
-            lambda: "token",
-            initial_reconnect_delay=0.01,
-            max_reconnect_delay=0.01,
-            connect_timeout=0.3,
-            heartbeat_interval=0.1,
-            heartbeat_timeout=0.2,
-        )
-        record = Record(client)
-        client.connect(block=False)
-        until(lambda: any(event.code == 1001 for event in record.of("disconnected")), 100)
-        client.disconnect()
-        check_losses(record, len(offsets))
-
-
-def check_losses(record: Record, count: int) -> None:
-    """Check that each of the first attempts failed or was lost, with one error, and that the next one did not."""
-    errors = record.of("error")
-    lost = [event for event in record.of("disconnected") if event.code == 1006]
-    refused = [event for event in errors if isinstance(event.error, ConnectError)]
-    assert len(errors) == len(lost) + len(refused)
-    assert len(errors) >= count
-    assert {event.context for event in errors} == {"connection"}
-    assert all(event.will_reconnect for event in lost)
