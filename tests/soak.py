@@ -150,6 +150,7 @@ class User(threading.Thread):
         self._until = until
         self._stopping = threading.Event()
         self._last = 0
+        self._unbroken = False  # whether the last event came over the present connection
         self.client = WebSocketClient(
             url,
             lambda: name,
@@ -161,7 +162,7 @@ class User(threading.Thread):
             connect_timeout=3.0,
         )
         self.client.on("image.generation.*", self._delivered)
-        self.client.on("connected", lambda event: event.gap is not None and tally.gap(event.gap))
+        self.client.on("connected", self._connected)
         self.client.on("error", self._failed)
 
     def run(self) -> None:
@@ -213,11 +214,17 @@ class User(threading.Thread):
         self._stopping.clear()
         self.client.connect(block=False)
 
+    def _connected(self, event: Any) -> None:
+        self._unbroken = False
+        if event.gap is not None:
+            self._tally.gap(event.gap)
+
     def _delivered(self, event: Any) -> None:
         self._tally.add("events")
-        if event.payload["n"] <= self._last:
-            self._tally.violation(f"event {event.payload['n']} was delivered behind {self._last}")
-        self._last = event.payload["n"]
+        number = event.payload["n"]
+        if number <= self._last or (self._unbroken and number != self._last + 1):
+            self._tally.violation(f"event {number} was delivered behind {self._last}")
+        self._last, self._unbroken = number, True
 
     def _failed(self, event: Any) -> None:
         self._tally.add(f"errors ({event.context})")
