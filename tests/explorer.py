@@ -245,9 +245,16 @@ class Explorer:
     def _abandon(self) -> None:
         """A `disconnect()` whose time is over."""
         session = self._supervisor._session
-        if session is not None and session.stopping and session.abandoned <= session.done.is_set():
+        if session is not None and session.stopping and not self._waits_for_abandonment(session):
             self._supervisor.abandon(session, deadline.Deadline(0))
             assert self._supervisor._session is not session or self.client.state == "disconnected"
+
+    def _waits_for_abandonment(self, session: Session | None) -> bool:
+        """Tell whether somebody abandons that session, or one before it, already: who wants to as well waits."""
+        if session is None:
+            return False
+        under_way = session.abandoned and not session.done.is_set()
+        return under_way or self._waits_for_abandonment(session.previous)
 
     def _lose(self) -> None:
         session = self._supervisor._session
@@ -277,7 +284,11 @@ class Explorer:
 
     def _may_run(self, session: Session) -> bool:
         previous = session.previous
-        if previous is not None and not (previous.done.is_set() or previous.deadline.expired()):
+        if (
+            previous is not None
+            and not previous.done.is_set()
+            and (not previous.deadline.expired() or self._waits_for_abandonment(previous))
+        ):
             return False
         return not session.mail.empty() or (session.phase is Phase.WAITING and session.retry.expired())
 
