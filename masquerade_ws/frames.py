@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zlib
 from codecs import getincrementaldecoder
 from enum import IntEnum
@@ -327,12 +326,13 @@ def build_close(code: int | None, reason: str) -> bytes:
     return code.to_bytes(2, "big") + encoded
 
 
-def build_frame(opcode: int, payload: bytes, *, rsv1: bool = False) -> bytes:
+def build_frame(opcode: int, payload: bytes, key: bytes, *, rsv1: bool = False) -> bytes:
     """Return a whole, masked frame (RFC 6455, 5.2 and 5.3).
 
     Args:
         opcode: What the frame is.
         payload: Its payload, not yet masked.
+        key: Four bytes that nobody can foresee, for this frame alone.
         rsv1: Whether the payload is compressed (RFC 7692, 6).
     """
     length = len(payload)
@@ -343,7 +343,6 @@ def build_frame(opcode: int, payload: bytes, *, rsv1: bool = False) -> bytes:
         header = bytes((first, 0xFE, length >> 8, length & 0xFF))
     else:
         header = bytes((first, 0xFF)) + length.to_bytes(8, "big")
-    key = os.urandom(4)
     if length <= _MASK_BLOCK:
         return header + key + _mask(key, payload)
     # In blocks, so that a large payload does not become three integers of its size.

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections import deque
+from struct import Struct
 from typing import TYPE_CHECKING
 
 from masquerade_ws.deadline import Deadline
@@ -23,6 +24,7 @@ __all__ = ["Sender"]
 # A socket that takes nothing for this long belongs to a peer that does not read.
 _STALL = 0.1
 _PINGS_KEPT = 8
+_KEY = Struct("4s")
 
 
 class Sender:
@@ -46,6 +48,7 @@ class Sender:
         self.lock = threading.RLock()
         self._writing = False  # the thread that has the lock may be amid a frame
         self._unsent = memoryview(b"")  # what the kernel would not take yet of what must go out next
+        self._keys: list[bytes] = []
         self._pings: deque[tuple[bytes, float]] = deque(maxlen=_PINGS_KEPT)  # not answered yet, with their times
         self._pong: bytes | None = None
         self._closing = False
@@ -79,8 +82,8 @@ class Sender:
         # What the reader could not send meanwhile is left to this thread, for the reader may be in recv by now.
         if self._owes():
             self.flush()
-        while self.stalled and wait(self._sock, deadline.remaining(), write=True):
-            self.flush()
+            while self.stalled and wait(self._sock, deadline.remaining(), write=True):
+                self.flush()
 
     def close(self, payload: bytes, deadline: Deadline) -> bool:
         """Send a close frame, the last frame of all; tell whether the kernel took it.
@@ -154,7 +157,7 @@ class Sender:
     def _collect(self) -> None:
         """Queue the pong and TLS's own records behind what is unsent."""
         pong, self._pong = self._pong, None
-        self._queue(b"" if pong is None else build_frame(Opcode.PONG, pong))
+        self._queue(b"" if pong is None else build_frame(Opcode.PONG, pong, self._key()))
 
     def _queue(self, frame: bytes) -> None:
         data = frame if self._tls is None else self._tls.encrypt(frame)
@@ -162,8 +165,14 @@ class Sender:
 
     def _frame(self, opcode: int, payload: bytes) -> bytes:
         if self._deflater is None or opcode >= Opcode.CLOSE:
-            return build_frame(opcode, payload)
-        return build_frame(opcode, self._deflater.deflate(payload), rsv1=True)
+            return build_frame(opcode, payload, self._key())
+        return build_frame(opcode, self._deflater.deflate(payload), self._key(), rsv1=True)
+
+    def _key(self) -> bytes:
+        """Return the next masking key; fetched in bulk, for each fetch costs as much as half a frame."""
+        if not self._keys:
+            self._keys = [key for (key,) in _KEY.iter_unpack(os.urandom(64 * _KEY.size))]
+        return self._keys.pop()
 
     def _write(self, opcode: int, payload: bytes, deadline: Deadline) -> None:
         """Send all that is unsent and a frame; whatever interrupts that leaves the connection unfit to send."""

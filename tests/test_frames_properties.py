@@ -131,9 +131,9 @@ def test_inflating_anything_never_exceeds_the_limit_by_more_than_a_byte(data: by
 
 
 @quick
-@given(st.sampled_from([TEXT, BINARY, PING]), st.binary(max_size=300))
-def test_masking_is_its_own_inverse(opcode: int, payload: bytes) -> None:
-    built = build_frame(opcode, payload)
+@given(st.sampled_from([TEXT, BINARY, PING]), st.binary(max_size=300), st.binary(min_size=4, max_size=4))
+def test_masking_is_its_own_inverse(opcode: int, payload: bytes, key: bytes) -> None:
+    built = build_frame(opcode, payload, key)
     head = len(built) - len(payload)
-    key = built[head - 4 : head]
+    assert built[head - 4 : head] == key
     assert bytes(byte ^ key[at % 4] for at, byte in enumerate(built[head:])) == payload

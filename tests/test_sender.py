@@ -39,6 +39,15 @@ def test_frames_are_sent_whole_and_counted(ends: tuple[Sender, Peer]) -> None:
     assert sender.bytes_sent == 2 * (2 + 4 + 3)
 
 
+def test_5_3_each_frame_has_a_fresh_key(ends: tuple[Sender, Peer]) -> None:
+    sender, peer = ends
+    keys = set()
+    for _ in range(200):
+        sender.send(Opcode.BINARY, bytes(16), 10)
+        keys.add(peer.read(2 + 4 + 16)[2:6])
+    assert len(keys) == 200
+
+
 def test_where_a_send_would_wait_a_frame_waits_for_room_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(socket, "MSG_DONTWAIT", raising=False)
     with tcp_pair() as (near, far):
