@@ -154,6 +154,7 @@ def listen(peer: Peer) -> None:
     peer.read_close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", CUTS)
 def test_a_client_cut_short_at_any_byte_tells_of_one_loss_and_comes_back(kind: Kind) -> None:
     def scene(offsets: range) -> None:
