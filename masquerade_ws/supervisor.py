@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 import weakref
@@ -297,19 +298,19 @@ class Supervisor:
 
     def _welcome(self, session: Session, connection: Connection) -> None:
         """Start the threads of a connection and announce it; no event comes ahead of `connected`."""
-        announced = threading.Event()
+        announced: queue.SimpleQueue[bool] = queue.SimpleQueue()
         try:
             self._start_threads(session, connection, announced)
-            self._announce(session)
+            announced.put(self._announce(session))
         except ConnectError as error:
             connection.abort(error)
-            announced.set()  # a reader thread finds that the connection has ended
+            announced.put(False)
             session.join()
             self._fail(session, error, retry=not _is_final(error))
         finally:
-            announced.set()
+            announced.put(False)
 
-    def _start_threads(self, session: Session, connection: Connection, announced: threading.Event) -> None:
+    def _start_threads(self, session: Session, connection: Connection, announced: queue.SimpleQueue[bool]) -> None:
         rooms, options = self._rooms, self._options
         lost = partial(session.mail.put, Mail.LOST)
         pace = options.heartbeat_interval, options.heartbeat_timeout
@@ -321,10 +322,11 @@ class Supervisor:
             _start(thread)
             session.threads.append(thread)
 
-    def _announce(self, session: Session) -> None:
+    def _announce(self, session: Session) -> bool:
+        """Tell of a new connection; ``False`` if it is no longer wanted."""
         with self._changed:
             if session.stopping:
-                return
+                return False
             attempts, reconnected = session.attempts, session.connections > 0
             session.connections += 1
             session.connected_at, session.connected_since = time.monotonic(), datetime.now(timezone.utc)
@@ -335,6 +337,7 @@ class Supervisor:
         _tell(session, told)
         self._publish(session.attempt, None)
         self._rooms.streams.mark_reconnection()
+        return True
 
     def _publish(self, attempt: Attempt, error: ConnectError | None) -> None:
         """Tell those who wait for an attempt how it went."""
@@ -490,9 +493,9 @@ def _await_previous(supervisor_ref: weakref.ref[Supervisor], session: Session) -
     session.previous = None
 
 
-def _read_after(announced: threading.Event, *reading: Any) -> None:
-    announced.wait()
-    read(*reading)
+def _read_after(announced: queue.SimpleQueue[bool], *reading: Any) -> None:
+    if announced.get():
+        read(*reading)
 
 
 def _tell(session: Session, events: Sequence[AnyEvent]) -> None:

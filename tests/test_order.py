@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from masquerade_ws import DisconnectedError, SendError, WebSocketClient
+from masquerade_ws.connection import Connection
 from masquerade_ws.testing import EventServer
 from raw_server import Peer, RawServer, close_payload, frame, until
 from scenes import TIMEOUT, Record, client_of, names_of_threads, running, stay
@@ -56,6 +57,31 @@ def test_events_glued_to_the_handshake_come_behind_connected() -> None:
         client.connect()
         record.wait("bird")
         assert record.story == [*CONNECTING, "early", "bird"]
+
+
+def test_no_event_comes_of_a_connection_that_disconnect_was_ahead_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    def script(peer: Peer) -> None:
+        peer.upgrade(glued=frame(1, b'{"type": "early"}'))
+        stay(peer)
+
+    connect, disconnecting = Connection.connect, []
+
+    def overtaken(connection: Connection, timeout: float) -> None:
+        connect(connection, timeout)
+        disconnecting.append(running(client.disconnect))
+        assert connection.wait_ended(TIMEOUT)
+
+    monkeypatch.setattr(Connection, "connect", overtaken)
+    with RawServer(script) as server, client_of(server.url) as client:
+        record = Record(client, "connected", "disconnected", "state:change", "*")
+        client.connect(block=False)
+        until(lambda: disconnecting)
+        disconnecting[0].result()
+        assert record.story == [
+            "disconnected > connecting",
+            "connecting > disconnecting",
+            "disconnecting > disconnected",
+        ]
 
 
 def test_events_ahead_of_a_close_are_delivered_ahead_of_its_end() -> None:
