@@ -14,6 +14,7 @@ from typing_extensions import Self
 
 from . import process
 from .codec import encode
+from .control import Control
 from .deadline import Deadline
 from .dispatcher import Delivery
 from .endpoint import Endpoint
@@ -28,6 +29,7 @@ from .events import (
 from .filters import Filter, Where
 from .guard import Guard
 from .index import RECONNECTED, StreamIndex
+from .life import Life
 from .listeners import Listeners
 from .log import logger, show_debug
 from .options import Options, check_callable, check_count, check_duration, check_flag, check_timeout
@@ -139,7 +141,9 @@ class WebSocketClient:
             self._counters,
             self._guard,
         )
-        self._supervisor = Supervisor(options, endpoint.connection, rooms)
+        self._life = Life(self._streams, self._counters)
+        supervisor = Supervisor(self._life, options, endpoint.connection, rooms)
+        self._control = Control(self._life, supervisor, options, rooms)
         check_flag("debug", debug)
         process.watch(self)
         if debug:
@@ -148,12 +152,12 @@ class WebSocketClient:
     @property
     def state(self) -> ConnectionState:
         """``"connecting"``, ``"connected"``, ``"disconnecting"`` or ``"disconnected"``, as between two attempts."""
-        return self._supervisor.state
+        return self._life.state
 
     @property
     def stats(self) -> Stats:
         """A snapshot of the counters."""
-        return self._supervisor.stats()
+        return self._control.stats()
 
     def connect(self, *, block: bool = True, timeout: float | None = None) -> None:
         """Start the client and wait for the outcome of its first attempt to connect.
@@ -174,7 +178,7 @@ class WebSocketClient:
         """
         check_flag("block", block)
         check_timeout(timeout)
-        self._supervisor.connect(block=block, timeout=timeout)
+        self._control.connect(block=block, timeout=timeout)
 
     def disconnect(self, *, timeout: float = 5.0) -> None:
         """Close the connection with code 1000, or cancel the attempts, and stop the threads. Idempotent.
@@ -189,8 +193,8 @@ class WebSocketClient:
         """
         check_duration("timeout", timeout)
         deadline = Deadline(timeout)
-        self._supervisor.stop(1000, timeout)
-        self._supervisor.await_end(deadline)
+        self._control.stop(1000, timeout)
+        self._control.await_end(deadline)
 
     def __enter__(self) -> Self:
         try:
@@ -256,7 +260,7 @@ class WebSocketClient:
                 by in waiting for another thread's send.
         """
         text = encode(event)
-        connection = self._supervisor.connection
+        connection = self._life.connection
         if connection is None:
             raise NotConnectedError("WebSocket is not connected")
         connection.send(text)
@@ -304,7 +308,7 @@ class WebSocketClient:
         self._guard.check(member)
         stream: EventStream[Any] = EventStream(self._streams, Filter(types, where, self._guard), math.inf, self)
         self._streams.add(stream, polls=polls)
-        if not self._supervisor.running:
+        if not self._life.running:
             stream.close()
             raise DisconnectedError("the client is not started or has given up; call connect() first")
         return stream
@@ -385,18 +389,18 @@ class WebSocketClient:
 
     def close_at_exit(self, timeout: float) -> None:
         """Begin to close with code 1001, as the interpreter exits."""
-        self._supervisor.stop(1001, timeout)
+        self._control.stop(1001, timeout)
 
     def await_end(self, deadline: Deadline) -> None:
         """Wait until the client has closed, but no longer than the deadline."""
-        self._supervisor.await_end(deadline)
+        self._control.await_end(deadline)
 
     def reset_in_child(self) -> None:
         """Leave the connection and the threads to the parent, in a forked child."""
         self._guard.role = None
         self._listeners.renew_lock()
         self._counters.renew_lock()
-        self._supervisor.reset_in_child()
+        self._life.reset_in_child()
         self._streams.renew_locks(DisconnectedError("the process forked; call connect() in the child"))
 
     def __repr__(self) -> str:

@@ -18,8 +18,9 @@ from .deadline import Deadline
 from .dispatcher import Dispatcher
 from .errors import ConnectError, DisconnectedError
 from .events import ConnectionState
+from .threads import join
 
-__all__ = ["STATES", "TRANSITIONS", "Attempt", "Mail", "Phase", "Session", "Signal", "join"]
+__all__ = ["STATES", "TRANSITIONS", "Attempt", "Mail", "Phase", "Session", "Signal"]
 
 
 class Phase(Enum):
@@ -197,9 +198,3 @@ class Session:
                 connection.abandon()
         if self.previous is not None:
             self.previous.abandon_in_child()
-
-
-def join(thread: threading.Thread, deadline: Deadline) -> None:
-    """Wait for the end of another thread; a thread that disconnects may be the one that is to end."""
-    if thread is not threading.current_thread():  # where a handler of the logger, or a finalizer, disconnects
-        thread.join(deadline.remaining())

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from masquerade_ws import ConnectError, DisconnectedError, WebSocketClient, deadline, supervisor
+from masquerade_ws import ConnectError, DisconnectedError, WebSocketClient, control, deadline, life, supervisor
 from masquerade_ws.dispatcher import Delivery, Dispatcher
 from masquerade_ws.lifecycle import TRANSITIONS, Mail, Phase, Session, Signal
 
@@ -76,14 +76,11 @@ class PreemptedCondition(threading.Condition):
 class FakeThread:
     """A thread that the explorer plays; joining it lets others act, and it has ended after that."""
 
-    def __init__(self, world: Explorer, name: str, target: Callable[..., None], *args: Any) -> None:
+    def __init__(self, world: Explorer, name: str, *args: Any) -> None:
         self.name = name
         self.args = args
         self._world = world
         self.ended = False
-
-    def start(self) -> None:
-        self._world.started(self)
 
     def join(self, timeout: float | None = None) -> None:
         self._world.others_act()
@@ -160,23 +157,28 @@ class Explorer:
         clock = SimpleNamespace(monotonic=lambda: self._now)
         patch.setattr(deadline, "time", clock)
         patch.setattr(supervisor, "time", clock)
-        patch.setattr(supervisor, "LAST_WORDS", 0.0)  # in which who abandons a session waits for who does already
-        patch.setattr(supervisor, "_thread", lambda *args: FakeThread(self, *args))
+        patch.setattr(life, "LAST_WORDS", 0.0)
+        for module in (control, supervisor):
+            patch.setattr(module, "start", self._started)
         self.client = WebSocketClient("ws://localhost/ws", self._token, max_reconnect_delay=8, **options)
         for name in ("state:change", "connected", "disconnected"):
             self.client.on(name, self.told.append)
-        self._supervisor = self.client._supervisor
-        patch.setattr(self._supervisor, "_changed", PreemptedCondition(self))
+        self._life = self.client._life
+        self._control = self.client._control
+        self._supervisor = self._control._supervisor
         patch.setattr(self._supervisor, "_make_connection", self._connection)
-        patch.setattr(self._supervisor, "_advance", self._recorded(self._supervisor._advance))
+        patch.setattr(self._life, "changed", PreemptedCondition(self))
+        patch.setattr(self._life, "advance", self._recorded(self._life.advance))
 
     # What the fakes call.
 
-    def started(self, thread: FakeThread) -> None:
+    def _started(self, name: str, target: Callable[..., object], *args: Any) -> FakeThread:
+        thread = FakeThread(self, name, *args)
         if thread.name == "supervisor":
             self._sessions.append(thread.args[1])
         elif thread.name == "dispatcher":
             self._dispatchers.append(thread)
+        return thread
 
     def dispatch(self, dispatcher: Dispatcher, delivery_ref: Callable[[], Delivery], _died: object) -> None:
         """Deliver what is queued."""
@@ -185,7 +187,7 @@ class Explorer:
 
     def unlocked(self) -> None:
         """Check that the life cycle's lock is not held where it may not be."""
-        assert not self._supervisor._changed._is_owned(), "a socket or user code was used under the lock"  # type: ignore[attr-defined]
+        assert not self._life.changed._is_owned(), "a socket or user code was used under the lock"  # type: ignore[attr-defined]
 
     def fails(self) -> bool:
         return self.schedule.choose(2) == 1
@@ -202,7 +204,7 @@ class Explorer:
 
     def _recorded(self, advance: Callable[..., Any]) -> Callable[..., Any]:
         def recorded(session: Session, signal: Signal, *news: Any, **error: Any) -> Any:
-            assert self._supervisor._changed._is_owned()  # type: ignore[attr-defined]
+            assert self._life.changed._is_owned()  # type: ignore[attr-defined]
             row = session.phase, signal
             assert row in TRANSITIONS, row
             self.rows.add(row)
@@ -237,17 +239,17 @@ class Explorer:
 
     def _disconnect(self) -> None:
         self._wish(False)
-        self._supervisor.stop(1000, 5.0)
+        self._control.stop(1000, 5.0)
 
     def _wish(self, wanted: bool) -> None:
         self.wanted, self.call_begins = wanted, True
 
     def _abandon(self) -> None:
         """A `disconnect()` whose time is over."""
-        session = self._supervisor._session
+        session = self._life.session
         if session is not None and session.stopping and not self._waits_for_abandonment(session):
-            self._supervisor.abandon(session, deadline.Deadline(0))
-            assert self._supervisor._session is not session or self.client.state == "disconnected"
+            self._life.abandon(session, deadline.Deadline(0))
+            assert self._life.session is not session or self.client.state == "disconnected"
 
     def _waits_for_abandonment(self, session: Session | None) -> bool:
         """Tell whether somebody abandons that session, or one before it, already: who wants to as well waits."""
@@ -257,8 +259,8 @@ class Explorer:
         return under_way or self._waits_for_abandonment(session.previous)
 
     def _lose(self) -> None:
-        session = self._supervisor._session
-        connection: Any = self._supervisor.connection
+        session = self._life.session
+        connection: Any = self._life.connection
         if session is not None and connection is not None:
             connection.lose()
             session.mail.put(Mail.LOST)
@@ -294,7 +296,7 @@ class Explorer:
 
     def _step(self, session: Session) -> None:
         if session.previous is not None and not session.previous.done.is_set():
-            self._supervisor.abandon(session.previous, deadline.Deadline(0))
+            self._life.abandon(session.previous, deadline.Deadline(0))
         session.previous = None
         if not session.ended:  # the loop looks at this before it waits for mail
             self._supervisor.step(session, None if session.mail.empty() else session.mail.get())
@@ -302,7 +304,7 @@ class Explorer:
             session.close_cut()
             session.finish_dispatching(deadline.Deadline(None))
             if not session.abandoned:
-                self._supervisor.finish(session)
+                self._life.finish(session)
             session.done.set()
 
     def _settle(self) -> None:
@@ -314,7 +316,7 @@ class Explorer:
             else:
                 quiet += 1
                 self._pass_time()
-        session = self._supervisor._session
+        session = self._life.session
         assert self.client.state == ("connected" if self._should_run() else "disconnected")
         assert session is None or session.done.is_set() == (not self._should_run())
         live = [connection for connection in self._connections if connection.opened and not connection.ended]
@@ -338,6 +340,6 @@ class Explorer:
         assert [event.type for event in self.told] == expected
 
     def _should_run(self) -> bool:
-        session = self._supervisor._session
+        session = self._life.session
         gave_up = session is not None and "given up" in str(session.cause) and session.stopping
         return self.wanted and not gave_up

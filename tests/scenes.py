@@ -15,6 +15,7 @@ from raw_server import Peer, close_payload, frame
 
 __all__ = [
     "TIMEOUT",
+    "Hang",
     "Record",
     "Worker",
     "client_of",
@@ -69,6 +70,19 @@ def client_of(url: str, get_token: Callable[[], str] = lambda: "token", **option
             if thread.name.startswith("masquerade-ws-") and thread.name != "masquerade-ws-testing":
                 thread.join(max(0.0, deadline - time.monotonic()))
         assert names_of_threads() == []
+
+
+class Hang:
+    """User code that hangs until it is let go."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Event()
+        self.over = threading.Event()
+
+    def __call__(self, *_: object) -> str:
+        self.entered.set()
+        assert self.over.wait(TIMEOUT)
+        return "token"
 
 
 class Record:

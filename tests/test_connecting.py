@@ -101,7 +101,7 @@ def test_concurrent_callers_share_a_failure(masquerade_server: EventServer) -> N
 
 def all_wait(client: WebSocketClient, callers: int) -> bool:
     """Tell whether so many callers have come to their wait for the attempt; nothing else announces that."""
-    return len(client._supervisor._changed._waiters) == callers  # type: ignore[attr-defined]
+    return len(client._life.changed._waiters) == callers  # type: ignore[attr-defined]
 
 
 def failure_of(caller: Worker) -> ConnectError:

@@ -1,0 +1,27 @@
+"""The threads of the library: daemons, by name."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from .deadline import Deadline
+from .errors import ConnectError
+
+__all__ = ["join", "start"]
+
+
+def start(name: str, target: Callable[..., object], *args: object) -> threading.Thread:
+    """Start a thread; `ConnectError` if the system, or an interpreter that ends, refuses it."""
+    thread = threading.Thread(target=target, args=args, name=f"masquerade-ws-{name}", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise ConnectError(f"no thread could be started: {error}") from error
+    return thread
+
+
+def join(thread: threading.Thread, deadline: Deadline) -> None:
+    """Wait for the end of another thread; a thread that disconnects may be the one that is to end."""
+    if thread is not threading.current_thread():  # where a handler of the logger, or a finalizer, disconnects
+        thread.join(deadline.remaining())

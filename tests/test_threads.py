@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from masquerade_ws.deadline import Deadline
+from masquerade_ws.errors import ConnectError
+from masquerade_ws.threads import join, start
+
+
+def test_a_thread_is_a_daemon_and_tells_whose_it_is() -> None:
+    seen: list[object] = []
+    thread = start("reader", seen.append, 7)
+    join(thread, Deadline(10))
+    assert (thread.name, thread.daemon, seen) == ("masquerade-ws-reader", True, [7])
+
+
+def test_a_thread_that_is_refused_is_a_failure_to_connect(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(ConnectError, match="no thread could be started: can't start new thread"):
+        start("reader", print)
+
+
+def test_a_thread_does_not_wait_for_itself() -> None:
+    ended = threading.Event()
+
+    def join_oneself() -> None:
+        join(threading.current_thread(), Deadline(None))
+        ended.set()
+
+    start("reader", join_oneself)
+    assert ended.wait(10)
+
+
+def test_a_wait_for_a_thread_ends_at_its_deadline() -> None:
+    over = threading.Event()
+    thread = start("reader", over.wait, 10)
+    join(thread, Deadline(0.01))
+    assert thread.is_alive()
+    over.set()
+    join(thread, Deadline(10))
+    assert not thread.is_alive()
