@@ -29,7 +29,7 @@ GOING_AWAY = frame(8, close_payload(1001, "going away"))
 
 def size(opcode: Opcode, payload: bytes) -> int:
     """Return how many bytes a client's frame has."""
-    return len(build_frame(opcode, payload))
+    return len(build_frame(opcode, payload, bytes(4)))
 
 
 TOLD_FRAME = size(Opcode.TEXT, encode(TOLD).encode())
