@@ -112,6 +112,8 @@ class Control:
         session, role = self._life.session, self._rooms.guard.role
         if session is None or session.supervisor_thread is None:
             return
+        if self._life.changing:  # nothing moves until the code that a signal handler or a finalizer cut goes on
+            return
         if role is None:
             over = session.done.wait(deadline.remaining())
             if not session.abandoned:

@@ -72,6 +72,11 @@ class Life:
         session = self.session
         return session.connection if session is not None and session.phase is Phase.CONNECTED else None
 
+    @property
+    def changing(self) -> bool:
+        """Whether this very thread holds the lock, perhaps amid a change."""
+        return bool(self.changed._is_owned())  # type: ignore[attr-defined]
+
     def abandon(self, session: Session, deadline: Deadline) -> None:
         """End a session that hangs, as far as anybody else can see.
 

@@ -95,9 +95,9 @@ class Supervisor:
         """Make one attempt; return ``None`` if it is no longer wanted."""
         connection = self._make_connection(self._token())
         with self.life.changed:
+            session.connection = connection  # ahead of the look: a finalizer that disconnects may run in between
             if session.stopping:
                 return None
-            session.connection = connection
         connection.connect(self._options.connect_timeout)
         return connection
 

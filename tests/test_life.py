@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -261,3 +262,32 @@ def test_streams_get_the_last_events_though_a_listener_ended_the_dispatcher_thre
     client.connect()
     told = [event.new_state if event.type == "state:change" else event.type for event in stream]
     assert told == ["connecting", "connected", "disconnecting", "disconnected", "disconnected"]
+
+
+@pytest.mark.parametrize("cut", list(range(5)), ids=["START", "OPENED", "LOST", "RETRY", "OPENED again"])
+def test_a_signal_handler_or_a_finalizer_may_disconnect_amid_a_change(
+    masquerade_server: EventServer, monkeypatch: pytest.MonkeyPatch, cut: int
+) -> None:
+    with client_of(masquerade_server.url) as client:
+        record = Record(client)
+        advances, calls = client._life.advance, iter(range(100))
+
+        def advance(*args: Any, **news: Any) -> Any:
+            if next(calls) == cut:
+                client.disconnect(timeout=0)
+            return advances(*args, **news)
+
+        monkeypatch.setattr(client._life, "advance", advance)
+        with suppress(DisconnectedError):
+            client.connect()
+            masquerade_server.drop()
+        until(lambda: not client._life.running)
+        client.connect()
+        client.disconnect(timeout=TIMEOUT)
+        assert client.state == "disconnected"
+        changes = record.of("state:change")
+        assert [change.old_state for change in changes] == [
+            "disconnected",
+            *(change.new_state for change in changes[:-1]),
+        ]
+        assert len(record.of("connected")) == len(record.of("disconnected"))

@@ -534,3 +534,64 @@ assert len(client._streams._entries) == 0, client._streams._entries
         finished = script.finish()
     assert finished.errors == ""
     assert (finished.status, finished.output) == (0, "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("thread", ["MainThread", "masquerade-ws-supervisor"])
+def test_a_disconnect_at_any_line_amid_a_change_of_the_state_breaks_nothing(thread: str) -> None:
+    """As a signal handler does on the main thread, and a finalizer on any."""
+    text = """
+import masquerade_ws
+
+home = os.path.dirname(masquerade_ws.__file__)
+names = ["control.py", "life.py", "supervisor.py"]
+files = [os.path.join(home, name) for name in names]
+
+def live(line):
+    "Live a life, and disconnect at that line of ours on the thread; tell whether it had so many."
+    client = WebSocketClient(url, lambda: "t", initial_reconnect_delay=0)
+    changes = []
+    client.on("state:change", changes.append)
+    client.on("error", lambda event: None)
+    seen = set()
+
+    def trace(frame, event, argument):
+        if frame.f_code.co_filename not in files:
+            return None
+        place = frame.f_code, frame.f_lineno
+        if event == "line" and threading.current_thread().name == {thread!r} and place not in seen:
+            seen.add(place)
+            if len(seen) == line:
+                client.disconnect(timeout=0)
+        return trace
+
+    threading.settrace(trace)
+    sys.settrace(trace)
+    try:
+        client.connect()
+    except DisconnectedError:
+        pass
+    finally:
+        sys.settrace(None)
+        threading.settrace(None)
+    client.disconnect(timeout=10)
+    client.connect()
+    client.disconnect(timeout=10)
+    until(lambda: threads() == [])
+    state = "disconnected"
+    for change in changes:
+        assert change.old_state == state, changes
+        state = change.new_state
+    assert state == client.state == "disconnected"
+    return len(seen) >= line
+
+line = 1
+while live(line):
+    signal.alarm(25)
+    line += 1
+assert line > 20
+"""
+    with RawServer(echo) as raw, Script(text.format(thread=thread), raw.url) as script:
+        finished = script.finish()
+    assert finished.errors == ""
+    assert (finished.status, finished.output) == (0, "")
