@@ -64,9 +64,10 @@ def test_mail_is_received_in_order_or_none_in_time() -> None:
 
 def test_a_wait_for_mail_whose_time_is_over_at_once_ends() -> None:
     def receive() -> list[Mail | None]:
-        return [Session(1, None).receive(1e-6) for _ in range(20_000)]
+        return [Session(1, None).receive(1e-6) for _ in range(1000)]
 
-    assert set(running(receive).result()) == {None}
+    for _ in range(20):  # it took up to 20,000 waits to see one that never ended
+        assert set(running(receive).result()) == {None}
 
 
 def test_a_session_that_was_stopped_behind_one_that_ended_is_quiet() -> None:
