@@ -12,7 +12,7 @@ from .dispatcher import dispatch
 from .errors import ConnectError, DisconnectedError, WaitTimeoutError
 from .filters import AnyEvent
 from .guard import LISTENER
-from .life import Life, ended_by_user, log_told
+from .life import LAST_WORDS, Life, ended_by_user, log_told
 from .lifecycle import Mail, Phase, Session, Signal
 from .options import Options
 from .stats import Stats
@@ -120,7 +120,7 @@ class Control:
                 join(session.supervisor_thread, deadline)
         elif role == LISTENER:  # the session waits for this very thread, to deliver the last events
             with self._life.changed:
-                over = self._life.changed.wait_for(lambda: session.quiet, deadline.remaining())
+                over = self._life.changed.wait_for(lambda: session.quiet, deadline.later(LAST_WORDS).remaining())
         else:  # it waits for this thread ahead of that, for the token or for the next event
             connection = session.connection
             if connection is not None:

@@ -19,7 +19,7 @@ from .lifecycle import STATES, TRANSITIONS, Mail, Phase, Session, Signal
 from .log import logger
 from .stats import Counters
 
-__all__ = ["Life", "ended_by_user", "log_told", "tell"]
+__all__ = ["LAST_WORDS", "Life", "ended_by_user", "log_told", "tell"]
 
 
 LAST_WORDS = 0.5  # seconds that listeners may take for the last events of a session that hung

@@ -63,12 +63,13 @@ def test_many_threads_may_disconnect_at_once(client: WebSocketClient) -> None:
     assert names_of_threads() == []
 
 
-def test_disconnect_in_a_listener_returns_without_waiting_for_itself(
-    client: WebSocketClient, masquerade_server: EventServer
+@pytest.mark.parametrize("timeout", [5, 0])
+def test_disconnect_in_a_listener_returns_without_waiting_for_itself_and_all_is_told(
+    client: WebSocketClient, masquerade_server: EventServer, timeout: float
 ) -> None:
     record = Record(client)
     seen: list[Any] = []
-    client.on("news", lambda _: seen.extend([elapsed(client.disconnect), client.state]))
+    client.on("news", lambda _: seen.extend([elapsed(lambda: client.disconnect(timeout=timeout)), client.state]))
     client.connect()
     stream = client.events("disconnected")
     masquerade_server.emit("news")
