@@ -137,9 +137,9 @@ def test_a_listener_that_exits_ends_the_client(
         raise SystemExit
 
     client.on(type, leave)
+    stream = client.events()
     client.connect(block=False)
     masquerade_server.wait_for_connections(1)
-    stream = client.events()
     masquerade_server.emit("news")
     until(lambda: names_of_threads() == [])
     assert client.state == "disconnected"
