@@ -236,12 +236,10 @@ def test_a_full_queue_holds_nothing_up(blocks: str) -> None:
     with Gateway(flood) as gateway:
         ends_well(
             f"""
-full = threading.Event()
-received = []
 client = WebSocketClient(url, lambda: "t", queue_size=10)
 client.on("flood", lambda event: {blocks})
 client.connect()
-until(lambda: client.stats.messages_received >= 10)
+until(lambda: client.stats.messages_received >= 7)  # three of the client's own may wait as well
 say("end")
 """,
             gateway.url,
