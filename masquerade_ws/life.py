@@ -63,8 +63,8 @@ class Life:
     @property
     def running(self) -> bool:
         """Whether events may still come: the client is started, has not given up and is not being stopped."""
-        session = self.session
-        return session is not None and not session.stopping
+        with self.changed:  # so that the state is not still the one before
+            return self.session is not None and not self.session.stopping
 
     @property
     def connection(self) -> Connection | None:

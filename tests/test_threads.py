@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import sys
 import threading
+from collections.abc import Iterator
 
 import pytest
 
 from masquerade_ws.deadline import Deadline
 from masquerade_ws.errors import ConnectError
 from masquerade_ws.threads import join, start
+from scenes import running
 
 
 def test_a_thread_is_a_daemon_and_tells_whose_it_is() -> None:
@@ -44,3 +47,30 @@ def test_a_wait_for_a_thread_ends_at_its_deadline() -> None:
     over.set()
     join(thread, Deadline(10))
     assert not thread.is_alive()
+
+
+@pytest.fixture
+def switching_always() -> Iterator[None]:
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual)
+
+
+@pytest.mark.usefixtures("switching_always")
+def test_many_threads_may_wait_for_one_at_once() -> None:
+    """Ahead of CPython 3.13 one in a few hundred to a few thousand such waits raised."""
+
+    def wait(thread: threading.Thread, ready: threading.Barrier) -> None:
+        ready.wait(10)
+        join(thread, Deadline(10))
+
+    for _ in range(500):
+        ready, over = threading.Barrier(9), threading.Event()
+        thread = start("reader", over.wait, 10)
+        waiters = [running(lambda thread=thread, ready=ready: wait(thread, ready)) for _ in range(8)]
+        ready.wait(10)
+        over.set()
+        for waiter in waiters:
+            waiter.result()
+        assert not thread.is_alive()

@@ -51,7 +51,8 @@ def start(client: WebSocketClient, timeout: float) -> None:
         client: The client.
         timeout: Seconds to wait for the attempt.
     """
-    if client.state == "connected" or (client.state == "disconnected" and _runs(client)):
+    # In this order: a client that another thread has just started is neither.
+    if client.state == "connected" or (_runs(client) and client.state == "disconnected"):
         return
     with contextlib.suppress(MasqueradeError, RuntimeError):  # the second: listeners must not wait
         client.connect(timeout=timeout)
