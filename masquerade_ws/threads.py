@@ -9,7 +9,7 @@ from typing import Any
 from .deadline import Deadline
 from .errors import ConnectError
 
-__all__ = ["join", "start"]
+__all__ = ["Thread", "join", "start"]
 
 
 class Thread(threading.Thread):
@@ -29,7 +29,7 @@ class Thread(threading.Thread):
                 self._joining.release()
 
 
-def start(name: str, target: Callable[..., object], *args: object) -> threading.Thread:
+def start(name: str, target: Callable[..., object], *args: object) -> Thread:
     """Start a thread; `ConnectError` if the system, or an interpreter that ends, refuses it."""
     thread = Thread(target=target, args=args, name=f"masquerade-ws-{name}", daemon=True)
     try:

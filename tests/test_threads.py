@@ -9,6 +9,7 @@ import pytest
 from masquerade_ws.deadline import Deadline
 from masquerade_ws.errors import ConnectError
 from masquerade_ws.threads import join, start
+from raw_server import held, until
 from scenes import running
 
 
@@ -46,6 +47,18 @@ def test_a_wait_for_a_thread_ends_at_its_deadline() -> None:
     assert thread.is_alive()
     over.set()
     join(thread, Deadline(10))
+    assert not thread.is_alive()
+
+
+def test_a_wait_behind_that_of_another_thread_ends_at_its_own_deadline() -> None:
+    over = threading.Event()
+    thread = start("reader", over.wait, 10)
+    patient = running(lambda: join(thread, Deadline(None)))
+    until(lambda: held(thread._joining))
+    join(thread, Deadline(0.01))
+    assert thread.is_alive()
+    over.set()
+    patient.result()
     assert not thread.is_alive()
 
 
