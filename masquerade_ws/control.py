@@ -17,7 +17,7 @@ from .lifecycle import Mail, Phase, Session, Signal
 from .options import Options
 from .stats import Stats
 from .supervisor import Rooms, Supervisor, supervise
-from .threads import join, start
+from .threads import start
 
 __all__ = ["Control"]
 
@@ -117,7 +117,7 @@ class Control:
         if role is None:
             over = session.done.wait(deadline.remaining())
             if not session.abandoned:
-                join(session.supervisor_thread, deadline)
+                session.supervisor_thread.join(deadline.remaining())
         elif role == LISTENER:  # the session waits for this very thread, to deliver the last events
             with self._life.changed:
                 over = self._life.changed.wait_for(lambda: session.quiet, deadline.later(LAST_WORDS).remaining())

@@ -18,7 +18,7 @@ from .deadline import Deadline
 from .dispatcher import Dispatcher
 from .errors import ConnectError, DisconnectedError
 from .events import ConnectionState
-from .threads import join
+from .threads import Thread
 
 __all__ = ["STATES", "TRANSITIONS", "Attempt", "Mail", "Phase", "Session", "Signal"]
 
@@ -113,9 +113,9 @@ class Session:
         self.mail: queue.SimpleQueue[Mail] = queue.SimpleQueue()
         self.done = threading.Event()
         self.dispatcher = Dispatcher(queue_size)
-        self.supervisor_thread: threading.Thread | None = None
-        self.dispatcher_thread: threading.Thread | None = None
-        self.threads: list[threading.Thread] = []  # reader and heartbeat
+        self.supervisor_thread: Thread | None = None
+        self.dispatcher_thread: Thread | None = None
+        self.threads: list[Thread] = []  # reader and heartbeat
         self.attempt = Attempt()
         self.delay = 0.0
         self.retry = Deadline(None)
@@ -176,7 +176,7 @@ class Session:
         """Let the dispatcher thread deliver what is left, and wait for its end."""
         self.dispatcher.finish()
         if self.dispatcher_thread is not None:
-            join(self.dispatcher_thread, deadline)
+            self.dispatcher_thread.join(deadline.remaining())
 
     def end_unsupervised(self) -> None:
         """End the threads of a client that nobody refers to any more, so that there is nobody to tell."""

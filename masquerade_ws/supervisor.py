@@ -116,16 +116,17 @@ class Supervisor:
     def _welcome(self, session: Session, connection: Connection) -> None:
         """Start the threads of a connection and announce it; no event comes ahead of `connected`."""
         announced: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        wanted = False
         try:
-            self._start_threads(session, connection, announced)
-            announced.put(self._announce(session))
+            try:
+                self._start_threads(session, connection, announced)
+                wanted = self._announce(session)
+            finally:
+                announced.put(wanted)
         except ConnectError as error:
             connection.abort(error)
-            announced.put(False)
             session.join()
             self._fail(session, error, retry=not _is_final(error))
-        finally:
-            announced.put(False)
 
     def _start_threads(self, session: Session, connection: Connection, announced: queue.SimpleQueue[bool]) -> None:
         rooms, options = self._rooms, self._options

@@ -9,18 +9,23 @@ from typing import Any
 from .deadline import Deadline
 from .errors import ConnectError
 
-__all__ = ["Thread", "join", "start"]
+__all__ = ["Thread", "start"]
 
 
 class Thread(threading.Thread):
-    """A thread that several others may join at once, which may raise RuntimeError ahead of CPython 3.13."""
+    """A thread that any thread may join, which `threading` refuses to itself.
+
+    CPython before 3.13 may also raise RuntimeError if several do at once.
+    """
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._joining = threading.RLock()  # reentrant, for a signal handler may disconnect amid a join
 
     def join(self, timeout: float | None = None) -> None:
-        """Wait for the end of the thread, or for ``timeout`` seconds."""
+        """Wait for the end of the thread, or for ``timeout`` seconds, but not for oneself."""
+        if self is threading.current_thread():  # where a handler of the logger, or a finalizer, disconnects
+            return
         deadline = Deadline(timeout)
         if self._joining.acquire(timeout=-1 if timeout is None else timeout):
             try:
@@ -37,9 +42,3 @@ def start(name: str, target: Callable[..., object], *args: object) -> Thread:
     except RuntimeError as error:
         raise ConnectError(f"no thread could be started: {error}") from error
     return thread
-
-
-def join(thread: threading.Thread, deadline: Deadline) -> None:
-    """Wait for the end of another thread; a thread that disconnects may be the one that is to end."""
-    if thread is not threading.current_thread():  # where a handler of the logger, or a finalizer, disconnects
-        thread.join(deadline.remaining())

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from masquerade_ws.deadline import Deadline
 from masquerade_ws.errors import ConnectError
-from masquerade_ws.threads import join, start
+from masquerade_ws.threads import start
 from raw_server import held, until
 from scenes import running
 
@@ -16,7 +15,7 @@ from scenes import running
 def test_a_thread_is_a_daemon_and_tells_whose_it_is() -> None:
     seen: list[object] = []
     thread = start("reader", seen.append, 7)
-    join(thread, Deadline(10))
+    thread.join(10)
     assert (thread.name, thread.daemon, seen) == ("masquerade-ws-reader", True, [7])
 
 
@@ -33,7 +32,7 @@ def test_a_thread_does_not_wait_for_itself() -> None:
     ended = threading.Event()
 
     def join_oneself() -> None:
-        join(threading.current_thread(), Deadline(None))
+        threading.current_thread().join()
         ended.set()
 
     start("reader", join_oneself)
@@ -43,19 +42,19 @@ def test_a_thread_does_not_wait_for_itself() -> None:
 def test_a_wait_for_a_thread_ends_at_its_deadline() -> None:
     over = threading.Event()
     thread = start("reader", over.wait, 10)
-    join(thread, Deadline(0.01))
+    thread.join(0.01)
     assert thread.is_alive()
     over.set()
-    join(thread, Deadline(10))
+    thread.join(10)
     assert not thread.is_alive()
 
 
 def test_a_wait_behind_that_of_another_thread_ends_at_its_own_deadline() -> None:
     over = threading.Event()
     thread = start("reader", over.wait, 10)
-    patient = running(lambda: join(thread, Deadline(None)))
+    patient = running(lambda: thread.join())
     until(lambda: held(thread._joining))
-    join(thread, Deadline(0.01))
+    thread.join(0.01)
     assert thread.is_alive()
     over.set()
     patient.result()
@@ -76,7 +75,7 @@ def test_many_threads_may_wait_for_one_at_once() -> None:
 
     def wait(thread: threading.Thread, ready: threading.Barrier) -> None:
         ready.wait(10)
-        join(thread, Deadline(10))
+        thread.join(10)
 
     for _ in range(500):
         ready, over = threading.Barrier(9), threading.Event()
