@@ -14,6 +14,9 @@ from masquerade_ws.events import CLIENT_EVENT_TYPES
 from raw_server import Peer, close_payload, frame
 
 __all__ = [
+    "CLOSING",
+    "CONNECTING",
+    "FOUR",
     "TIMEOUT",
     "Hang",
     "Record",
@@ -27,6 +30,9 @@ __all__ = [
 ]
 
 TIMEOUT = 10.0  # seconds, for what is bound to happen
+FOUR = ["masquerade-ws-dispatcher", "masquerade-ws-heartbeat", "masquerade-ws-reader", "masquerade-ws-supervisor"]
+CONNECTING = ["disconnected > connecting", "connecting > connected", "connected"]
+CLOSING = ["connected > disconnecting", "disconnecting > disconnected", "disconnected"]
 T = TypeVar("T")
 
 

@@ -24,12 +24,6 @@ from scenes import TIMEOUT, Record, client_of, closed_port_url, names_of_threads
 URL = "ws://localhost:34076/ws"
 
 
-@pytest.fixture
-def client(masquerade_server: EventServer) -> Iterator[WebSocketClient]:
-    with client_of(masquerade_server.url) as client:
-        yield client
-
-
 # Arguments
 
 

@@ -18,9 +18,7 @@ from masquerade_ws import (
 )
 from masquerade_ws.testing import EventServer
 from raw_server import Peer, RawServer, close_payload, frame, until
-from scenes import TIMEOUT, Record, Worker, client_of, closed_port_url, elapsed, names_of_threads, running
-
-FOUR = ["masquerade-ws-dispatcher", "masquerade-ws-heartbeat", "masquerade-ws-reader", "masquerade-ws-supervisor"]
+from scenes import FOUR, TIMEOUT, Record, Worker, client_of, closed_port_url, elapsed, names_of_threads, running
 
 
 class Gate:

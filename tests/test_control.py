@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -13,25 +13,19 @@ import pytest
 from masquerade_ws import ConnectError, DisconnectedError, Event, WebSocketClient
 from masquerade_ws.testing import EventServer
 from raw_server import Peer, RawServer, close_payload, frame, until
-from scenes import TIMEOUT, Hang, Record, Worker, client_of, elapsed, names_of_threads, running
-
-FOUR = ["masquerade-ws-dispatcher", "masquerade-ws-heartbeat", "masquerade-ws-reader", "masquerade-ws-supervisor"]
-CONNECTING = ["disconnected > connecting", "connecting > connected", "connected"]
-CLOSING = ["connected > disconnecting", "disconnecting > disconnected", "disconnected"]
-
-
-@pytest.fixture
-def client(masquerade_server: EventServer) -> Iterator[WebSocketClient]:
-    with client_of(masquerade_server.url) as client:
-        yield client
-
-
-@pytest.fixture
-def hang() -> Iterator[Hang]:
-    hang = Hang()
-    yield hang
-    hang.over.set()
-
+from scenes import (
+    CLOSING,
+    CONNECTING,
+    FOUR,
+    TIMEOUT,
+    Hang,
+    Record,
+    Worker,
+    client_of,
+    elapsed,
+    names_of_threads,
+    running,
+)
 
 # disconnect, from wherever
 

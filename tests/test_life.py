@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -14,24 +14,7 @@ from masquerade_ws import DisconnectedError, WebSocketClient
 from masquerade_ws.lifecycle import Phase, Session, Signal
 from masquerade_ws.testing import EventServer
 from raw_server import Peer, RawServer, close_payload, frame, until
-from scenes import TIMEOUT, Hang, Record, client_of, names_of_threads, running
-
-FOUR = ["masquerade-ws-dispatcher", "masquerade-ws-heartbeat", "masquerade-ws-reader", "masquerade-ws-supervisor"]
-CONNECTING = ["disconnected > connecting", "connecting > connected", "connected"]
-CLOSING = ["connected > disconnecting", "disconnecting > disconnected", "disconnected"]
-
-
-@pytest.fixture
-def client(masquerade_server: EventServer) -> Iterator[WebSocketClient]:
-    with client_of(masquerade_server.url) as client:
-        yield client
-
-
-@pytest.fixture
-def hang() -> Iterator[Hang]:
-    hang = Hang()
-    yield hang
-    hang.over.set()
+from scenes import CLOSING, CONNECTING, FOUR, TIMEOUT, Hang, Record, client_of, names_of_threads, running
 
 
 def test_a_transition_that_is_not_in_the_table_raises(client: WebSocketClient) -> None:

@@ -12,10 +12,8 @@ from masquerade_ws import DisconnectedError, SendError, WebSocketClient
 from masquerade_ws.connection import Connection
 from masquerade_ws.testing import EventServer
 from raw_server import Peer, RawServer, close_payload, frame, until
-from scenes import TIMEOUT, Record, client_of, names_of_threads, running, stay
+from scenes import CLOSING, CONNECTING, TIMEOUT, Record, client_of, names_of_threads, running, stay
 
-CONNECTING = ["disconnected > connecting", "connecting > connected", "connected"]
-CLOSING = ["connected > disconnecting", "disconnecting > disconnected", "disconnected"]
 LOSING = ["connected > disconnected", "disconnected"]
 
 

@@ -254,9 +254,7 @@ say("end")
     assert (finished.status, finished.errors) == (0, "")
 
 
-def test_a_signal_handler_may_close_the_connection_that_its_thread_iterates_over() -> None:
-    codes: list[int] = []
-    text = """
+CLOSER = """
 from masquerade_ws.connection import Connection
 
 def leave(*_):
@@ -266,13 +264,19 @@ def leave(*_):
 signal.signal(signal.SIGTERM, leave)
 connection = Connection.open(url)
 threading.Thread(target=say_when_blocked).start()
+"""
+
+
+def test_a_signal_handler_may_close_the_connection_that_its_thread_iterates_over() -> None:
+    codes: list[int] = []
+    text = """
 assert list(connection) == []
 assert connection.close_code == 1000
 say("end")
 """
     with (
         RawServer(lambda peer: echo(peer, codes)) as raw,
-        Script(INTERRUPTED + text, raw.url) as script,
+        Script(INTERRUPTED + CLOSER + text, raw.url) as script,
     ):
         script.expect("blocks")
         script.signal(signal.SIGTERM)
@@ -285,15 +289,6 @@ say("end")
 
 def test_a_signal_handler_may_close_the_connection_that_its_thread_is_sending_on() -> None:
     text = """
-from masquerade_ws.connection import Connection
-
-def leave(*_):
-    connection.close()
-    say("left")
-
-signal.signal(signal.SIGTERM, leave)
-connection = Connection.open(url)
-threading.Thread(target=say_when_blocked).start()
 try:
     connection.send("x" * 50_000_000)
 except SendError:
@@ -301,7 +296,7 @@ except SendError:
 assert connection.ended and connection.close_code == 1000
 say("end")
 """
-    with RawServer(deaf) as raw, Script(INTERRUPTED + text, raw.url) as script:
+    with RawServer(deaf) as raw, Script(INTERRUPTED + CLOSER + text, raw.url) as script:
         script.expect("blocks")
         script.signal(signal.SIGTERM)
         for line in ("left", "failed", "end"):

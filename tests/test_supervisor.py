@@ -6,7 +6,7 @@ import gc
 import logging
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
@@ -16,25 +16,7 @@ from masquerade_ws.lifecycle import Mail, Phase, Session
 from masquerade_ws.supervisor import supervise
 from masquerade_ws.testing import EventServer
 from raw_server import Peer, RawServer, close_payload, frame, until
-from scenes import TIMEOUT, Hang, Record, client_of, names_of_threads, running, stay
-
-FOUR = ["masquerade-ws-dispatcher", "masquerade-ws-heartbeat", "masquerade-ws-reader", "masquerade-ws-supervisor"]
-CONNECTING = ["disconnected > connecting", "connecting > connected", "connected"]
-CLOSING = ["connected > disconnecting", "disconnecting > disconnected", "disconnected"]
-
-
-@pytest.fixture
-def client(masquerade_server: EventServer) -> Iterator[WebSocketClient]:
-    with client_of(masquerade_server.url) as client:
-        yield client
-
-
-@pytest.fixture
-def hang() -> Iterator[Hang]:
-    hang = Hang()
-    yield hang
-    hang.over.set()
-
+from scenes import FOUR, TIMEOUT, Hang, Record, client_of, names_of_threads, running, stay
 
 # What dies
 
