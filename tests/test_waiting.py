@@ -497,12 +497,13 @@ def test_a_job_returns_its_completion_and_passes_its_progress(
 
 
 def test_no_event_slips_between_start_and_wait(client: WebSocketClient, masquerade_server: EventServer) -> None:
-    """The completion has been delivered in full before `start` returns."""
+    """The completion, and another job's ahead of it, have been delivered in full before `start` returns."""
     record = Record(client, "image.generation.completed")
 
     def start() -> str:
+        finish(masquerade_server, "other")
         finish(masquerade_server, "mine")
-        record.wait("image.generation.completed")
+        record.wait("image.generation.completed", 2)
         return "mine"
 
     assert client.run_image_job(start, timeout=TIMEOUT).payload["job_id"] == "mine"
