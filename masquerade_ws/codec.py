@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import isinf
 from typing import Any, NoReturn, cast
 
 from .errors import ParseError
-from .events import CLIENT_EVENT_TYPES, EVENT_CLASSES, Draft, ErrorEvent, Event, make_event, timestamp_now
+from .events import CLIENT_EVENT_TYPES, EVENT_CLASSES, ClientEvent, Draft, ErrorEvent, Event, make_event, timestamp_now
 
-__all__ = ["decode", "decode_all", "encode"]
+__all__ = ["decode", "decode_each", "encode"]
 
 KEYS = frozenset({"type", "payload", "timestamp"})
 
@@ -63,11 +63,12 @@ _first_scan: Callable[[Any, int], tuple[Any, int]] = _scan if _fast_loads is Non
 _CLASSES: dict[str, type[Event] | None] = {**EVENT_CLASSES, **dict.fromkeys(CLIENT_EVENT_TYPES), "": None}
 
 
-def decode(message: str | bytes) -> Event:
+def decode(message: str | bytes, received: Callable[[], str] = timestamp_now) -> Event:
     """Return the event that a message carries.
 
     Args:
         message: The message as it came: text, or binary that must be UTF-8.
+        received: Returns the time of its receipt, for an event that has no timestamp.
 
     Raises:
         ParseError: If it is no event; its ``data`` is the message.
@@ -88,21 +89,25 @@ def decode(message: str | bytes) -> Event:
         payload = {}
     if kind in CLIENT_EVENT_TYPES:
         raise ParseError(f"a message has the type {kind!r}, which is the client's own", message)
-    return make_event(kind, cast("dict[str, Any]", payload), timestamp if type(timestamp) is str else timestamp_now())
+    return make_event(kind, cast("dict[str, Any]", payload), timestamp if type(timestamp) is str else received())
 
 
-def decode_all(messages: Iterable[str | bytes]) -> list[Event | ErrorEvent]:
-    """Return what each message carries: its event, or an `ErrorEvent` that says why it is none.
+def decode_each(
+    messages: Iterable[str | bytes | Event | ClientEvent], received: Callable[[], str]
+) -> Iterator[Event | ClientEvent]:
+    """Yield what each message carries: its event, or an `ErrorEvent` that says why it is none.
 
     It takes one loop for all of them, and leaves to `decode` what is not plainly an event.
 
     Args:
-        messages: The messages as they came.
+        messages: The messages as they came; events among them, decoded before, stay as they are.
+        received: Returns the time of their receipt.
     """
     scan, find_class = _first_scan, _CLASSES.get
-    decoded: list[Event | ErrorEvent] = []
-    append = decoded.append
     for message in messages:
+        if not isinstance(message, str):
+            yield _decode_or_error(message, received) if isinstance(message, bytes) else message
+            continue
         try:
             value, end = scan(message, 0)
             kind, payload, timestamp = value["type"], value["payload"], value["timestamp"]
@@ -110,22 +115,21 @@ def decode_all(messages: Iterable[str | bytes]) -> list[Event | ErrorEvent]:
         except (ValueError, LookupError, TypeError, RecursionError, StopIteration):
             cls = kind = payload = timestamp = None
         if cls is None or type(kind) is not str or type(payload) is not dict or type(timestamp) is not str:
-            append(_decode_or_error(message))
+            yield _decode_or_error(message, received)
             continue
         draft: Any = Draft()  # what `make_event` does
         draft.type = kind
         draft.payload = payload
         draft.timestamp = timestamp
         draft.__class__ = cls
-        append(draft)
-    return decoded
+        yield draft
 
 
-def _decode_or_error(message: str | bytes) -> Event | ErrorEvent:
+def _decode_or_error(message: str | bytes, received: Callable[[], str]) -> Event | ErrorEvent:
     try:
-        return decode(message)
+        return decode(message, received)
     except ParseError as error:
-        return ErrorEvent(error, "parse", timestamp_now())
+        return ErrorEvent(error, "parse", received())
 
 
 def encode(event: Event | Mapping[str, Any]) -> str:

@@ -10,10 +10,11 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import cast
 
+from .codec import decode_each
 from .errors import MasqueradeError
 from .events import CLIENT_EVENT_TYPES, ErrorEvent, timestamp_now
 from .filters import AnyEvent
@@ -35,10 +36,12 @@ class Dispatcher:
     def __init__(self, size: int) -> None:
         self._size = size
         self._low = size // 2  # so that a reader that waited does not wake for one event at a time
-        self._queue: deque[AnyEvent] = deque()
+        self._queue: deque[str | bytes | AnyEvent] = deque()
         self._renew_lock()
         self._finishing = False
         self._released = False
+        self._at_rest = False  # whether the thread waits
+        self._unread_since = ""  # when the messages came that are queued unread
         self.abandoned = False  # what the reader brings now would overtake the last events, or the next session's
         self.full = False
         self.resumed_at = 0.0
@@ -48,7 +51,18 @@ class Dispatcher:
         # any line.
         self._changed = threading.Condition()
 
-    def put(self, events: Sequence[AnyEvent]) -> bool:
+    def accepts_unread(self, count: int) -> bool:
+        """Tell whether ``count`` messages may be put as they came; note the time of their receipt then.
+
+        They count as events until they are decoded, also those that nobody will listen to. So a thread that is behind
+        gets none, and they take half of the room at most.
+        """
+        accepts = self._at_rest and not self._queue and count <= self._low
+        if accepts:
+            self._unread_since = timestamp_now()
+        return accepts
+
+    def put(self, events: Sequence[str | bytes | AnyEvent]) -> bool:
         """Queue events of the server, waiting for room; tell whether the reader may go on reading."""
         with self._changed:
             taken = 0
@@ -92,11 +106,11 @@ class Dispatcher:
 
     def forget(self) -> list[AnyEvent]:
         """Forget what waits, and return the client's own events among it."""
-        forgotten: list[AnyEvent] = []
+        forgotten: list[str | bytes | AnyEvent] = []
         with suppress(IndexError):  # the dispatcher thread takes events out meanwhile
             while True:
                 forgotten.append(self._queue.popleft())
-        return [event for event in forgotten if event.type in CLIENT_EVENT_TYPES]
+        return [event for event in self._decoded(forgotten) if event.type in CLIENT_EVENT_TYPES]
 
     def abandon(self) -> None:
         """Take nothing more from the reader, and keep the client's own events alone of what waits."""
@@ -113,11 +127,20 @@ class Dispatcher:
     def wait(self) -> bool:
         """Wait for events; tell whether there are any, since none will come once there are not."""
         with self._changed:
+            self._at_rest = True
             self._changed.wait_for(lambda: self._queue or self._finishing)
+            self._at_rest = False
             return bool(self._queue)
 
     def waiting(self) -> Iterator[AnyEvent]:
-        """Take one event after the other, without the lock, until there is none."""
+        """Take one event after the other until there is none."""
+        return self._decoded(self._take_out())
+
+    def _decoded(self, messages: Iterable[str | bytes | AnyEvent]) -> Iterator[AnyEvent]:
+        return decode_each(messages, lambda: self._unread_since)
+
+    def _take_out(self) -> Iterator[str | bytes | AnyEvent]:
+        """Take one item after the other, without the lock, until there is none."""
         queue, popleft, low = self._queue, self._queue.popleft, self._low
         with suppress(IndexError):  # the queue is empty
             while True:

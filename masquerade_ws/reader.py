@@ -7,11 +7,11 @@ import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from .codec import decode_all
+from .codec import decode_each
 from .connection import Connection
 from .dispatcher import Dispatcher
 from .errors import DisconnectedError
-from .events import CLIENT_EVENT_TYPES, Event
+from .events import CLIENT_EVENT_TYPES, Event, timestamp_now
 from .filters import AnyEvent
 from .index import StreamIndex
 from .listeners import Listeners
@@ -29,13 +29,19 @@ class Intake:
         self._streams = streams
         self._counters = counters
 
-    def take(self, batch: list[str | bytes], dispatcher: Dispatcher) -> Sequence[AnyEvent]:
-        """Decode messages and feed the streams; return the events, parse errors included, that somebody listens to."""
+    def take(self, batch: list[str | bytes], dispatcher: Dispatcher) -> Sequence[str | bytes | AnyEvent]:
+        """Decode messages and feed the streams; return the events, parse errors included, that somebody listens to.
+
+        If nobody waits, the messages go as they are to a dispatcher thread that waits for them: events that are gone
+        before the next is made cost the processor's caches least.
+        """
         self._counters.messages_received += len(batch)  # one thread at a time reads
         if logger.isEnabledFor(logging.DEBUG):
             for message in batch:
                 logger.debug("received %s", message)
-        events = decode_all(batch)
+        if not self._streams and dispatcher.accepts_unread(len(batch)):
+            return batch
+        events = list(decode_each(batch, timestamp_now))
         if self._streams:
             for event in events:
                 if dispatcher.abandoned:  # a predicate held them up, and the streams are the next session's by now

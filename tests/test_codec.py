@@ -59,7 +59,7 @@ def decode(variant: ModuleType, request: pytest.FixtureRequest) -> Callable[[str
     """The way of one message, and that of many, which must not differ."""
 
     def decode_alone(message: str | bytes) -> Event:
-        (event,) = variant.decode_all([message])
+        (event,) = variant.decode_each([message], timestamp_now)
         if not isinstance(event, ErrorEvent):
             return cast("Event", event)
         assert event.context == "parse"
@@ -342,15 +342,17 @@ def test_orjson_changes_no_verdict(message: str) -> None:
 
 
 def test_of_many_messages_each_becomes_its_event_or_its_error(variant: ModuleType) -> None:
-    before = timestamp_now()
-    first, second, third, fourth = variant.decode_all([wire(), "{", wire(type="heartbeat").encode(), '{"type": "y"}'])
+    known = ErrorEvent(ValueError(), "send", NOON)
+    messages = [wire(), "{", wire(type="heartbeat").encode(), known, '{"type": "y"}', Event("z")]
+    first, second, third, own, fourth, decoded = variant.decode_each(messages, lambda: "at dawn")
     assert (first, third) == (Event("x", {}, NOON), HeartbeatEvent({}, NOON))
     assert type(third) is HeartbeatEvent
     assert isinstance(second, ErrorEvent)
     assert (second.context, second.error.args[0][:21]) == ("parse", "a message is not JSON")
-    assert before <= second.timestamp <= timestamp_now()
-    assert (fourth.type, fourth.payload) == ("y", {})
-    assert variant.decode_all([]) == []
+    assert second.timestamp == "at dawn"
+    assert (fourth.type, fourth.payload, fourth.timestamp) == ("y", {}, "at dawn")
+    assert own is known
+    assert decoded is messages[-1]
 
 
 # Sending.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import logging
 import threading
 import weakref
@@ -12,7 +13,7 @@ import pytest
 
 from masquerade_ws.dispatcher import Delivery, Dispatcher, dispatch
 from masquerade_ws.errors import ConnectError, DisconnectedError, ParseError
-from masquerade_ws.events import ConnectedEvent, ErrorEvent, Event
+from masquerade_ws.events import ConnectedEvent, ErrorEvent, Event, timestamp_now
 from masquerade_ws.filters import AnyEvent, Filter
 from masquerade_ws.guard import LISTENER, Guard
 from masquerade_ws.index import StreamIndex
@@ -85,6 +86,10 @@ def until(condition: Callable[[], object]) -> None:
             return
         pause.wait(0.001)
     raise AssertionError("the condition did not come true")
+
+
+def wire(type: str, **payload: Any) -> str:
+    return json.dumps({"type": type, "payload": payload, "timestamp": NOON})
 
 
 def drained(dispatcher: Dispatcher) -> list[str]:
@@ -175,6 +180,79 @@ def test_a_finish_releases_the_reader() -> None:
         wait_until_full(dispatcher)
         dispatcher.finish()
     assert outcome == [False]
+
+
+# Messages that came unread.
+
+
+def put_unread(dispatcher: Dispatcher, *messages: str | bytes) -> None:
+    """Put messages as they came, once the thread is at rest."""
+    until(lambda: dispatcher.accepts_unread(len(messages)))
+    dispatcher.put(messages)
+
+
+def test_a_thread_at_rest_reads_messages_itself_and_tells_which_are_no_events() -> None:
+    room = Room()
+    room.listeners.add("*", room.told.append)
+    room.listeners.add("error", room.told.append)
+    room.thread.start()
+    put_unread(room.dispatcher, wire("a", n=1), "{", wire("b").encode())
+    first, error, last = room.run_out()
+    assert (first, last) == (Event("a", {"n": 1}, NOON), Event("b", {}, NOON))
+    assert isinstance(error.error, ParseError)
+
+
+def test_a_thread_that_is_busy_has_more_to_do_or_would_be_left_little_room_gets_no_unread_messages() -> None:
+    room = Room(size=4)
+    entered, let_go = threading.Event(), threading.Event()
+    room.listeners.add("hang", lambda _: (entered.set(), let_go.wait(10)))
+    assert not room.dispatcher.accepts_unread(1), "it has not started"
+    room.thread.start()
+    until(lambda: room.dispatcher.accepts_unread(2))
+    assert not room.dispatcher.accepts_unread(3)
+    room.dispatcher.post(CONNECTED)
+    assert not room.dispatcher.accepts_unread(1), "it has not been woken"
+    room.dispatcher.put([Event("hang")])
+    assert entered.wait(10)
+    assert not room.dispatcher.accepts_unread(1)
+    let_go.set()
+    until(lambda: room.dispatcher.accepts_unread(1))
+    room.run_out()
+    assert not room.dispatcher.accepts_unread(1), "it has ended"
+
+
+def test_a_message_that_waits_unread_behind_a_listener_keeps_the_time_of_its_receipt() -> None:
+    room = Room()
+    entered, let_go = threading.Event(), threading.Event()
+    room.listeners.add("hang", lambda _: (entered.set(), let_go.wait(10)))
+    room.listeners.add("late", room.told.append)
+    room.listeners.add("error", room.told.append)
+    room.thread.start()
+    put_unread(room.dispatcher, wire("hang"), '{"type": "late"}', "{")
+    received = timestamp_now()
+    assert entered.wait(10)
+    until(lambda: timestamp_now() > received)
+    let_go.set()
+    late, error = room.run_out()
+    assert late.timestamp <= received
+    assert error.timestamp <= received
+
+
+def test_what_is_forgotten_unread_is_gone_but_for_the_errors_in_it() -> None:
+    room = Room()
+    entered, let_go = threading.Event(), threading.Event()
+    room.listeners.add("hang", lambda _: (entered.set(), let_go.wait(10)))
+    room.listeners.add("*", room.tell)
+    room.listeners.add("error", room.tell)
+    room.thread.start()
+    put_unread(room.dispatcher, wire("hang"), wire("a"), "{", b"\xff")
+    assert entered.wait(10)
+    room.dispatcher.abandon()
+    let_go.set()
+    assert room.run_out() == ["hang", "error", "error"]
+
+
+# The end.
 
 
 def test_what_is_forgotten_is_gone_but_the_client_s_own_events_are_handed_back() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from masquerade_ws.connection import Connection
-from masquerade_ws.dispatcher import Dispatcher
+from masquerade_ws.dispatcher import Delivery, Dispatcher, dispatch
 from masquerade_ws.errors import DisconnectedError, ParseError
 from masquerade_ws.events import ErrorEvent, Event
 from masquerade_ws.filters import AnyEvent, Filter
@@ -119,6 +119,25 @@ def test_a_batch_that_was_held_up_until_its_session_was_abandoned_reaches_nobody
     assert list(room.take([wire("a")])) == []
     stream.close()
     assert list(stream) == []
+
+
+def test_a_dispatcher_thread_at_rest_gets_the_messages_as_they_came_unless_somebody_waits_or_there_are_many() -> None:
+    room = Room(size=4)
+    room.listeners.add("a", repr)
+    messages: list[str | bytes] = [wire("a"), "{"]
+    delivery = Delivery(room.listeners, room.streams, room.streams.guard, None)
+    thread = threading.Thread(target=lambda: dispatch(room.dispatcher, weakref.ref(delivery), room.ended.set))
+    thread.start()
+    until(lambda: room.dispatcher.accepts_unread(1))
+    assert room.take(messages) == messages
+    assert room.counters.messages_received == 2
+    assert types(room.take([wire("a"), wire("b"), wire("a")])) == ["a", "a"]
+    stream = room.stream("a")
+    assert types(room.take(messages)) == ["a", "error"]
+    stream.close()
+    assert room.take(messages) == messages
+    room.dispatcher.finish()
+    join(thread)
 
 
 def test_an_error_is_for_the_dispatcher_though_nobody_listens() -> None:

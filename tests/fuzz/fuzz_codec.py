@@ -14,7 +14,7 @@ import atheris
 with atheris.instrument_imports(include=["masquerade_ws"]):
     from masquerade_ws import codec
     from masquerade_ws.errors import ParseError
-    from masquerade_ws.events import ErrorEvent, Event
+    from masquerade_ws.events import ErrorEvent, Event, timestamp_now
 
 
 def read_int(text: str) -> int | float:
@@ -43,7 +43,7 @@ def check_verdict(text: str) -> None:
 
 def check_event(message: str | bytes) -> None:
     """Check that a message alone and one in a batch mean the same, and that an event survives the way back."""
-    [batched] = codec.decode_all([message])
+    [batched] = codec.decode_each([message], timestamp_now)
     try:
         event = codec.decode(message)
     except ParseError as error:
