@@ -63,7 +63,8 @@ class StreamIndex:
         self._dead: deque[Entry] = deque()  # filled without the lock: the collector may run inside it
 
     def __bool__(self) -> bool:
-        return bool(self._entries)
+        with self._lock:  # a stream that is narrowed is out for a moment
+            return bool(self._entries)
 
     def add(self, stream: EventStream[Any], *, polls: bool = False) -> None:
         """Put events into ``stream`` from now on; with ``polls`` a mark now and after each connection too."""

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 import weakref
+from types import FrameType
 from typing import Any, TypeAlias
 
 import pytest
@@ -189,6 +191,32 @@ def test_a_narrowed_stream_takes_what_its_new_filter_does(index: StreamIndex) ->
         index.deliver(event)
     assert [(event.type, event.payload) for event in drain(stream)] == [("b", {}), ("a", {"n": 1})]
     assert not index
+
+
+def test_an_index_is_not_empty_while_its_only_stream_is_narrowed(index: StreamIndex) -> None:
+    stream = subscribe(index, "a")
+    taken_out, go_on = threading.Event(), threading.Event()
+    seen: list[bool] = []
+
+    def stop_at_the_insertion(frame: FrameType, event: str, argument: object) -> None:
+        if frame.f_code.co_name == "_insert":
+            taken_out.set()
+            go_on.wait(10)
+
+    def narrow() -> None:
+        sys.settrace(stop_at_the_insertion)
+        index.narrow(stream, Filter(["b"], None, index.guard))
+        sys.settrace(None)
+
+    threads = [threading.Thread(target=narrow), threading.Thread(target=lambda: seen.append(bool(index)))]
+    threads[0].start()
+    assert taken_out.wait(10)
+    threads[1].start()
+    threads[1].join(0.1)  # time to see the moment in which it is out
+    go_on.set()
+    for thread in threads:
+        thread.join(10)
+    assert seen == [True]
 
 
 def test_narrowing_a_stream_that_has_ended_is_harmless(index: StreamIndex) -> None:
