@@ -96,7 +96,15 @@ def _message(sock: socket.socket, size: int) -> None:
 
 
 def _idle(sock: socket.socket) -> None:
-    """Do nothing until the client goes."""
+    """Answer each ping until the client goes, or it would take the server for dead."""
+    frames = b""
+    while received := sock.recv(4096):
+        frames += received
+        while len(frames) >= 6 and len(frames) >= (stop := 6 + (frames[1] & 0x7F)):
+            if frames[0] == 0x89:
+                payload = bytes(byte ^ frames[2 + place % 4] for place, byte in enumerate(frames[6:stop]))
+                sock.sendall(bytes((0x8A, len(payload))) + payload)
+            frames = frames[stop:]
 
 
 _ACTS = {"blast": _blast, "pace": _pace, "sink": _sink, "message": _message, "idle": _idle}
