@@ -71,12 +71,14 @@ def decode(message: str | bytes, received: Callable[[], str] = timestamp_now) ->
         received: Returns the time of its receipt, for an event that has no timestamp.
 
     Raises:
-        ParseError: If it is no event; its ``data`` is the message.
+        ParseError: If it is no event, or too much for the memory; its ``data`` is the message.
     """
     try:
         value = _loads(message if isinstance(message, str) else str(message, "utf-8"))
     except (ValueError, RecursionError) as error:
         raise ParseError(f"a message is not JSON: {error}", message) from error
+    except MemoryError as error:
+        raise ParseError("there is not enough memory to decode a message", message) from error
     if type(value) is not dict:
         raise ParseError("a message is not a JSON object", message)
     fields = cast("dict[str, Any]", value)
@@ -112,7 +114,7 @@ def decode_each(
             value, end = scan(message, 0)
             kind, payload, timestamp = value["type"], value["payload"], value["timestamp"]
             cls = find_class(kind, Event) if end == len(message) else None
-        except (ValueError, LookupError, TypeError, RecursionError, StopIteration):
+        except (ValueError, LookupError, TypeError, RecursionError, MemoryError, StopIteration):
             cls = kind = payload = timestamp = None
         if cls is None or type(kind) is not str or type(payload) is not dict or type(timestamp) is not str:
             yield _decode_or_error(message, received)

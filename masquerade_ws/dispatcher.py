@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import cast
 
@@ -54,10 +54,11 @@ class Dispatcher:
     def accepts_unread(self, count: int) -> bool:
         """Tell whether ``count`` messages may be put as they came; note the time of their receipt then.
 
-        They count as events until they are decoded, also those that nobody will listen to. So a thread that is behind
-        gets none, and they take half of the room at most.
+        They count as events until they are taken out, also those that nobody will listen to. So a thread that is behind
+        gets none, and they take half of the room at most. One alone gains nothing.
         """
-        accepts = self._at_rest and not self._queue and count <= self._low
+        # The queue first: if it is empty, and the thread at rest after that, no message is left that came before.
+        accepts = not self._queue and self._at_rest and 1 < count <= self._low
         if accepts:
             self._unread_since = timestamp_now()
         return accepts
@@ -110,7 +111,7 @@ class Dispatcher:
         with suppress(IndexError):  # the dispatcher thread takes events out meanwhile
             while True:
                 forgotten.append(self._queue.popleft())
-        return [event for event in self._decoded(forgotten) if event.type in CLIENT_EVENT_TYPES]
+        return [event for event in forgotten if not isinstance(event, str | bytes) and event.type in CLIENT_EVENT_TYPES]
 
     def abandon(self) -> None:
         """Take nothing more from the reader, and keep the client's own events alone of what waits."""
@@ -134,10 +135,7 @@ class Dispatcher:
 
     def waiting(self) -> Iterator[AnyEvent]:
         """Take one event after the other until there is none."""
-        return self._decoded(self._take_out())
-
-    def _decoded(self, messages: Iterable[str | bytes | AnyEvent]) -> Iterator[AnyEvent]:
-        return decode_each(messages, lambda: self._unread_since)
+        return decode_each(self._take_out(), lambda: self._unread_since)
 
     def _take_out(self) -> Iterator[str | bytes | AnyEvent]:
         """Take one item after the other, without the lock, until there is none."""

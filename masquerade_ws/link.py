@@ -52,6 +52,7 @@ class Link:
         while (messages := self.receiver.receive()) is not None:
             if messages:
                 yield messages
+                del messages  # not to be kept until the next come
         self.finish(Deadline(_LINGER))
         self._outcome.check()
 

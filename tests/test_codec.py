@@ -4,6 +4,7 @@ import importlib.util
 import json
 import math
 import re
+import subprocess
 import sys
 from collections import UserDict
 from collections.abc import Callable
@@ -339,6 +340,23 @@ def test_orjson_changes_no_verdict(message: str) -> None:
         slow = outcome_of(codec.decode, f'{{"type": "x", "timestamp": "", "payload": {{"a": {message}}}}}')
     fast = outcome_of(codec.decode, f'{{"type": "x", "timestamp": "", "payload": {{"a": {message}}}}}')
     assert fast == slow
+
+
+STARVED = """
+import resource, sys
+sys.modules["orjson"] = None
+from masquerade_ws import codec
+message = '{"type": "x", "timestamp": "", "payload": {"a": [' + "{}," * 5_000_000 + "{}]}}"
+resource.setrlimit(resource.RLIMIT_AS, (300 * 2**20, 300 * 2**20))
+[error] = codec.decode_each([message], lambda: "now")
+print(error.context, error.error.data is message, error.error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system must hold a process to its share of memory")
+def test_a_message_that_is_too_much_for_the_memory_is_a_parse_error() -> None:
+    done = subprocess.run([sys.executable, "-c", STARVED], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == ("parse True there is not enough memory to decode a message\n", "")
 
 
 def test_of_many_messages_each_becomes_its_event_or_its_error(variant: ModuleType) -> None:
