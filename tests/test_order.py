@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from masquerade_ws import DisconnectedError, SendError, WebSocketClient
+from masquerade_ws import DisconnectedError, SendError, WaitTimeoutError, WebSocketClient
 from masquerade_ws.connection import Connection
+from masquerade_ws.deadline import Deadline
 from masquerade_ws.testing import EventServer
 from raw_server import Peer, RawServer, close_payload, frame, until
 from scenes import CLOSING, CONNECTING, TIMEOUT, Record, client_of, names_of_threads, running, stay
@@ -323,3 +325,25 @@ def test_what_nobody_listens_to_is_not_queued(masquerade_server: EventServer) ->
         for _ in range(100):
             stream.get(TIMEOUT)
         hang.set()
+
+
+def test_streams_that_come_and_go_amid_a_flood_get_a_run_of_it_each_and_the_listener_gets_it_all() -> None:
+    """Who decodes changes with whether somebody waits; the order does not."""
+    count = 6_000
+
+    def flood(peer: Peer) -> None:
+        for start in range(0, count, 50):
+            numbers = range(start, start + 50)
+            peer.send(b"".join(frame(1, b'{"type": "n", "payload": {"n": %d}}' % number) for number in numbers))
+        stay(peer)
+
+    with RawServer(after_upgrade(flood)) as server, client_of(server.url, queue_size=300) as client:
+        record = Record(client, "n")
+        client.connect()
+        deadline = Deadline(TIMEOUT)
+        while len(record.events) < count and not deadline.expired():
+            with client.events("n") as stream, suppress(WaitTimeoutError):
+                first = stream.get(timeout=0.01).payload["n"]
+                run = [stream.get(timeout=0.01).payload["n"] for _ in range(100)]
+                assert run == list(range(first + 1, first + 101))
+    assert [event.payload["n"] for event in record.events] == list(range(count))
