@@ -359,6 +359,18 @@ def test_a_message_that_is_too_much_for_the_memory_is_a_parse_error() -> None:
     assert (done.stdout, done.stderr) == ("parse True there is not enough memory to decode a message\n", "")
 
 
+def test_a_message_for_which_the_memory_runs_out_comes_with_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process the memory only seems to run out."""
+
+    def starve(text: str) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(codec, "_loads", starve)
+    with pytest.raises(ParseError, match=r"^there is not enough memory to decode a message$") as caught:
+        codec.decode(wire())
+    assert caught.value.data == wire()
+
+
 def test_of_many_messages_each_becomes_its_event_or_its_error(variant: ModuleType) -> None:
     known = ErrorEvent(ValueError(), "send", NOON)
     messages = [wire(), "{", wire(type="heartbeat").encode(), known, '{"type": "y"}', Event("z")]
