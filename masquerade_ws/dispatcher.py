@@ -51,17 +51,17 @@ class Dispatcher:
         # any line.
         self._changed = threading.Condition()
 
-    def accepts_unread(self, count: int) -> bool:
-        """Tell whether ``count`` messages may be put as they came; note the time of their receipt then.
+    def admit_unread(self, count: int) -> bool:
+        """Note the time of receipt of ``count`` messages that are to be put as they came, or refuse them.
 
         They count as events until they are taken out, also those that nobody will listen to. So a thread that is behind
         gets none, and they take half of the room at most. One alone gains nothing.
         """
         # The queue first: if it is empty, and the thread at rest after that, no message is left that came before.
-        accepts = not self._queue and self._at_rest and 1 < count <= self._low
-        if accepts:
-            self._unread_since = timestamp_now()
-        return accepts
+        if self._queue or not self._at_rest or not 1 < count <= self._low:
+            return False
+        self._unread_since = timestamp_now()
+        return True
 
     def put(self, events: Sequence[str | bytes | AnyEvent]) -> bool:
         """Queue events of the server, waiting for room; tell whether the reader may go on reading."""
@@ -79,7 +79,7 @@ class Dispatcher:
             return not self._released
 
     def _wait_for_room(self) -> None:
-        self.full = True  # ahead of the look at the length: `waiting` shortens the queue ahead of its look at this
+        self.full = True  # ahead of the look at the length: `_take_out` shortens the queue ahead of its look at this
         self._changed.wait_for(lambda: len(self._queue) <= self._low or self._released)
         self.resumed_at = time.monotonic()
         self.full = False
@@ -138,7 +138,7 @@ class Dispatcher:
         return decode_each(self._take_out(), lambda: self._unread_since)
 
     def _take_out(self) -> Iterator[str | bytes | AnyEvent]:
-        """Take one item after the other, without the lock, until there is none."""
+        """Take out one item after the other, without the lock, until there is none."""
         queue, popleft, low = self._queue, self._queue.popleft, self._low
         with suppress(IndexError):  # the queue is empty
             while True:

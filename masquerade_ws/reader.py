@@ -39,7 +39,7 @@ class Intake:
         if logger.isEnabledFor(logging.DEBUG):
             for message in batch:
                 logger.debug("received %s", message)
-        if not self._streams and dispatcher.accepts_unread(len(batch)):
+        if not self._streams and dispatcher.admit_unread(len(batch)):
             return batch
         events = list(decode_each(batch, timestamp_now))
         if self._streams:

@@ -19,6 +19,8 @@ from masquerade_ws.guard import LISTENER, Guard
 from masquerade_ws.index import StreamIndex
 from masquerade_ws.listeners import Listeners
 from masquerade_ws.streams import EventStream
+from raw_server import until
+from scenes import Hang
 
 NOON = "2026-11-22T12:00:00.000Z"
 CONNECTED = ConnectedEvent(NOON, reconnected=False, attempts=1, gap=None)
@@ -77,15 +79,6 @@ def reader(dispatcher: Dispatcher, *types: str) -> Iterator[list[bool]]:
 def wait_until_full(dispatcher: Dispatcher) -> None:
     """Wait until a reader waits for room."""
     until(lambda: dispatcher.full)
-
-
-def until(condition: Callable[[], object]) -> None:
-    pause = threading.Event()
-    for _ in range(10_000):
-        if condition():
-            return
-        pause.wait(0.001)
-    raise AssertionError("the condition did not come true")
 
 
 def wire(type: str, **payload: Any) -> str:
@@ -187,7 +180,7 @@ def test_a_finish_releases_the_reader() -> None:
 
 def put_unread(dispatcher: Dispatcher, *messages: str | bytes) -> None:
     """Put messages as they came, once the thread is at rest."""
-    until(lambda: dispatcher.accepts_unread(len(messages)))
+    until(lambda: dispatcher.admit_unread(len(messages)))
     dispatcher.put(messages)
 
 
@@ -202,55 +195,52 @@ def test_a_thread_at_rest_reads_messages_itself_and_tells_which_are_no_events() 
     assert isinstance(error.error, ParseError)
 
 
-def test_a_thread_that_is_busy_has_more_to_do_or_would_be_left_little_room_gets_no_unread_messages() -> None:
+def test_a_thread_that_is_busy_has_more_to_do_or_would_be_left_little_room_gets_no_unread_messages(hang: Hang) -> None:
     room = Room(size=4)
-    entered, let_go = threading.Event(), threading.Event()
-    room.listeners.add("hang", lambda _: (entered.set(), let_go.wait(10)))
-    assert not room.dispatcher.accepts_unread(2), "it has not started"
+    room.listeners.add("hang", hang)
+    assert not room.dispatcher.admit_unread(2), "it has not started"
     room.thread.start()
-    until(lambda: room.dispatcher.accepts_unread(2))
-    assert not room.dispatcher.accepts_unread(1)
-    assert not room.dispatcher.accepts_unread(3)
+    until(lambda: room.dispatcher.admit_unread(2))
+    assert not room.dispatcher.admit_unread(1)
+    assert not room.dispatcher.admit_unread(3)
     room.dispatcher.post(CONNECTED)
-    assert not room.dispatcher.accepts_unread(2), "it has not been woken"
+    assert not room.dispatcher.admit_unread(2), "it has not been woken"
     room.dispatcher.put([Event("hang")])
-    assert entered.wait(10)
-    assert not room.dispatcher.accepts_unread(2)
-    let_go.set()
-    until(lambda: room.dispatcher.accepts_unread(2))
+    assert hang.entered.wait(10)
+    assert not room.dispatcher.admit_unread(2)
+    hang.over.set()
+    until(lambda: room.dispatcher.admit_unread(2))
     room.run_out()
-    assert not room.dispatcher.accepts_unread(2), "it has ended"
+    assert not room.dispatcher.admit_unread(2), "it has ended"
 
 
-def test_a_message_that_waits_unread_behind_a_listener_keeps_the_time_of_its_receipt() -> None:
+def test_a_message_that_waits_unread_behind_a_listener_keeps_the_time_of_its_receipt(hang: Hang) -> None:
     room = Room()
-    entered, let_go = threading.Event(), threading.Event()
-    room.listeners.add("hang", lambda _: (entered.set(), let_go.wait(10)))
+    room.listeners.add("hang", hang)
     room.listeners.add("late", room.told.append)
     room.listeners.add("error", room.told.append)
     room.thread.start()
     put_unread(room.dispatcher, wire("hang"), '{"type": "late"}', "{")
     received = timestamp_now()
-    assert entered.wait(10)
+    assert hang.entered.wait(10)
     until(lambda: timestamp_now() > received)
-    let_go.set()
+    hang.over.set()
     late, error = room.run_out()
     assert late.timestamp <= received
     assert error.timestamp <= received
 
 
-def test_what_is_forgotten_unread_is_gone() -> None:
+def test_what_is_forgotten_unread_is_gone(hang: Hang) -> None:
     room = Room()
-    entered, let_go = threading.Event(), threading.Event()
-    room.listeners.add("hang", lambda _: (entered.set(), let_go.wait(10)))
+    room.listeners.add("hang", hang)
     for name in ("*", "error", "connected"):
         room.listeners.add(name, room.tell)
     room.thread.start()
     put_unread(room.dispatcher, wire("hang"), wire("a"), "{", b"\xff")
     room.dispatcher.post(CONNECTED)
-    assert entered.wait(10)
+    assert hang.entered.wait(10)
     room.dispatcher.abandon()
-    let_go.set()
+    hang.over.set()
     assert room.run_out() == ["hang", "connected"]
 
 

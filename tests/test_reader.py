@@ -128,7 +128,7 @@ def test_a_dispatcher_thread_at_rest_gets_the_messages_as_they_came_unless_someb
     delivery = Delivery(room.listeners, room.streams, room.streams.guard, None)
     thread = threading.Thread(target=lambda: dispatch(room.dispatcher, weakref.ref(delivery), room.ended.set))
     thread.start()
-    until(lambda: room.dispatcher.accepts_unread(2))
+    until(lambda: room.dispatcher.admit_unread(2))
     assert room.take(messages) == messages
     assert room.counters.messages_received == 2
     assert types(room.take([wire("a"), wire("b"), wire("a")])) == ["a", "a"]
