@@ -19,7 +19,8 @@ from masquerade_ws import (
 )
 from masquerade_ws.deadline import Deadline
 from masquerade_ws.testing import EventServer
-from scenes import TIMEOUT, Record, client_of, closed_port_url, names_of_threads
+from raw_server import Peer, RawServer, frame
+from scenes import TIMEOUT, Record, client_of, closed_port_url, names_of_threads, stay
 
 URL = "ws://localhost:34076/ws"
 
@@ -438,39 +439,67 @@ def test_a_context_that_raises_keeps_no_listener_from_its_event(masquerade_serve
 # What the server sends
 
 
+NO_EVENTS: list[str | bytes] = [
+    "",
+    "no JSON",
+    "[]",
+    "5",
+    '{"payload": {}}',
+    '{"type": ""}',
+    '{"type": 5}',
+    '{"type": "a", "payload": []}',
+    '{"type": "a", "payload": {"x": NaN}}',
+    '{"type": "a", "payload": {"x": Infinity}}',
+    '{"type": "a", "payload": {"x": 1e999}}',
+    '{"type": "connected"}',
+    '{"type": "disconnected"}',
+    '{"type": "state:change"}',
+    '{"type": "error", "payload": {"a": 1}}',
+    b"\xff\xfe",
+    b'{"type": "\xff"}',
+]
+
+
 def test_a_message_that_is_no_event_is_a_parse_error_and_ends_nothing(
     client: WebSocketClient, masquerade_server: EventServer
 ) -> None:
-    bad: list[str | bytes] = [
-        "",
-        "no JSON",
-        "[]",
-        "5",
-        '{"payload": {}}',
-        '{"type": ""}',
-        '{"type": 5}',
-        '{"type": "a", "payload": []}',
-        '{"type": "a", "payload": {"x": NaN}}',
-        '{"type": "a", "payload": {"x": Infinity}}',
-        '{"type": "a", "payload": {"x": 1e999}}',
-        '{"type": "connected"}',
-        '{"type": "disconnected"}',
-        '{"type": "state:change"}',
-        '{"type": "error", "payload": {"a": 1}}',
-        b"\xff\xfe",
-        b'{"type": "\xff"}',
-    ]
     everything = Record(client, "*", "error")
     with client:
-        for message in bad:
+        for message in NO_EVENTS:
             masquerade_server.broadcast_raw(message)
         ask(client, masquerade_server)
         assert client.stats.connections == 1
-        assert client.stats.messages_received == len(bad) + 1
+        assert client.stats.messages_received == len(NO_EVENTS) + 1
     errors = everything.of("error")
-    assert [event.error.data for event in errors] == bad
+    assert [event.error.data for event in errors] == NO_EVENTS
     assert {event.context for event in errors} == {"parse"}
     assert [event.type for event in everything.events if event.type != "error"] == ["done"]
+
+
+def test_a_segment_full_of_what_is_no_event_ends_nothing_and_takes_no_event_along() -> None:
+    """The dispatcher thread, with nothing else to do, decodes it itself."""
+    hostile: list[str | bytes] = [*NO_EVENTS, '{"type": "deep", "payload": {"a": ' + "[" * 100_000]
+    messages = ['{"type": "first"}', *hostile, '{"type": "last"}']
+    go = threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.upgrade()
+        assert go.wait(TIMEOUT)
+        binary = [isinstance(message, bytes) for message in messages]
+        data = [message if isinstance(message, bytes) else message.encode() for message in messages]
+        peer.send(b"".join(frame(1 + kind, payload) for kind, payload in zip(binary, data, strict=True)))
+        stay(peer)
+
+    with RawServer(script) as server, client_of(server.url) as client:
+        everything = Record(client, "*", "error", "connected")
+        client.connect()
+        everything.wait("connected")
+        go.set()
+        everything.wait("last")
+        assert client.state == "connected"
+    _, first, *errors, last = everything.events
+    assert (first.type, last.type) == ("first", "last")
+    assert [event.error.data for event in errors] == hostile
 
 
 def test_an_event_may_lack_payload_and_timestamp_and_come_in_binary(
