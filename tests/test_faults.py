@@ -227,7 +227,7 @@ def test_a_long_outage_changes_neither_memory_nor_threads_nor_descriptors(outage
             gc.collect()
             assert memory() - before < 8 * 2**20
             assert len(names_of_threads()) <= threads
-            assert descriptors() <= files + 8  # those of an attempt under way
+            until(lambda: descriptors() <= files + 8)  # those of an attempt under way, and the server lags behind
 
 
 def test_the_schedule_of_years_does_not_overflow() -> None:
