@@ -75,16 +75,21 @@ def playing(server: EventServer) -> Iterator[None]:
 
 
 class Output(io.StringIO):
-    """What is printed, and a wait for it."""
+    """What is printed, in whole lines whatever thread prints meanwhile, and a wait for it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.changed = threading.Condition()  # guards the text; notified at each write
+        self.changed = threading.Condition()  # guards the text; notified at each line
+        self.unfinished: dict[int, str] = {}  # the beginnings of lines, by their threads
 
     def write(self, text: str) -> int:
         with self.changed:
+            lines, end, rest = (self.unfinished.pop(threading.get_ident(), "") + text).rpartition("\n")
+            super().write(lines + end)
+            if rest:
+                self.unfinished[threading.get_ident()] = rest
             self.changed.notify_all()
-            return super().write(text)
+        return len(text)
 
     def expect(self, pattern: str, start: int = 0) -> int:
         """Wait for a match behind a position; return its end."""
