@@ -91,7 +91,7 @@ def shown(error: BaseException | None) -> str:
     return f"{error} {error!r} {error.args} {shown(error.__cause__)} {shown(error.__context__)}"
 
 
-def until(condition: Callable[[], object], timeout: float = 10.0) -> None:
+def until(condition: Callable[[], object], timeout: float = 30.0) -> None:
     """Wait for a condition that nothing announces."""
     deadline = time.monotonic() + timeout
     while not condition():

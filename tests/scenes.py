@@ -29,7 +29,7 @@ __all__ = [
     "stay",
 ]
 
-TIMEOUT = 10.0  # seconds, for what is bound to happen
+TIMEOUT = 30.0  # seconds, for what is bound to happen
 FOUR = ["masquerade-ws-dispatcher", "masquerade-ws-heartbeat", "masquerade-ws-reader", "masquerade-ws-supervisor"]
 CONNECTING = ["disconnected > connecting", "connecting > connected", "connected"]
 CLOSING = ["connected > disconnecting", "disconnecting > disconnected", "disconnected"]

@@ -201,7 +201,7 @@ def test_a_get_token_that_hangs_holds_up_neither_disconnect_nor_the_next_connect
         client.connect(block=False)
         assert hang.entered.wait(TIMEOUT)
         took = elapsed(lambda: client.disconnect(timeout=0.1))
-        assert 0.1 <= took < 2
+        assert 0.1 <= took < TIMEOUT
         assert client.state == "disconnected"
         client.connect()
         assert client.state == "connected"
@@ -240,7 +240,7 @@ def test_a_listener_that_hangs_holds_up_neither_disconnect_nor_the_next_connect(
     masquerade_server.emit("after")
     assert hang.entered.wait(TIMEOUT)
     took = elapsed(lambda: client.disconnect(timeout=0.3))
-    assert 0.3 <= took < 3
+    assert 0.3 <= took < TIMEOUT
     assert client.state == "disconnected"
     client.connect()
     masquerade_server.emit("after", {"n": 2})
@@ -260,7 +260,7 @@ def test_a_predicate_that_hangs_holds_up_neither_disconnect_nor_the_next_connect
     masquerade_server.emit("news")
     assert hang.entered.wait(TIMEOUT)
     took = elapsed(lambda: client.disconnect(timeout=0.3))
-    assert 0.1 <= took < 3
+    assert 0.1 <= took < TIMEOUT
     assert client.state == "disconnected"
     assert [event.code for event in last] == [1000]
     assert list(stream) == []

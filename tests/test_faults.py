@@ -303,7 +303,7 @@ def test_a_flood_waits_for_a_slow_listener_without_loss() -> None:
 
     with (
         RawServer(flood) as server,
-        client_of(server.url, queue_size=100, heartbeat_interval=0.1, heartbeat_timeout=0.3) as client,
+        client_of(server.url, queue_size=100, heartbeat_interval=0.2, heartbeat_timeout=2) as client,
         ExitStack() as at_the_end,
     ):
         at_the_end.callback(hang.set)
@@ -315,7 +315,7 @@ def test_a_flood_waits_for_a_slow_listener_without_loss() -> None:
         client.connect()
         until(lambda: sent[0] > 100 and beats[0] > 0)
         told = client.stats.messages_sent
-        until(lambda: client.stats.messages_sent >= told + 10)  # for longer than a silent peer is kept
+        until(lambda: client.stats.messages_sent >= told + 12)  # for longer than a silent peer is kept
         assert sent[0] < count * 0.8
         assert (client.state, numbers) == ("connected", [])
         assert memory() - before < 20 * 2**20

@@ -108,7 +108,7 @@ def test_a_peer_that_stalls_in_the_middle_of_a_frame_is_dead() -> None:
 
 def test_any_byte_of_the_peer_is_a_sign_of_life() -> None:
     """A frame comes byte by byte, for longer than a silent peer may keep, and no ping is ever answered."""
-    text = frame(1, b'{"type": "slow"}')
+    text = frame(1, b'{"type": "slow", "payload": {"text": "it takes three seconds in all"}}')
 
     def script(peer: Peer) -> None:
         peer.upgrade()
@@ -117,7 +117,7 @@ def test_any_byte_of_the_peer_is_a_sign_of_life() -> None:
             threading.Event().wait(0.05)
         stay(peer)
 
-    with RawServer(script) as server, client_of(server.url, heartbeat_interval=0.1, heartbeat_timeout=0.4) as client:
+    with RawServer(script) as server, client_of(server.url, heartbeat_interval=0.1, heartbeat_timeout=2) as client:
         record = Record(client, "slow", "error")
         client.connect()
         record.wait("slow")
@@ -139,7 +139,7 @@ def test_without_a_limit_a_silent_peer_is_kept(masquerade_server: EventServer) -
 def test_our_own_pause_is_not_the_peers_silence(masquerade_server: EventServer) -> None:
     """The queue is full behind a blocked listener for many intervals; then all is delivered."""
     entered, hang = threading.Event(), threading.Event()
-    with client_of(masquerade_server.url, queue_size=10, heartbeat_interval=0.03, heartbeat_timeout=0.05) as client:
+    with client_of(masquerade_server.url, queue_size=10, heartbeat_interval=0.1, heartbeat_timeout=1) as client:
         record = Record(client, "news", "error", "disconnected")
         client.on("news", lambda _: (entered.set(), hang.wait(TIMEOUT)))
         client.connect()

@@ -33,7 +33,7 @@ def failure(url: str, timeout: float = 10, **options: object) -> ConnectError:
 def within(timeout: float, action: Callable[[], object]) -> None:
     start = time.monotonic()
     action()
-    assert timeout - 0.1 < time.monotonic() - start < timeout + 2.5
+    assert timeout - 0.1 < time.monotonic() - start < timeout + 10
 
 
 # Each phase ends with the deadline
