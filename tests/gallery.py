@@ -5,24 +5,16 @@ from __future__ import annotations
 import importlib.util
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, TracebackType
 
 from werkzeug.serving import make_server
 
-__all__ = ["FOLDER", "Gallery", "until"]
+from raw_server import until
+
+__all__ = ["FOLDER", "Gallery"]
 
 FOLDER = Path(__file__).parents[1] / "examples" / "flask_gallery"
-
-
-def until(condition: Callable[[], object], limit: float = 30) -> None:
-    """Wait for a condition to come true."""
-    deadline = time.monotonic() + limit
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true"
-        time.sleep(0.02)
 
 
 class Gallery:

@@ -79,7 +79,7 @@ def client_of(url: str, get_token: Callable[[], str] = lambda: "token", **option
 
 
 class Hang:
-    """User code that hangs until it is let go."""
+    """User code that hangs until it is let go, for longer than anything that may not wait for it."""
 
     def __init__(self) -> None:
         self.entered = threading.Event()
@@ -87,7 +87,7 @@ class Hang:
 
     def __call__(self, *_: object) -> str:
         self.entered.set()
-        assert self.over.wait(TIMEOUT)
+        assert self.over.wait(2 * TIMEOUT)
         return "token"
 
 

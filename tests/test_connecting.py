@@ -22,7 +22,7 @@ from scenes import FOUR, TIMEOUT, Record, Worker, client_of, closed_port_url, el
 
 
 class Gate:
-    """A `get_token` that waits until it is opened."""
+    """A `get_token` that waits until it is opened, for longer than anything that may not wait for it."""
 
     def __init__(self) -> None:
         self.entered = threading.Event()
@@ -30,7 +30,7 @@ class Gate:
 
     def __call__(self) -> str:
         self.entered.set()
-        assert self.opened.wait(TIMEOUT)
+        assert self.opened.wait(2 * TIMEOUT)
         return "token"
 
 

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ if not hasattr(os, "fork"):
 from masquerade_ws.cli import picture, studio
 from masquerade_ws.cli.gateway import Gateway
 from masquerade_ws.testing import EventServer, Peer
+from raw_server import until
 
 FOLDER = Path(__file__).parents[1] / "examples" / "celery_task"
 OPTIONS = ("--pool=prefork", "--concurrency=2", "--without-gossip", "--without-mingle", "--without-heartbeat")
@@ -110,10 +110,7 @@ def test_each_task_gets_its_own_image_and_each_process_says_goodbye(
     assert failure.endswith("the painter ran out of blue')")
     connected = sum(line.startswith("connected") for line in reports)
     assert 1 <= connected <= 2
-    deadline = time.monotonic() + 10
-    while sum(line.startswith("disconnected") for line in reports) < connected:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: sum(line.startswith("disconnected") for line in reports) >= connected)
     assert all(line.endswith("code 1000") for line in reports if line.startswith("disconnected"))
 
 

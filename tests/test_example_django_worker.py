@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -26,16 +26,10 @@ if not hasattr(os, "fork"):
 from masquerade_ws.cli import picture, studio
 from masquerade_ws.cli.gateway import Gateway
 from masquerade_ws.testing import EventServer, Peer
+from raw_server import until
 from web_server import WebServer, gunicorn
 
 PROJECT = Path(__file__).parents[1] / "examples" / "django_worker"
-
-
-def until(condition: Callable[[], object], limit: float = 30) -> None:
-    deadline = time.monotonic() + limit
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true"
-        time.sleep(0.02)
 
 
 @pytest.fixture

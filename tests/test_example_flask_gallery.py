@@ -17,8 +17,9 @@ import pytest
 
 pytest.importorskip("flask", reason="needs flask")
 
-from gallery import FOLDER, Gallery, until
+from gallery import FOLDER, Gallery
 from masquerade_ws.testing import EventServer
+from raw_server import until
 from web_server import WebServer, gunicorn
 
 PAGE = "11111111-2222-4333-8444-555555555555"

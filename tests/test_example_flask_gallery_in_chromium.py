@@ -17,10 +17,11 @@ if shutil.which("chromium") is None:
 
 from playwright.sync_api import Browser, BrowserContext, Error, Locator, Page, expect, sync_playwright
 
-from gallery import Gallery, until
+from gallery import Gallery
 from masquerade_ws.cli import picture, studio
 from masquerade_ws.cli.gateway import Gateway
 from masquerade_ws.testing import EventServer
+from raw_server import until
 from web_server import free_port
 
 LIMIT = 30.0  # seconds

@@ -17,7 +17,7 @@ from raw_server import Peer, RawServer, frame, until
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="needs the signals of POSIX")
 
 AT_ONCE = 5.0  # seconds; what blocks here would do so for many times that
-STOPPED = 3.0  # seconds that a process is stopped for, much more than its peer may be silent
+STOPPED = 3.0  # seconds that a process is stopped for, more than its peer may be silent and than its heartbeats wait
 
 INTERRUPTED = """
 def say_when_blocked(thread=threading.main_thread()):
