@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from json.encoder import encode_basestring_ascii as quote
 from math import isinf
 from typing import Any, NoReturn, cast
 
@@ -29,6 +30,9 @@ def _finite(text: str) -> float:
 _decoder: Any = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 _scan = _decoder.scan_once  # without the two searches for white space that `decode` makes for every text
 _encoder = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+# What `_encoder` makes anew for every text, if there is the C accelerator, but blind to cycles.
+_make_encoder: Any = getattr(json.encoder, "c_make_encoder", None)
+_write: Any = _make_encoder and _make_encoder(None, _encoder.default, quote, None, ":", ",", False, False, False)
 
 _fast_loads: Callable[[str], Any] | None
 try:
@@ -146,9 +150,17 @@ def encode(event: Event | Mapping[str, Any]) -> str:
     """
     if not isinstance(event, Event):
         event = _from_mapping(event)
-    message = {"type": event.type, "payload": dict(event.payload), "timestamp": event.timestamp}
+    payload = _encode_payload(dict(event.payload))
+    return f'{{"type":{quote(event.type)},"payload":{payload},"timestamp":{quote(event.timestamp)}}}'
+
+
+def _encode_payload(payload: dict[str, Any]) -> str:
     try:
-        return _encoder.encode(message)
+        return "".join(_write(payload, 0))
+    except (TypeError, ValueError, RecursionError):
+        pass  # the verdict is that of `_encoder`, which alone tells a cycle from what is nested too deep
+    try:
+        return _encoder.encode(payload)
     except (TypeError, ValueError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(f"payload cannot be written as JSON: {error}") from error

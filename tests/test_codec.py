@@ -443,6 +443,14 @@ def test_a_payload_without_an_end_is_not_written(payload: dict[str, Any], proble
         codec.encode({"type": "x", "payload": payload})
 
 
+def test_a_payload_is_written_alike_without_the_c_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
+    event = {"type": "x", "payload": {"ü": [None, True, 1, -0.5, '"\n\ud800', {}], "1": {}}, "timestamp": "now"}
+    text = codec.encode(event)
+    monkeypatch.setattr(codec, "_write", None)
+    assert codec.encode(event) == text
+    assert json.loads(text) == event
+
+
 @pytest.mark.parametrize("value", [object(), {1, 2}, b"x", 1j, Event("x")], ids=lambda value: type(value).__name__)
 def test_what_json_cannot_hold_is_a_type_error(value: object) -> None:
     with pytest.raises(TypeError, match=r"^payload cannot be written as JSON: Object of type "):
