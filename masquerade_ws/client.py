@@ -265,7 +265,6 @@ class WebSocketClient:
         if connection is None:
             raise NotConnectedError("WebSocket is not connected")
         connection.send(text)
-        self._counters.count_sent()
         logger.debug("sent %s", text)
 
     def emit(self, type: str, payload: Mapping[str, Any] | None = None) -> None:
@@ -400,7 +399,6 @@ class WebSocketClient:
         """Leave the connection and the threads to the parent, in a forked child."""
         self._guard.role = None
         self._listeners.renew_lock()
-        self._counters.renew_lock()
         self._life.reset_in_child()
         self._streams.renew_locks(DisconnectedError("the process forked; call connect() in the child"))
 

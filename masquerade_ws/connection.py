@@ -352,6 +352,11 @@ class Connection:
         return 0.0 if self._link is None else self._link.receiver.last_received
 
     @property
+    def messages_sent(self) -> int:
+        """Messages sent."""
+        return 0 if self._link is None else self._link.sender.messages_sent
+
+    @property
     def bytes_received(self) -> int:
         """Bytes received since the opening handshake, as they came."""
         return 0 if self._link is None else self._link.receiver.bytes_received

@@ -52,6 +52,7 @@ _RSV1 = 0x40
 _SHORT_TEXT = 0x8100  # a whole text message's header, its length in the lower byte
 _LONG_TEXT = 0x817E  # the same with a length of 16 bits behind it
 _TWO_WORDS = Struct(">HH")
+_HEADER_16 = Struct(">BBH").pack
 _PONGS_KEPT = 8
 _UTF_8 = getincrementaldecoder("utf-8")
 _MASK_BLOCK = 65536
@@ -340,7 +341,7 @@ def build_frame(opcode: int, payload: bytes, key: bytes, *, rsv1: bool = False) 
     if length < 126:
         header = bytes((first, 0x80 | length))
     elif length < 65536:
-        header = bytes((first, 0xFE, length >> 8, length & 0xFF))
+        header = _HEADER_16(first, 0xFE, length)
     else:
         header = bytes((first, 0xFF)) + length.to_bytes(8, "big")
     if length <= _MASK_BLOCK:

@@ -11,22 +11,18 @@ from .dispatcher import Dispatcher
 from .errors import DisconnectedError, SendError
 from .events import HeartbeatEvent
 from .log import logger
-from .stats import Counters
 
 __all__ = ["beat"]
 
 _STOPPED = 0.5  # seconds; a thread that wakes later than that was stopped, with its process or with the machine
 
 
-def beat(
-    connection: Connection, dispatcher: Dispatcher, counters: Counters, interval: float, timeout: float | None
-) -> None:
+def beat(connection: Connection, dispatcher: Dispatcher, interval: float, timeout: float | None) -> None:
     """Run the heartbeat thread, which ends with the connection, whose end wakes it.
 
     Args:
         connection: The connection to keep and to watch.
         dispatcher: Tells whether the reader pauses, in which time the peer cannot be heard.
-        counters: Where the heartbeats sent are counted.
         interval: Seconds from one heartbeat to the next.
         timeout: Seconds of silence after a heartbeat that a living peer may keep; ``None`` allows any.
     """
@@ -43,7 +39,7 @@ def beat(
             connection.abort(DisconnectedError(f"the peer was silent for {timeout} s after a heartbeat"))
         elif now >= due or stopped:
             taken = connection.bytes_sent
-            asked = _send(connection, counters, min(limit - now, silence))
+            asked = _send(connection, min(limit - now, silence))
             sent = time.monotonic()
             # Not asked while another thread sends: alive if it takes that, at least.
             if unanswered is None and (asked or connection.bytes_sent == taken):
@@ -58,12 +54,11 @@ def _heard(connection: Connection, dispatcher: Dispatcher, since: float) -> bool
     return connection.last_received > since or connection.readable()
 
 
-def _send(connection: Connection, counters: Counters, patience: float) -> bool:
+def _send(connection: Connection, patience: float) -> bool:
     try:
         connection.beat(encode(HeartbeatEvent({})), patience)
     except SendError as error:  # either it broke the connection, which says so, or another thread's send goes on
         logger.debug("a heartbeat was not sent: %s", error)
         return False
     logger.debug("sent a heartbeat")
-    counters.count_sent()
     return True

@@ -25,6 +25,8 @@ __all__ = ["Sender"]
 _STALL = 0.1
 _PINGS_KEPT = 8
 _KEY = Struct("4s")
+# Plain integers, since looking up an enumeration's member costs more than the comparison.
+_CLOSE, _PING = int(Opcode.CLOSE), int(Opcode.PING)
 
 
 class Sender:
@@ -37,6 +39,7 @@ class Sender:
     """
 
     def __init__(self, sock: socket.socket, tls: TLS | None, deflater: Deflater | None) -> None:
+        self.messages_sent = 0
         self.bytes_sent = 0
         self._sock = sock
         self._tls = tls
@@ -47,7 +50,7 @@ class Sender:
         # Reentrant, for a signal handler may close the connection that its own thread is sending on.
         self.lock = threading.RLock()
         self._writing = False  # the thread that has the lock may be amid a frame
-        self._unsent = memoryview(b"")  # what the kernel would not take yet of what must go out next
+        self._unsent: bytes | memoryview = b""  # what the kernel would not take yet of what must go out next
         self._keys: list[bytes] = []
         self._pings: deque[tuple[bytes, float]] = deque(maxlen=_PINGS_KEPT)  # not answered yet, with their times
         self._pong: bytes | None = None
@@ -67,16 +70,17 @@ class Sender:
             OSError: The connection is broken, perhaps with half a frame sent.
         """
         deadline = Deadline(timeout)
-        if not self.lock.acquire(timeout=timeout if patience is None else min(timeout, patience)):
+        if not self.lock.acquire(True, timeout if patience is None else min(timeout, patience)):
             raise SendError("sending timed out while another thread was sending")
         try:
             if self._writing:
                 raise SendError("this thread is in the middle of another send")
             if self._closing or self.ended:
                 raise SendError("the connection is closed")
-            if opcode == Opcode.PING:
+            if opcode == _PING:
                 self._pings.append((payload, time.monotonic()))
             self._write(opcode, payload, deadline)
+            self.messages_sent += opcode < _CLOSE
         finally:
             self.lock.release()
         # What the reader could not send meanwhile is left to this thread, for the reader may be in recv by now.
@@ -161,10 +165,10 @@ class Sender:
 
     def _queue(self, frame: bytes) -> None:
         data = frame if self._tls is None else self._tls.encrypt(frame)
-        self._unsent = memoryview(bytes(self._unsent) + data if self._unsent else data)
+        self._unsent = memoryview(bytes(self._unsent) + data) if self._unsent else data
 
     def _frame(self, opcode: int, payload: bytes) -> bytes:
-        if self._deflater is None or opcode >= Opcode.CLOSE:
+        if self._deflater is None or opcode >= _CLOSE:
             return build_frame(opcode, payload, self._key())
         return build_frame(opcode, self._deflater.deflate(payload), self._key(), rsv1=True)
 
@@ -194,7 +198,7 @@ class Sender:
     def _push(self) -> None:
         sent = send_now(self._sock, self._unsent)
         self.bytes_sent += sent
-        self._unsent = self._unsent[sent:]
+        self._unsent = b"" if sent == len(self._unsent) else memoryview(self._unsent)[sent:]
 
 
 def _shorter(deadline: Deadline) -> float:

@@ -134,7 +134,7 @@ class Supervisor:
         pace = options.heartbeat_interval, options.heartbeat_timeout
         reading = connection, session.dispatcher, weakref.ref(rooms.intake), lost
         session.threads.append(start("reader", _read_after, announced, *reading))
-        session.threads.append(start("heartbeat", beat, connection, session.dispatcher, rooms.counters, *pace))
+        session.threads.append(start("heartbeat", beat, connection, session.dispatcher, *pace))
 
     def _announce(self, session: Session) -> bool:
         """Tell of a new connection; ``False`` if it is no longer wanted."""

@@ -76,7 +76,7 @@ def _select(
     return {one.fileno() for group in ready for one in group}
 
 
-def send_now(sock: socket.socket, data: memoryview) -> int:
+def send_now(sock: socket.socket, data: bytes | memoryview) -> int:
     """Hand the kernel what it takes of ``data`` at once; to be called when the socket is writable, or may be."""
     flags = getattr(socket, "MSG_DONTWAIT", 0)
     try:

@@ -13,7 +13,6 @@ from masquerade_ws.dispatcher import Dispatcher
 from masquerade_ws.errors import DisconnectedError, SendError
 from masquerade_ws.events import Event
 from masquerade_ws.heartbeat import beat
-from masquerade_ws.stats import Counters
 from raw_server import Peer, RawServer, frame, until
 
 TEXT, PING, PONG = 1, 9, 10
@@ -26,8 +25,7 @@ class Beating:
     def __init__(self, url: str, interval: float, timeout: float | None, *, reads: bool, send_timeout: float) -> None:
         self.connection = Connection.open(url, proxy=False, send_timeout=send_timeout)
         self.dispatcher = Dispatcher(1)
-        self.counters = Counters()
-        beats = (self.connection, self.dispatcher, self.counters, interval, timeout)
+        beats = (self.connection, self.dispatcher, interval, timeout)
         self.thread = threading.Thread(target=beat, args=beats)
         self.reader = threading.Thread(target=self._read)
         self.thread.start()
@@ -43,7 +41,7 @@ class Beating:
 
     @property
     def sent(self) -> int:
-        return self.counters.snapshot(None)["messages_sent"]
+        return self.connection.messages_sent
 
     def end(self) -> None:
         self.connection.abort(DisconnectedError("the test is over"))
@@ -170,7 +168,7 @@ def full(dispatcher: Dispatcher) -> Iterator[None]:
 
 def test_a_peer_is_not_dead_while_we_do_not_read_but_may_be_after_that() -> None:
     with beating(swallow, LONG, LONG, reads=False) as room:
-        beats = (room.connection, room.dispatcher, room.counters, 0.02, 0.1)
+        beats = (room.connection, room.dispatcher, 0.02, 0.1)
         thread = threading.Thread(target=beat, args=beats)
         with full(room.dispatcher):
             thread.start()
@@ -193,7 +191,7 @@ def greet(peer: Peer) -> None:
 def test_what_waits_to_be_read_is_a_sign_of_life(interval: float, timeout: float) -> None:
     with beating(greet, LONG, LONG, reads=False) as room:
         until(room.connection.readable)
-        beats = (room.connection, room.dispatcher, room.counters, interval, timeout)
+        beats = (room.connection, room.dispatcher, interval, timeout)
         thread = threading.Thread(target=beat, args=beats)
         thread.start()
         until(lambda: room.sent >= 8)

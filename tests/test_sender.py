@@ -36,7 +36,8 @@ def test_frames_are_sent_whole_and_counted(ends: tuple[Sender, Peer]) -> None:
     sender.send(Opcode.TEXT, b"one", 10)
     sender.send(Opcode.BINARY, b"two", 10)
     assert [peer.read_frame(), peer.read_frame()] == [(1, b"one"), (2, b"two")]
-    assert sender.bytes_sent == 2 * (2 + 4 + 3)
+    sender.send(Opcode.PING, b"", 10)
+    assert (sender.messages_sent, sender.bytes_sent) == (2, 2 * (2 + 4 + 3) + 6)
 
 
 def test_5_3_each_frame_has_a_fresh_key(ends: tuple[Sender, Peer]) -> None:
