@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["Receiver"]
 
 _FLOOD_SIZE = 8 * RECV_SIZE
+# Seconds. What comes in so little time may be twice as much, and a listener is still done with it within the interval
+# after which Python would take the interpreter from it (sys.getswitchinterval).
+_BRISK = 0.001
 
 
 class Receiver:
@@ -146,19 +149,20 @@ class Receiver:
         """
         known = len(self._raw)
         self._raw.extend(filter(None, map(self._sock.recv, (self._size,))))
-        if len(self._raw) == known:
-            return False
-        # In a flood larger reads cost fewer changes from thread to thread; otherwise they would waste memory.
-        self._size = _FLOOD_SIZE if len(self._raw[-1]) == self._size else RECV_SIZE
-        return True
+        return len(self._raw) > known
 
     def _parse(self) -> list[str | bytes]:
         """Parse what is gathered, and what a signal handler gathers meanwhile."""
         messages: list[str | bytes] = []
         try:
             while self._raw:
-                data = self._raw[0]
-                self.last_received = time.monotonic()
+                data, now = self._raw[0], time.monotonic()
+                # In a flood larger reads cost fewer changes from thread to thread; otherwise they would waste memory.
+                if len(data) < self._size:
+                    self._size = RECV_SIZE
+                elif now - self.last_received < _BRISK:
+                    self._size = min(2 * self._size, _FLOOD_SIZE)
+                self.last_received = now
                 self.bytes_received += len(data)
                 messages += self._take(data if self._tls is None else self._tls.decrypt(data))
                 del self._raw[0]

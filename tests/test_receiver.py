@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import ssl
 import threading
@@ -11,6 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
+import masquerade_ws.receiver
 from masquerade_ws.connection import Connection
 from masquerade_ws.deadline import Deadline
 from masquerade_ws.errors import DisconnectedError
@@ -18,6 +20,7 @@ from masquerade_ws.frames import FrameReceiver, Opcode
 from masquerade_ws.outcome import Outcome
 from masquerade_ws.receiver import Receiver
 from masquerade_ws.sender import Sender
+from masquerade_ws.transport import RECV_SIZE
 from raw_server import Peer, RawServer, close_payload, frame, held, tcp_pair, tls_contexts, until
 
 
@@ -107,6 +110,27 @@ def test_5_5_1_nothing_is_read_behind_a_close_frame(ends: Ends) -> None:
     assert ends.receiver.receive() == ["x"]
     assert ends.receiver.receive() is None
     assert ends.outcome.code == 1001
+
+
+def test_in_a_flood_that_is_dealt_with_at_once_reads_grow(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(masquerade_ws.receiver, "_FLOOD_SIZE", 3000)
+    receiver, flood = ends.receiver, frame(2, bytes(20_000))
+    ends.peer.send(flood)
+    until(lambda: len(ends.sock.recv(2 * len(flood), socket.MSG_PEEK)) == len(flood))
+    receiver._size = 1000
+    sizes = []
+    for last_received in (0.0, math.inf, 0.0, math.inf, math.inf):  # long ago, or just now
+        received, receiver.last_received = receiver.bytes_received, last_received
+        assert receiver.receive() == []
+        sizes.append(receiver.bytes_received - received)
+    assert sizes == [1000, 1000, 2000, 2000, 3000]
+
+
+def test_after_a_flood_reads_are_small_again(ends: Ends) -> None:
+    ends.receiver._size = 2**20
+    ends.peer.send(frame(1, b"x"))
+    assert ends.receiver.receive() == ["x"]
+    assert ends.receiver._size == RECV_SIZE
 
 
 def test_waiting_for_the_close_frame_keeps_the_messages(ends: Ends) -> None:
