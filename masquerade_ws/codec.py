@@ -30,9 +30,7 @@ def _finite(text: str) -> float:
 _decoder: Any = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 _scan = _decoder.scan_once  # without the two searches for white space that `decode` makes for every text
 _encoder = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
-# What `_encoder` makes anew for every text, if there is the C accelerator, but blind to cycles.
-_make_encoder: Any = getattr(json.encoder, "c_make_encoder", None)
-_write: Any = _make_encoder and _make_encoder(None, _encoder.default, quote, None, ":", ",", False, False, False)
+_make_writer: Any = getattr(json.encoder, "c_make_encoder", None)  # what `_encoder` uses if there is the C accelerator
 
 _fast_loads: Callable[[str], Any] | None
 try:
@@ -156,11 +154,11 @@ def encode(event: Event | Mapping[str, Any]) -> str:
 
 def _encode_payload(payload: dict[str, Any]) -> str:
     try:
-        return "".join(_write(payload, 0))
-    except (TypeError, ValueError, RecursionError):
-        pass  # the verdict is that of `_encoder`, which alone tells a cycle from what is nested too deep
-    try:
-        return _encoder.encode(payload)
+        if _make_writer is None:
+            return _encoder.encode(payload)
+        # One for each text, with the table in which it finds cycles, but without all else that `encode` does.
+        write = _make_writer({}, _encoder.default, quote, None, ":", ",", False, False, False)
+        return "".join(write(payload, 0))
     except (TypeError, ValueError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(f"payload cannot be written as JSON: {error}") from error

@@ -134,7 +134,7 @@ class Control:
         with self._life.changed:
             session, connection = self._life.session, self._life.connection
             return Stats(
-                **self._rooms.counters.snapshot(connection),
+                **self._rooms.counters.snapshot(session.connection if session else None),  # also while it is closed
                 events_dropped=self._rooms.streams.dropped,
                 latency=connection.latency if connection else None,
                 connected_since=session.connected_since if session and connection else None,

@@ -30,7 +30,7 @@ class Life:
 
     Args:
         streams: Who waits; they end with their session.
-        counters: Where the bytes of a connection are counted that has ended.
+        counters: What a connection that has ended did is added to them.
 
     Attributes:
         changed: Guards the rest and the fields of the sessions; held for moments, never while a socket or user code is
@@ -54,6 +54,8 @@ class Life:
         session = self.session
         self._reset()
         if session is not None:
+            if session.connection is not None:
+                self._counters.absorb(session.connection)
             session.abandon_in_child()
 
     def __del__(self) -> None:

@@ -38,7 +38,7 @@ class Stats:
 
 
 class Counters:
-    """The numbers that several threads add to."""
+    """The numbers of the connections that have ended, and what the client counts itself."""
 
     def __init__(self) -> None:
         self.connections = 0

@@ -14,12 +14,13 @@ from masquerade_ws import (
     Event,
     EventStream,
     ImageGenerationCompletedEvent,
+    StateChangeEvent,
     Stats,
     WebSocketClient,
 )
 from masquerade_ws.deadline import Deadline
 from masquerade_ws.testing import EventServer
-from raw_server import Peer, RawServer, frame
+from raw_server import Peer, RawServer, close_payload, frame, until
 from scenes import TIMEOUT, Record, client_of, closed_port_url, names_of_threads, stay
 
 URL = "ws://localhost:34076/ws"
@@ -544,6 +545,30 @@ def test_the_statistics_count(client: WebSocketClient, masquerade_server: EventS
     assert after.connected_since is None
     assert after.latency is None
     assert after.bytes_received >= stats.bytes_received
+
+
+def test_the_statistics_do_not_go_back_while_the_connection_is_closed() -> None:
+    told = threading.Event()
+    counts: list[tuple[int, bool]] = []
+
+    def script(peer: Peer) -> None:
+        peer.upgrade()
+        peer.read_close()
+        told.wait(TIMEOUT)
+        peer.send(frame(8, close_payload(1000)))
+
+    with RawServer(script) as raw, client_of(raw.url) as client:
+
+        @client.on("state:change")
+        def count(event: StateChangeEvent) -> None:
+            counts.append((client.stats.messages_sent, client.stats.bytes_sent > 0))
+            if event.new_state == "disconnecting":
+                told.set()
+
+        client.connect()
+        client.emit("hello")
+        until(lambda: len(counts) == 2)
+    assert counts[2:] == [(1, True), (1, True)]
 
 
 def test_iterating_a_client_iterates_its_events(client: WebSocketClient, masquerade_server: EventServer) -> None:

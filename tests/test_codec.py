@@ -446,7 +446,7 @@ def test_a_payload_without_an_end_is_not_written(payload: dict[str, Any], proble
 def test_a_payload_is_written_alike_without_the_c_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
     event = {"type": "x", "payload": {"ü": [None, True, 1, -0.5, '"\n\ud800', {}], "1": {}}, "timestamp": "now"}
     text = codec.encode(event)
-    monkeypatch.setattr(codec, "_write", None)
+    monkeypatch.setattr(codec, "_make_writer", None)
     assert codec.encode(event) == text
     assert json.loads(text) == event
 

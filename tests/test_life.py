@@ -11,7 +11,12 @@ from typing import Any
 import pytest
 
 from masquerade_ws import DisconnectedError, WebSocketClient
+from masquerade_ws.connection import Connection
+from masquerade_ws.guard import Guard
+from masquerade_ws.index import StreamIndex
+from masquerade_ws.life import Life
 from masquerade_ws.lifecycle import Phase, Session, Signal
+from masquerade_ws.stats import Counters
 from masquerade_ws.testing import EventServer
 from raw_server import Peer, RawServer, close_payload, frame, until
 from scenes import CLOSING, CONNECTING, FOUR, TIMEOUT, Hang, Record, client_of, names_of_threads, running
@@ -274,3 +279,17 @@ def test_a_signal_handler_or_a_finalizer_may_disconnect_amid_a_change(
             *(change.new_state for change in changes[:-1]),
         ]
         assert len(record.of("connected")) == len(record.of("disconnected"))
+
+
+def test_in_a_forked_child_what_a_connection_sent_before_still_counts() -> None:
+    counters = Counters()
+    life = Life(StreamIndex(Guard()), counters)
+    life.session = Session(1, None)
+    with (
+        RawServer(lambda peer: [peer.upgrade(), peer.hang()]) as raw,
+        Connection.open(raw.url, proxy=False) as connection,
+    ):
+        life.session.connection = connection
+        connection.send("hello")
+        life.reset_in_child()
+    assert counters.snapshot(None)["messages_sent"] == 1
