@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["Receiver"]
 
 _FLOOD_SIZE = 8 * RECV_SIZE
-# Seconds. What comes in so little time may be twice as much, and a listener is still done with it within the interval
-# after which Python would take the interpreter from it (sys.getswitchinterval).
-_BRISK = 0.001
+# So many messages at once the dispatcher thread can deal with before Python takes the interpreter from it, which it
+# does after 5 ms (sys.getswitchinterval).
+_FLOOD_COUNT = 2000
 
 
 class Receiver:
@@ -156,16 +156,15 @@ class Receiver:
         messages: list[str | bytes] = []
         try:
             while self._raw:
-                data, now = self._raw[0], time.monotonic()
-                # In a flood larger reads cost fewer changes from thread to thread; otherwise they would waste memory.
-                if len(data) < self._size:
-                    self._size = RECV_SIZE
-                elif now - self.last_received < _BRISK:
-                    self._size = min(2 * self._size, _FLOOD_SIZE)
-                self.last_received = now
+                data = self._raw[0]
+                self.last_received = time.monotonic()
                 self.bytes_received += len(data)
-                messages += self._take(data if self._tls is None else self._tls.decrypt(data))
+                taken = self._take(data if self._tls is None else self._tls.decrypt(data))
+                messages += taken
                 del self._raw[0]
+                # In a flood larger reads cost fewer changes from thread to thread; otherwise they would waste memory.
+                flood = min(_FLOOD_SIZE, len(data) * _FLOOD_COUNT // max(1, len(taken)))
+                self._size = RECV_SIZE if len(data) < self._size else max(RECV_SIZE, flood)
         finally:
             self._raw.clear()
         return messages
