@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from time import monotonic
+import time
 
 __all__ = ["Deadline"]
 
@@ -18,15 +18,15 @@ class Deadline:
     __slots__ = ("_at",)
 
     def __init__(self, timeout: float | None) -> None:
-        self._at = None if timeout is None else monotonic() + timeout
+        self._at = None if timeout is None else time.monotonic() + timeout
 
     def remaining(self) -> float | None:
         """Return the seconds left, as the calls of `threading` take them; ``None`` if the deadline never comes."""
-        return None if self._at is None else min(max(0.0, self._at - monotonic()), threading.TIMEOUT_MAX)
+        return None if self._at is None else min(max(0.0, self._at - time.monotonic()), threading.TIMEOUT_MAX)
 
     def expired(self) -> bool:
         """Tell whether the deadline has come."""
-        return self._at is not None and monotonic() >= self._at
+        return self._at is not None and time.monotonic() >= self._at
 
     def later(self, seconds: float) -> Deadline:
         """Return the deadline so many seconds behind this one."""

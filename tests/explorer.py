@@ -93,7 +93,7 @@ class FakeConnection:
     """A connection that opens, fails and is lost as the schedule says."""
 
     latency = None
-    bytes_received = bytes_sent = 0
+    bytes_received = messages_sent = bytes_sent = 0
     close_reason = ""
 
     def __init__(self, world: Explorer) -> None:
