@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection"]
 
-# A plain integer, since an enumeration's member costs more wherever it is compared.
-_TEXT = int(Opcode.TEXT)
-
 
 class Connection:
     """A WebSocket connection (RFC 6455). One thread iterates over it; any thread sends and closes.
@@ -199,7 +196,7 @@ class Connection:
                 that only waited for another thread's send does not.
         """
         if isinstance(data, str):
-            self._send(_TEXT, data.encode())
+            self._send(Opcode.TEXT, data.encode())
         elif isinstance(data, (bytes, bytearray, memoryview)):
             self._send(Opcode.BINARY, bytes(data))
         else:
