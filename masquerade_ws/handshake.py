@@ -1,8 +1,8 @@
 """The opening handshake (RFC 6455, 4.1), through websocket-client.
 
 websocket-client makes the request and the key. It is given a socket-like object that puts in what must not be shown
-(the query, the user's headers), reads the response in bulk, checks it in full and then shows websocket-client only
-what that needs.
+(the query, the user's headers) and shows it no response but the one that it wants to see. The server's is read here, in
+bulk, and checked in full.
 """
 
 from __future__ import annotations
@@ -103,32 +103,44 @@ def upgrade(channel: Channel, request: Request) -> Upgrade:
     except Exception as exc:
         failure = bridge.failure or ConnectError(f"websocket-client refused the handshake ({type(exc).__name__})")
     else:
-        assert bridge.upgrade is not None
-        return bridge.upgrade
+        head, glued = read_head(channel, "the server")
+        return _check_response(head, bridge.accept, request, glued)
     # Raised here, for an exception of websocket-client's would show headers as the context.
     raise failure
 
 
 class _Bridge:
-    """The socket that websocket-client sees."""
+    """The socket that websocket-client sees: it passes the request on and answers it in the server's place.
+
+    So websocket-client is done by the time that the server's own answer comes.
+    """
 
     def __init__(self, channel: Channel, request: Request) -> None:
         self._channel = channel
         self._request = request
         self._shown: list[bytes] = []
         self.failure: Exception | None = None
-        self.upgrade: Upgrade | None = None
+        self.accept = ""
 
     def gettimeout(self) -> float:
         return 0.0  # so that websocket-client calls send and recv and nothing else
 
     def send(self, data: bytes) -> int:
+        lines = data.decode().split("\r\n")[1:-2]
         try:
-            self._exchange(data.decode())
+            self._channel.sendall(self._build(lines))
         except Exception as exc:
             self.failure = exc
             raise
+        key = next(line for line in lines if line.startswith("Sec-WebSocket-Key:")).partition(":")[2].strip()
+        self.accept = base64.b64encode(hashlib.sha1((key + _GUID).encode()).digest()).decode()
+        self._show(
+            "HTTP/1.1 101", "Upgrade: websocket", "Connection: Upgrade", f"Sec-WebSocket-Accept: {self.accept}", "\r"
+        )
         return len(data)
+
+    def _show(self, *lines: str) -> None:
+        self._shown = [part for line in reversed(lines) for part in (b"\n", line.encode())]
 
     def recv(self, _: int) -> bytes:
         """Return the next line, and then its end: asked byte by byte, it would be a hundred calls."""
@@ -136,16 +148,6 @@ class _Bridge:
 
     def close(self) -> None:
         """Do nothing: the attempt closes the socket."""
-
-    def _exchange(self, template: str) -> None:
-        lines = template.split("\r\n")[1:-2]
-        key = next(line for line in lines if line.startswith("Sec-WebSocket-Key:")).partition(":")[2].strip()
-        self._channel.sendall(self._build(lines))
-        head, glued = read_head(self._channel, "the server")
-        accept = base64.b64encode(hashlib.sha1((key + _GUID).encode()).digest()).decode()
-        self.upgrade = _check_response(head, accept, self._request, glued)
-        lines = ["HTTP/1.1 101", "Upgrade: websocket", "Connection: Upgrade", f"Sec-WebSocket-Accept: {accept}", "\r"]
-        self._shown = [part for line in reversed(lines) for part in (b"\n", line.encode())]
 
     def _build(self, lines: list[str]) -> bytes:
         request = self._request

@@ -99,4 +99,6 @@ def _open(options: Options, attempt: Attempt) -> tuple[Channel, Upgrade]:
         open_tunnel(proxy, channel, target)
     if target.secure:
         channel.start_tls(TLS(options.ssl_context or default_context(), target.host.partition("%")[0]))
-    return channel, upgrade(channel, options.request)
+    agreed = upgrade(channel, options.request)
+    channel.sock.setblocking(True)
+    return channel, agreed

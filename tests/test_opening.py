@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-import errno
 import math
 import socket
 import ssl
 import threading
 import time
+from contextlib import closing
+from typing import Any
 
 import pytest
 
 from masquerade_ws.connection import Connection
 from masquerade_ws.errors import ConnectError
+from masquerade_ws.opening import Options, open_channel
+from masquerade_ws.transport import Attempt
 from raw_server import Peer, RawServer, shown, silent_port, tls_contexts, until
+
+DEFAULTS: dict[str, Any] = {
+    "headers": None,
+    "subprotocols": (),
+    "ssl_context": None,
+    "proxy": None,
+    "max_message_size": 2**24,
+    "send_timeout": 10.0,
+    "compression": None,
+}
 
 
 def failure(url: str, timeout: float = 10, **options: object) -> ConnectError:
@@ -27,6 +40,20 @@ def failure(url: str, timeout: float = 10, **options: object) -> ConnectError:
         )
     assert "SECRET" not in shown(caught.value)
     return caught.value
+
+
+def test_a_connection_s_socket_blocks_though_the_process_has_a_default_time_out() -> None:
+    socket.setdefaulttimeout(5)
+    try:
+        with RawServer(Peer.upgrade) as server:
+            options = Options.checked(server.url, **DEFAULTS)
+            attempt = Attempt(10)
+            with closing(attempt):
+                channel, _ = open_channel(options, attempt)
+                assert channel.sock.gettimeout() is None
+                attempt.discard()
+    finally:
+        socket.setdefaulttimeout(None)
 
 
 # Each phase ends with the deadline
@@ -172,12 +199,15 @@ def test_an_interpreter_without_threads_fails_the_attempt(monkeypatch: pytest.Mo
     assert "interpreter shutdown" in str(failure("ws://example.test/"))
 
 
-def test_a_process_out_of_descriptors_fails_the_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
-    def socketpair(*_: object) -> object:
-        raise OSError(errno.EMFILE, "Too many open files")
-
-    monkeypatch.setattr(socket, "socketpair", socketpair)
-    assert "Too many open files" in str(failure("ws://127.0.0.1:1/"))
+def test_a_process_out_of_descriptors_fails_the_attempt() -> None:
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(ConnectError, match="Too many open files"):
+            Connection.open("ws://127.0.0.1:1/")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_an_interrupt_leaves_no_socket_behind(monkeypatch: pytest.MonkeyPatch) -> None:
