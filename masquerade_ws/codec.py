@@ -148,11 +148,11 @@ def encode(event: Event | Mapping[str, Any]) -> str:
     """
     if not isinstance(event, Event):
         event = _from_mapping(event)
-    payload = _encode_payload(dict(event.payload))
+    payload = _encode_payload(event.payload)
     return f'{{"type":{quote(event.type)},"payload":{payload},"timestamp":{quote(event.timestamp)}}}'
 
 
-def _encode_payload(payload: dict[str, Any]) -> str:
+def _encode_payload(payload: Mapping[str, Any]) -> str:
     try:
         if _make_writer is None:
             return _encoder.encode(payload)

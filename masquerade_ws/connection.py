@@ -227,7 +227,7 @@ class Connection:
         self._send(Opcode.PING, b"", deadline.remaining())
 
     def _send(self, opcode: int, payload: bytes, patience: float | None = None) -> None:
-        if self._link is None or self.ended:
+        if self._link is None:
             raise SendError("the connection is not open")
         self._link.send(opcode, payload, self._options.send_timeout, patience)
 

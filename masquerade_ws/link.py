@@ -116,4 +116,5 @@ class Link:
     def abandon(self) -> None:
         """Close the descriptor alone, in a forked child, where every lock may be held for ever."""
         self.receiver.abandon()
+        self.sender.ended = True
         self._sock.close()

@@ -10,12 +10,12 @@ from collections import deque
 from struct import Struct
 from typing import TYPE_CHECKING
 
-from masquerade_ws.deadline import Deadline
 from masquerade_ws.errors import SendError
 from masquerade_ws.frames import Opcode, build_frame
 from masquerade_ws.transport import send_now, wait
 
 if TYPE_CHECKING:
+    from masquerade_ws.deadline import Deadline
     from masquerade_ws.deflate import Deflater
     from masquerade_ws.tls import TLS
 
@@ -25,6 +25,7 @@ __all__ = ["Sender"]
 _STALL = 0.1
 _PINGS_KEPT = 8
 _KEY = Struct("4s")
+_CLOSED = "the connection is closed"
 # Plain integers, since looking up an enumeration's member costs more than the comparison.
 _CLOSE, _PING = int(Opcode.CLOSE), int(Opcode.PING)
 
@@ -69,24 +70,26 @@ class Sender:
             SendError: The frame was not sent, and the connection is as it was.
             OSError: The connection is broken, perhaps with half a frame sent.
         """
-        deadline = Deadline(timeout)
+        if self.ended:  # also in a forked child, where the lock may be held for ever
+            raise SendError(_CLOSED)
+        until = time.monotonic() + timeout  # a Deadline would cost a thirtieth of a small send
         if not self.lock.acquire(True, timeout if patience is None else min(timeout, patience)):
             raise SendError("sending timed out while another thread was sending")
         try:
             if self._writing:
                 raise SendError("this thread is in the middle of another send")
             if self._closing or self.ended:
-                raise SendError("the connection is closed")
+                raise SendError(_CLOSED)
             if opcode == _PING:
                 self._pings.append((payload, time.monotonic()))
-            self._write(opcode, payload, deadline)
+            self._write(opcode, payload, until)
             self.messages_sent += opcode < _CLOSE
         finally:
             self.lock.release()
         # What the reader could not send meanwhile is left to this thread, for the reader may be in recv by now.
         if self._owes():
             self.flush()
-            while self.stalled and wait(self._sock, deadline.remaining(), write=True):
+            while self.stalled and wait(self._sock, _left(until), write=True):
                 self.flush()
 
     def close(self, payload: bytes, deadline: Deadline) -> bool:
@@ -104,7 +107,7 @@ class Sender:
         try:
             if self._writing or self.ended or not wait(self._sock, _shorter(deadline), write=True):
                 return False
-            self._write(Opcode.CLOSE, payload, deadline)
+            self._write(Opcode.CLOSE, payload, time.monotonic() + (deadline.remaining() or 0))
         except OSError:
             return False
         else:
@@ -178,7 +181,7 @@ class Sender:
             self._keys = [key for (key,) in _KEY.iter_unpack(os.urandom(64 * _KEY.size))]
         return self._keys.pop()
 
-    def _write(self, opcode: int, payload: bytes, deadline: Deadline) -> None:
+    def _write(self, opcode: int, payload: bytes, until: float) -> None:
         """Send all that is unsent and a frame; whatever interrupts that leaves the connection unfit to send."""
         self._writing = True
         try:
@@ -186,7 +189,7 @@ class Sender:
             if self._eager:
                 self._push()
             while self._unsent:
-                if not wait(self._sock, deadline.remaining(), write=True):
+                if not wait(self._sock, _left(until), write=True):
                     raise TimeoutError("timed out, as the peer does not read")
                 self._push()
         except BaseException:
@@ -199,6 +202,10 @@ class Sender:
         sent = send_now(self._sock, self._unsent)
         self.bytes_sent += sent
         self._unsent = b"" if sent == len(self._unsent) else memoryview(self._unsent)[sent:]
+
+
+def _left(until: float) -> float:
+    return max(0.0, until - time.monotonic())
 
 
 def _shorter(deadline: Deadline) -> float:
