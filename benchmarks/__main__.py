@@ -29,6 +29,7 @@ NAMES = {
     "websocketapp": "websocket-client with wsaccel",
     "websocketclient-wsaccel": "websocket-client",
     "websocketclient": "websocket-client with wsaccel",
+    "websocketclienttimeout-wsaccel": "websocket-client, timeout=10.0",
     "websockets": "websockets, threaded",
     "picows": "picows, json.loads(text)",
     "picowsbytes": "picows, json.loads(bytes)",
@@ -58,7 +59,13 @@ class Measurement(NamedTuple):
 def measurements(scale: int) -> list[Measurement]:
     """Return all of them, with 1/``scale`` of the work."""
     pace = [2000 // scale, 500]
-    connecting = ["masquerade-orjson", "connection", "websocketclient", "websockets"]
+    connecting = [
+        "masquerade-orjson",
+        "connection",
+        "websocketclient-wsaccel",
+        "websocketclienttimeout-wsaccel",
+        "websockets",
+    ]
     idlers = ["masquerade-orjson", "websocketapp-wsaccel", "websockets"]
     readers = ["masquerade-orjson", "websockets"]
     size = 16 * 2**20

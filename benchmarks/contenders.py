@@ -316,6 +316,17 @@ def connect_websocketclient(url: str, count: int) -> list[float]:
     return _connect(open_one, count)
 
 
+def connect_websocketclienttimeout(url: str, count: int) -> list[float]:
+    """Connect it with the time limit that ours has unless told otherwise."""
+    import websocket  # noqa: PLC0415
+
+    def open_one() -> Callable[[], None]:
+        connection: Any = websocket.create_connection(f"{url}/idle?token=token", timeout=10.0)
+        return connection.shutdown
+
+    return _connect(open_one, count)
+
+
 def connect_websockets(url: str, count: int) -> list[float]:
     """Connect the threaded client of websockets."""
     from websockets.sync.client import connect  # noqa: PLC0415
