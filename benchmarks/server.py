@@ -116,7 +116,9 @@ def _serve(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         head = b""
         while b"\r\n\r\n" not in head:
-            head += sock.recv(65536)
+            head += (received := sock.recv(65536))
+            if not received:
+                return
         lines = head.decode().split("\r\n")
         key = next(line.split(":", 1)[1].strip() for line in lines if line.lower().startswith("sec-websocket-key:"))
         accept = base64.b64encode(hashlib.sha1((key + _GUID).encode()).digest()).decode()

@@ -27,6 +27,8 @@ __all__ = ["Request", "Upgrade", "check_headers", "check_subprotocols", "read_he
 
 # What websocket-client takes for the host, under which its cookie jar, one for the whole process, holds nothing.
 _NOBODY = "masquerade-ws.invalid"
+# What websocket-client takes for the server's status line, and shows in its trace.
+_STAND_IN = "HTTP/1.1 101 (not by the server, whose response masquerade-ws reads itself)"
 _MAX_HEAD = 65536
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -134,13 +136,9 @@ class _Bridge:
             raise
         key = next(line for line in lines if line.startswith("Sec-WebSocket-Key:")).partition(":")[2].strip()
         self.accept = base64.b64encode(hashlib.sha1((key + _GUID).encode()).digest()).decode()
-        self._show(
-            "HTTP/1.1 101", "Upgrade: websocket", "Connection: Upgrade", f"Sec-WebSocket-Accept: {self.accept}", "\r"
-        )
-        return len(data)
-
-    def _show(self, *lines: str) -> None:
+        lines = [_STAND_IN, "Upgrade: websocket", "Connection: Upgrade", f"Sec-WebSocket-Accept: {self.accept}", "\r"]
         self._shown = [part for line in reversed(lines) for part in (b"\n", line.encode())]
+        return len(data)
 
     def recv(self, _: int) -> bytes:
         """Return the next line, and then its end: asked byte by byte, it would be a hundred calls."""

@@ -251,5 +251,6 @@ class Channel:
 
     def _send_raw(self, data: bytes) -> None:
         view = memoryview(data)
-        while view := view[send_now(self.sock, view) :]:
+        # To send nothing would tell of a reset, and lose the answer before it.
+        while view and (view := view[send_now(self.sock, view) :]):
             self.attempt.wait(write=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import logging
+import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import websocket
@@ -13,7 +15,8 @@ import websocket
 from masquerade_ws.connection import Connection
 from masquerade_ws.errors import ConnectError
 from masquerade_ws.handshake import check_headers, check_subprotocols
-from raw_server import Peer, RawServer, close_payload, frame, shown
+from masquerade_ws.transport import Attempt
+from raw_server import Peer, RawServer, close_payload, frame, shown, tls_contexts
 
 
 def request_of(url_query: str = "", **options: object) -> Peer:
@@ -45,6 +48,21 @@ def respond(*lines: str) -> Callable[[Peer], None]:
         peer.read_to_end()
 
     return script
+
+
+@pytest.fixture
+def reset_first(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Have the client read the response after the server's reset, which the test tells of."""
+    reset = threading.Event()
+    wait = Attempt.wait
+
+    def late(attempt: Attempt, **options: Any) -> None:
+        wait(attempt, **options)
+        if attempt.phase == "the opening handshake":
+            assert reset.wait(10)
+
+    monkeypatch.setattr(Attempt, "wait", late)
+    return reset
 
 
 # The request (RFC 6455, 4.1)
@@ -321,6 +339,41 @@ def test_subprotocols_of_another_type_are_refused(subprotocols: list[str]) -> No
         check_subprotocols(subprotocols)
 
 
+# A reset behind the response
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_a_refusal_is_told_though_the_server_resets_the_connection_behind_it(
+    reset_first: threading.Event, secure: bool
+) -> None:
+    def script(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+        peer.reset()
+        reset_first.set()
+
+    own, theirs = tls_contexts()
+    with RawServer(script, tls=own if secure else None) as server, pytest.raises(ConnectError) as caught:
+        Connection.open(server.url, ssl_context=theirs)
+    assert caught.value.status == 403
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_a_message_glued_to_the_response_is_read_though_the_server_resets_the_connection_behind_it(
+    reset_first: threading.Event, secure: bool
+) -> None:
+    def script(peer: Peer) -> None:
+        peer.upgrade(glued=frame(1, b"news"))
+        peer.reset()
+        reset_first.set()
+
+    own, theirs = tls_contexts()
+    with RawServer(script, tls=own if secure else None) as server:
+        connection = Connection.open(server.url, ssl_context=theirs)
+        assert next(iter(connection)) == "news"
+        connection.close()
+
+
 # Secrets
 
 
@@ -339,3 +392,4 @@ def test_no_secret_is_logged_even_with_websocket_client_s_trace(caplog: pytest.L
     logged = trace.getvalue() + caplog.text
     assert "GET /ws HTTP/1.1" in logged
     assert "SECRET" not in logged + shown(refused)
+    assert logged.count("HTTP/1.1 101") == logged.count("not by the server") > 0
