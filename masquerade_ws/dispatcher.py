@@ -173,14 +173,15 @@ class Delivery:
 
     def drain(self, dispatcher: Dispatcher) -> None:
         """Deliver what is queued: as `deliver` does, without its calls for the plain events of the server."""
-        for_type, claim, around_event = self._listeners.for_type, self._listeners.claim, self._around_event
+        listeners, around_event = self._listeners, self._around_event
         with self._guard.running(LISTENER):
             for event in dispatcher.waiting():
-                if around_event is not None or event.type in CLIENT_EVENT_TYPES:
+                known = listeners.by_type.get(event.type)
+                if known is None or around_event is not None:  # one of the client's own, or the first of its type
                     self.deliver(event)
                     continue
-                for listener in for_type(event.type):
-                    if listener.active and (not listener.once or claim(listener)):
+                for listener in known:
+                    if listener.active and (not listener.once or listeners.claim(listener)):
                         try:
                             listener.handler(event)
                         except Exception as error:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from .events import CLIENT_EVENT_TYPES
 from .options import check_callable
 from .patterns import check_type, matches
 
@@ -30,12 +31,16 @@ class Listener:
 
 
 class Listeners:
-    """The registrations in their order, copied on each change so that reading needs no lock."""
+    """The registrations in their order, copied on each change so that reading needs no lock.
+
+    Attributes:
+        by_type: Who listens to those of the server's types that came lately; `for_type` finds all.
+    """
 
     def __init__(self) -> None:
         self.renew_lock()
         self._all: tuple[Listener, ...] = ()
-        self._by_type: dict[str, tuple[Listener, ...]] = {}
+        self.by_type: dict[str, tuple[Listener, ...]] = {}
 
     def renew_lock(self) -> None:
         """Replace the lock, which another thread may have held when the process forked."""
@@ -73,13 +78,13 @@ class Listeners:
 
     def for_type(self, type: str) -> tuple[Listener, ...]:
         """Return those who listen to ``type``, in the order of registration."""
-        by_type = self._by_type  # read ahead of `_all`: a change in between makes this entry vain, never stale
+        by_type = self.by_type  # read ahead of `_all`: a change in between makes this entry vain, never stale
         found = by_type.get(type)
         if found is None:
             found = tuple(listener for listener in self._all if matches(listener.type, type))
             if len(by_type) >= CACHED_TYPES:
                 by_type.clear()
-            if len(type) <= CACHED_LENGTH:
+            if len(type) <= CACHED_LENGTH and type not in CLIENT_EVENT_TYPES:
                 by_type[type] = found
         return found
 
@@ -96,7 +101,7 @@ class Listeners:
             before, by_type = self._all, dict[str, tuple[Listener, ...]]()
             after = change(before)
             if before is self._all:
-                self._all, self._by_type = after, by_type
+                self._all, self.by_type = after, by_type
                 return
 
 
