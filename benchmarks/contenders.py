@@ -305,12 +305,12 @@ def connect_connection(url: str, count: int) -> list[float]:
     return _connect(open_one, count)
 
 
-def connect_websocketclient(url: str, count: int) -> list[float]:
+def connect_websocketclient(url: str, count: int, **options: float) -> list[float]:
     """Connect websocket-client's plain connection."""
     import websocket  # noqa: PLC0415
 
     def open_one() -> Callable[[], None]:
-        connection: Any = websocket.create_connection(f"{url}/idle?token=token")
+        connection: Any = websocket.create_connection(f"{url}/idle?token=token", **options)
         return connection.shutdown
 
     return _connect(open_one, count)
@@ -318,13 +318,7 @@ def connect_websocketclient(url: str, count: int) -> list[float]:
 
 def connect_websocketclienttimeout(url: str, count: int) -> list[float]:
     """Connect it with the time limit that ours has unless told otherwise."""
-    import websocket  # noqa: PLC0415
-
-    def open_one() -> Callable[[], None]:
-        connection: Any = websocket.create_connection(f"{url}/idle?token=token", timeout=10.0)
-        return connection.shutdown
-
-    return _connect(open_one, count)
+    return connect_websocketclient(url, count, timeout=10.0)
 
 
 def connect_websockets(url: str, count: int) -> list[float]:

@@ -177,7 +177,7 @@ class Delivery:
         with self._guard.running(LISTENER):
             for event in dispatcher.waiting():
                 known = listeners.by_type.get(event.type)
-                if known is None or around_event is not None:  # one of the client's own, or the first of its type
+                if known is None or around_event is not None:  # the client's own, or of a type not seen lately
                     self.deliver(event)
                     continue
                 for listener in known:

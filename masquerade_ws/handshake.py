@@ -136,8 +136,8 @@ class _Bridge:
             raise
         key = next(line for line in lines if line.startswith("Sec-WebSocket-Key:")).partition(":")[2].strip()
         self.accept = base64.b64encode(hashlib.sha1((key + _GUID).encode()).digest()).decode()
-        lines = [_STAND_IN, "Upgrade: websocket", "Connection: Upgrade", f"Sec-WebSocket-Accept: {self.accept}", "\r"]
-        self._shown = [part for line in reversed(lines) for part in (b"\n", line.encode())]
+        answer = [_STAND_IN, "Upgrade: websocket", "Connection: Upgrade", f"Sec-WebSocket-Accept: {self.accept}", "\r"]
+        self._shown = [part for line in reversed(answer) for part in (b"\n", line.encode())]
         return len(data)
 
     def recv(self, _: int) -> bytes:

@@ -68,11 +68,13 @@ def _poll(sock: socket.socket, timeout: float | None, read: bool, write: bool, w
 
 
 def _select(sock: socket.socket, timeout: float | None, read: bool, write: bool, wake: Waker | None) -> set[int]:
-    readers = [sock.fileno()] * read + ([wake.fileno()] if wake is not None else [])
-    writers = [sock.fileno()] * write
+    readers: list[socket.socket | Waker] = [sock] if read else []
+    if wake is not None:
+        readers.append(wake)
+    writers = [sock] if write else []
     # Windows reports a connect that failed as an exceptional condition only.
     ready = select.select(readers, writers, writers, timeout)
-    return {fd for group in ready for fd in group}
+    return {one.fileno() for group in ready for one in group}
 
 
 def send_now(sock: socket.socket, data: bytes | memoryview) -> int:
@@ -126,7 +128,7 @@ class Attempt:
 
     Attributes:
         phase: What is being done, for the message of a time-out.
-        sock: The socket of the moment, so that a forked child can close it.
+        sock: The socket of the moment, so that a forked child can close it; it never blocks, for `wait` is to.
         looked_up: Set when the look-up of the moment ends or the attempt is cancelled.
     """
 
