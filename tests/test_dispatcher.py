@@ -325,6 +325,20 @@ def test_a_once_listener_removed_by_an_earlier_one_is_not_called_any_more() -> N
     assert room.deliver(Event("a"), Event("a")) == []
 
 
+def test_the_thread_calls_no_listener_that_an_earlier_one_removed() -> None:
+    room = Room()
+
+    def remove_at_the_second(event: AnyEvent) -> None:
+        if room.told:
+            room.listeners.remove("a", room.tell)
+
+    room.listeners.add("a", remove_at_the_second)
+    room.listeners.add("a", room.tell)
+    room.dispatcher.put([Event("a"), Event("a")])
+    room.delivery.drain(room.dispatcher)
+    assert room.told == ["a"]
+
+
 def test_a_listener_added_by_another_is_called_from_the_next_event_on() -> None:
     room = Room()
     room.listeners.add("a", lambda event: room.listeners.add("a", room.tell))
@@ -421,9 +435,9 @@ def test_an_error_of_a_listener_comes_ahead_of_the_next_event() -> None:
     room.listeners.add("a", boom)
     for name in ("error", "b"):
         room.listeners.add(name, room.tell)
-    room.dispatcher.put([Event("a"), Event("b")])
+    room.dispatcher.put([Event("a"), Event("b"), Event("a"), Event("b")])
     room.thread.start()
-    assert room.run_out() == ["error", "b"]
+    assert room.run_out() == ["error", "b"] * 2
 
 
 # What is entered around the listeners.
