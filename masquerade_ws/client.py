@@ -397,7 +397,7 @@ class WebSocketClient:
 
     def reset_in_child(self) -> None:
         """Leave the connection and the threads to the parent, in a forked child."""
-        self._guard.role = None
+        self._guard.forget()
         self._listeners.renew_lock()
         self._life.reset_in_child()
         self._streams.renew_locks(DisconnectedError("the process forked; call connect() in the child"))

@@ -13,23 +13,36 @@ GET_TOKEN = "get_token"
 PREDICATE = "a predicate"
 
 
-class Guard(threading.local):
-    """What the current thread is doing for one client.
+class Guard:
+    """What each thread is doing for one client."""
 
-    Attributes:
-        role: The user code that runs, as an error names it; ``None`` on a thread that may block.
-    """
+    def __init__(self) -> None:
+        # By the thread's identity, which gevent may redefine later: a `threading.local` that is older than that would
+        # take all greenlets for one thread.
+        self._roles: dict[int, str] = {}
 
-    role: str | None = None
+    @property
+    def role(self) -> str | None:
+        """The user code that the current thread runs, as an error names it; ``None`` on a thread that may block."""
+        return self._roles.get(threading.get_ident())
 
     @contextmanager
     def running(self, role: str) -> Generator[None, None, None]:
         """Mark the current thread as running user code of this role."""
-        previous, self.role = self.role, role
+        ident = threading.get_ident()
+        previous = self._roles.get(ident)
+        self._roles[ident] = role
         try:
             yield
         finally:
-            self.role = previous
+            if previous is None:
+                self._roles.pop(ident, None)
+            else:
+                self._roles[ident] = previous
+
+    def forget(self) -> None:
+        """Forget all threads, in a forked child, where the identities of those that are not there may come again."""
+        self._roles.clear()
 
     def check(self, member: str) -> None:
         """Raise `RuntimeError` if ``member`` would block the thread that it waits for."""

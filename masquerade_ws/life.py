@@ -33,8 +33,6 @@ class Life:
         counters: What a connection that has ended did is added to them.
 
     Attributes:
-        changed: Guards the rest and the fields of the sessions; held for moments, never while a socket or user code is
-            used.
         state: The client's.
         session: The newest one.
     """
@@ -45,7 +43,7 @@ class Life:
         self._reset()
 
     def _reset(self) -> None:
-        self.changed = threading.Condition()
+        vars(self).pop("_changed", None)
         self.state: ConnectionState = "disconnected"
         self.session: Session | None = None
 
@@ -61,6 +59,15 @@ class Life:
     def __del__(self) -> None:
         if self.session is not None:
             self.session.mail.put(Mail.STOP)  # its supervisor thread then finds the client gone, and ends all
+
+    @property
+    def changed(self) -> threading.Condition:
+        """Guards the rest and the fields of the sessions; held for moments, never while a socket or user code is used.
+
+        Made by whichever thread needs it first, not with the client: gevent may replace it after that, or after a fork.
+        """
+        made: threading.Condition | None = vars(self).get("_changed")
+        return made or vars(self).setdefault("_changed", threading.Condition())
 
     @property
     def running(self) -> bool:

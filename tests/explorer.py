@@ -167,7 +167,7 @@ class Explorer:
         self._control = self.client._control
         self._supervisor = self._control._supervisor
         patch.setattr(self._supervisor, "_make_connection", self._connection)
-        patch.setattr(self._life, "changed", PreemptedCondition(self))
+        patch.setattr(self._life, "_changed", PreemptedCondition(self), raising=False)
         patch.setattr(self._life, "advance", self._recorded(self._life.advance))
 
     # What the fakes call.

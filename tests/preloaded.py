@@ -15,13 +15,20 @@ __all__ = ["serves_from_four_workers"]
 APPLICATION = """
 import os
 import threading
+import time
 
 from masquerade_ws import WebSocketClient
 
 client = WebSocketClient(os.environ["GATEWAY"], lambda: str(os.getpid()))
 client.connect()  # in the master, which keeps its connection
-heard = []
-client.on("image.generation.completed", heard.append)
+heard, answered = [], []
+
+
+@client.on("image.generation.completed")
+def wait_for_the_answer(event):
+    heard.append(event)
+    while not answered:
+        time.sleep(0.01)
 
 
 def post_fork(server, worker):
@@ -33,6 +40,10 @@ def application(environ, start_response):
     client.connect()
     job_id = environ["PATH_INFO"]
     event = client.run_image_job(lambda: client.emit("ask", {"job_id": job_id}) or job_id, timeout=20)
+    while not heard:
+        time.sleep(0.01)
+    client.connect()  # would be refused in the listener, which is not over, but this is another thread
+    answered.append(job_id)
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [f"{os.getpid()} {event.payload['job_id']} {client.stats.connections}".encode()]
 """

@@ -57,8 +57,8 @@ gevent.spawn(tick)
 )
 
 
-def passes(text: str, *args: str, errors: str = "") -> None:
-    with Script(text, *args, flags=(), prelude=PATCHED) as script:
+def passes(text: str, *args: str, errors: str = "", prelude: str = PATCHED) -> None:
+    with Script(text, *args, flags=(), prelude=prelude) as script:
         finished = script.finish()
     assert re.fullmatch(errors, finished.errors), finished.errors
     assert (finished.status, finished.output) == (0, "")
@@ -128,6 +128,21 @@ assert states == ["connecting", "connected", "disconnecting", "disconnected"]
 def silent(peer: Peer) -> None:
     """Answer nothing."""
     peer.read_to_end()
+
+
+def test_a_client_that_is_older_than_gevent_s_threads_starts_once_for_all_who_connect(tmp_path: Path) -> None:
+    with echo_server("ws", tmp_path) as arguments:
+        passes(
+            """
+gevent.joinall([gevent.spawn(client.connect) for _ in range(10)], raise_error=True)
+assert client.state == "connected"
+assert client.stats.connections == 1
+assert len(threads()) == 4, threads()
+client.disconnect()
+""",
+            *arguments,
+            prelude=f"import sys\nfrom masquerade_ws import *\nclient = WebSocketClient(sys.argv[1], str)\n{PATCHED}",
+        )
 
 
 def test_other_greenlets_run_during_a_handshake_which_times_out() -> None:

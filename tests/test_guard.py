@@ -50,6 +50,17 @@ def test_another_thread_may_block() -> None:
     assert roles == [None]
 
 
+def test_a_role_is_forgotten_but_for_the_code_around_it() -> None:
+    guard = Guard()
+    with guard.running(LISTENER):
+        with guard.running(PREDICATE):
+            guard.forget()
+            assert guard.role is None
+        assert guard.role == LISTENER
+        guard.forget()
+    assert guard.role is None
+
+
 def test_another_client_may_be_waited_for() -> None:
     with Guard().running(LISTENER):
         Guard().check("wait_for")

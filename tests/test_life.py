@@ -199,12 +199,12 @@ def test_an_abandonment_right_behind_a_transition_loses_no_event(
         stream = client.events("state:change", "connected", "error", "disconnected")
         held = Held(client, state, hang)
         if state in {"connecting", "connected"}:
-            client._life.changed = held
+            client._life._changed = held
             client.connect(block=False)
         else:
             client.connect()
             record.wait("connected")
-            client._life.changed = held
+            client._life._changed = held
             if lost:
                 masquerade_server.drop()
             else:
