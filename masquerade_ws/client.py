@@ -135,7 +135,7 @@ class WebSocketClient:
         self._streams = StreamIndex(self._guard)
         self._counters = Counters()
         rooms = Rooms(
-            Delivery(self._listeners, self._streams, self._guard, around_event),
+            Delivery(self._listeners, self._streams, around_event),
             Intake(self._listeners, self._streams, self._counters),
             self._streams,
             self._counters,

@@ -72,11 +72,11 @@ class Control:
     def _start(self, session: Session) -> Sequence[AnyEvent]:
         before = self._life.session, self._life.state
         died = partial(session.mail.put, Mail.STOP)
-        delivery = weakref.ref(self._rooms.delivery)
+        delivery, guard = weakref.ref(self._rooms.delivery), self._rooms.guard
         try:
             # It waits for its first mail, if it is not to wait for the session before it.
             session.supervisor_thread = start("supervisor", supervise, weakref.ref(self._supervisor), session)
-            session.dispatcher_thread = start("dispatcher", dispatch, session.dispatcher, delivery, died)
+            session.dispatcher_thread = start("dispatcher", dispatch, session.dispatcher, delivery, guard, died)
             process.await_at_exit(session.done)
             self._life.session = session
             told = self._life.advance(session, Signal.START) if session.previous is None else ()

@@ -1,11 +1,13 @@
 """The dispatcher thread: it calls the listeners, one event after the other.
 
-The reader thread waits here while the queue is full, and the dispatcher thread while it is empty. Each wakes the
-other; `release` wakes the reader for good, `finish` lets the dispatcher end behind the last event.
+The reader thread waits here while the queue is full, for a condition, and the dispatcher thread while it is empty, for
+a bell. Each wakes the other; `release` wakes the reader for good, `finish` lets the dispatcher end behind the last
+event.
 """
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 import weakref
@@ -16,7 +18,7 @@ from typing import cast
 
 from .codec import decode_each
 from .errors import MasqueradeError
-from .events import CLIENT_EVENT_TYPES, ErrorEvent, timestamp_now
+from .events import CLIENT_EVENT_TYPES, ErrorEvent, timestamp_now, timestamp_of
 from .filters import AnyEvent
 from .guard import LISTENER, Guard
 from .index import StreamIndex
@@ -41,7 +43,7 @@ class Dispatcher:
         self._finishing = False
         self._released = False
         self._at_rest = False  # whether the thread waits
-        self._unread_since = ""  # when the messages came that are queued unread
+        self._unread_since = 0.0  # when the messages came that are queued unread
         self.abandoned = False  # what the reader brings now would overtake the last events, or the next session's
         self.full = False
         self.resumed_at = 0.0
@@ -49,23 +51,27 @@ class Dispatcher:
     def _renew_lock(self) -> None:
         # Guards the flags, and the reader's look at the room; reentrant, for a finalizer that disconnects may run at
         # any line.
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        # Wakes the dispatcher thread, which a condition would make wait for the lock as well. Looked up now, not when
+        # imported: gevent may replace it.
+        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def admit_unread(self, count: int) -> bool:
         """Note the time of receipt of ``count`` messages that are to be put as they came, or refuse them.
 
         They count as events until they are taken out, also those that nobody will listen to. So a thread that is behind
-        gets none, and they take half of the room at most. One alone gains nothing.
+        gets none, and they take half of the room at most.
         """
         # The queue first: if it is empty, and the thread at rest after that, no message is left that came before.
-        if self._queue or not self._at_rest or not 1 < count <= self._low:
+        if self._queue or not self._at_rest or count > self._low:
             return False
-        self._unread_since = timestamp_now()
+        self._unread_since = time.time()
         return True
 
     def put(self, events: Sequence[str | bytes | AnyEvent]) -> bool:
         """Queue events of the server, waiting for room; tell whether the reader may go on reading."""
-        with self._changed:
+        with self._lock:
             taken = 0
             while taken < len(events):
                 if not self._released and len(self._queue) >= self._size:
@@ -75,7 +81,7 @@ class Dispatcher:
                 room = len(events) if self._released else self._size - len(self._queue)
                 self._queue.extend(events[taken : taken + room])
                 taken += room
-                self._changed.notify_all()
+                self.wake()
             return not self._released
 
     def _wait_for_room(self) -> None:
@@ -89,9 +95,9 @@ class Dispatcher:
         self._queue.extend(events)
 
     def wake(self) -> None:
-        """Wake the thread for what was posted."""
-        with self._changed:
-            self._changed.notify_all()
+        """Wake the thread, if it is at rest, for what has changed before."""
+        if self._at_rest:
+            self._bell.put(None)
 
     def release(self) -> None:
         """Let the reader hand over what it holds, however full the queue is, and read no more."""
@@ -104,6 +110,7 @@ class Dispatcher:
         with self._changed:
             self._finishing = self._released = True
             self._changed.notify_all()
+        self.wake()
 
     def forget(self) -> list[AnyEvent]:
         """Forget what waits, and return the client's own events among it."""
@@ -127,15 +134,15 @@ class Dispatcher:
 
     def wait(self) -> bool:
         """Wait for events; tell whether there are any, since none will come once there are not."""
-        with self._changed:
-            self._at_rest = True
-            self._changed.wait_for(lambda: self._queue or self._finishing)
-            self._at_rest = False
-            return bool(self._queue)
+        self._at_rest = True  # ahead of the look at the rest: who changes that looks at this after it
+        while not self._queue and not self._finishing:
+            self._bell.get()
+        self._at_rest = False
+        return bool(self._queue)
 
     def waiting(self) -> Iterator[AnyEvent]:
         """Take one event after the other until there is none."""
-        return decode_each(self._take_out(), lambda: self._unread_since)
+        return decode_each(self._take_out(), lambda: timestamp_of(self._unread_since))
 
     def _take_out(self) -> Iterator[str | bytes | AnyEvent]:
         """Take out one item after the other, without the lock, until there is none."""
@@ -155,7 +162,6 @@ class Delivery:
     Args:
         listeners: Who listens.
         streams: Who waits.
-        guard: Told while a listener runs.
         around_event: Makes the context that is entered around the listeners of an event.
     """
 
@@ -163,29 +169,26 @@ class Delivery:
         self,
         listeners: Listeners,
         streams: StreamIndex,
-        guard: Guard,
         around_event: Callable[[AnyEvent], object] | None,
     ) -> None:
         self._listeners = listeners
         self._streams = streams
-        self._guard = guard
         self._around_event = around_event
 
     def drain(self, dispatcher: Dispatcher) -> None:
         """Deliver what is queued: as `deliver` does, without its calls for the plain events of the server."""
         listeners, around_event = self._listeners, self._around_event
-        with self._guard.running(LISTENER):
-            for event in dispatcher.waiting():
-                known = listeners.by_type.get(event.type)
-                if known is None or around_event is not None:  # the client's own, or of a type not seen lately
-                    self.deliver(event)
-                    continue
-                for listener in known:
-                    if listener.active and (not listener.once or listeners.claim(listener)):
-                        try:
-                            listener.handler(event)
-                        except Exception as error:
-                            self._report(error, event)
+        for event in dispatcher.waiting():
+            known = listeners.by_type.get(event.type)
+            if known is None or around_event is not None:  # the client's own, or of a type not seen lately
+                self.deliver(event)
+                continue
+            for listener in known:
+                if listener.active and (not listener.once or listeners.claim(listener)):
+                    try:
+                        listener.handler(event)
+                    except Exception as error:
+                        self._report(error, event)
 
     def deliver(self, event: AnyEvent) -> None:
         """Feed the streams, if it is one of the client's own events, and call the listeners."""
@@ -240,15 +243,18 @@ def log_error(event: ErrorEvent) -> None:
     logger.warning("%s error, and nobody listens to errors: %r", event.context, event.error, exc_info=trace)
 
 
-def dispatch(dispatcher: Dispatcher, delivery_ref: weakref.ref[Delivery], ended: Callable[[], object]) -> None:
+def dispatch(
+    dispatcher: Dispatcher, delivery_ref: weakref.ref[Delivery], guard: Guard, ended: Callable[[], object]
+) -> None:
     """Run the dispatcher thread, which ends behind the last event, with its client, or with a listener that exits."""
     try:
-        while dispatcher.wait():
-            delivery = delivery_ref()
-            if delivery is None:
-                return
-            delivery.drain(dispatcher)
-            del delivery
+        with guard.running(LISTENER):
+            while dispatcher.wait():
+                delivery = delivery_ref()
+                if delivery is None:
+                    return
+                delivery.drain(dispatcher)
+                del delivery
     finally:
         dispatcher.finish()  # nobody else would make room for the reader
         ended()

@@ -10,6 +10,7 @@ The client's own events (:class:`ConnectedEvent`, :class:`DisconnectedEvent`, :c
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -44,6 +45,7 @@ __all__ = [
     "SystemNotificationPayload",
     "make_event",
     "timestamp_now",
+    "timestamp_of",
 ]
 
 ConnectionState: TypeAlias = Literal["connecting", "connected", "disconnecting", "disconnected"]
@@ -98,9 +100,14 @@ TypeT_co = TypeVar("TypeT_co", bound=str, covariant=True)
 PayloadT_co = TypeVar("PayloadT_co", bound=Mapping[str, Any], covariant=True)
 
 
+def timestamp_of(seconds: float) -> str:
+    """Return a time, in seconds since the epoch, as the wire has it: UTC with milliseconds and a ``Z`` (ISO 8601)."""
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds")[: -len("+00:00")] + "Z"
+
+
 def timestamp_now() -> str:
-    """Return the present time as the wire has it: UTC with milliseconds and a ``Z`` (ISO 8601)."""
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")[: -len("+00:00")] + "Z"
+    """Return the present time as the wire has it."""
+    return timestamp_of(time.time())
 
 
 class Draft:

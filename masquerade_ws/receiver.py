@@ -163,8 +163,11 @@ class Receiver:
                 messages += taken
                 del self._raw[0]
                 # In a flood larger reads cost fewer changes from thread to thread; otherwise they would waste memory.
-                flood = min(_FLOOD_SIZE, len(data) * _FLOOD_COUNT // max(1, len(taken)))
-                self._size = RECV_SIZE if len(data) < self._size else max(RECV_SIZE, flood)
+                if len(data) < self._size:
+                    self._size = RECV_SIZE
+                else:
+                    flood = len(data) * _FLOOD_COUNT // max(1, len(taken))
+                    self._size = max(RECV_SIZE, min(_FLOOD_SIZE, flood))
         finally:
             self._raw.clear()
         return messages

@@ -180,7 +180,7 @@ class Explorer:
             self._dispatchers.append(thread)
         return thread
 
-    def dispatch(self, dispatcher: Dispatcher, delivery_ref: Callable[[], Delivery], _died: object) -> None:
+    def dispatch(self, dispatcher: Dispatcher, delivery_ref: Callable[[], Delivery], *_: object) -> None:
         """Deliver what is queued."""
         for event in dispatcher.waiting():
             delivery_ref().deliver(event)

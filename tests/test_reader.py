@@ -125,13 +125,14 @@ def test_a_dispatcher_thread_at_rest_gets_the_messages_as_they_came_unless_someb
     room = Room(size=4)
     room.listeners.add("a", repr)
     messages: list[str | bytes] = [wire("a"), "{"]
-    delivery = Delivery(room.listeners, room.streams, room.streams.guard, None)
-    thread = threading.Thread(target=lambda: dispatch(room.dispatcher, weakref.ref(delivery), room.ended.set))
+    delivery = Delivery(room.listeners, room.streams, None)
+    dispatching = room.dispatcher, weakref.ref(delivery), room.streams.guard, room.ended.set
+    thread = threading.Thread(target=dispatch, args=dispatching)
     thread.start()
     until(lambda: room.dispatcher.admit_unread(2))
     assert room.take(messages) == messages
     assert room.counters.messages_received == 2
-    assert types(room.take([wire("a"), wire("b"), wire("a")])) == ["a", "a"]
+    assert types(room.take([wire("a"), wire("b"), wire("a")])) == ["a", "a"], "half of the room is for unread messages"
     stream = room.stream("a")
     assert types(room.take(messages)) == ["a", "error"]
     stream.close()
