@@ -49,8 +49,8 @@ class Dispatcher:
         self.resumed_at = 0.0
 
     def _renew_lock(self) -> None:
-        # Guards the flags, and the reader's look at the room; reentrant, for a finalizer that disconnects may run at
-        # any line.
+        # Guards changes of the flags, the reader's look at the room, and what `abandon` sorts out; reentrant, for a
+        # finalizer that disconnects may run at any line.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         # Wakes the dispatcher thread, which a condition would make wait for the lock as well. Looked up now, not when
@@ -138,7 +138,10 @@ class Dispatcher:
         while not self._queue and not self._finishing:
             self._bell.get()
         self._at_rest = False
-        return bool(self._queue)
+        if self._queue:
+            return True
+        with self._lock:  # `abandon` may have the last events in its hands
+            return bool(self._queue) or not self._finishing
 
     def waiting(self) -> Iterator[AnyEvent]:
         """Take one event after the other until there is none."""

@@ -42,6 +42,9 @@ class Listeners:
         self._all: tuple[Listener, ...] = ()
         self.by_type: dict[str, tuple[Listener, ...]] = {}
 
+    def __bool__(self) -> bool:
+        return bool(self._all)
+
     def renew_lock(self) -> None:
         """Replace the lock, which another thread may have held when the process forked."""
         # Guards the change from one `_all` to the next; reentrant, for a finalizer that unsubscribes runs at any line.

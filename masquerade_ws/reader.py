@@ -32,14 +32,14 @@ class Intake:
     def take(self, batch: list[str | bytes], dispatcher: Dispatcher) -> Sequence[str | bytes | AnyEvent]:
         """Decode messages and feed the streams; return the events, parse errors included, that somebody listens to.
 
-        If nobody waits, the messages go as they are to a dispatcher thread that waits for them: events that are gone
+        If only listeners wait, the messages go as they are to a dispatcher thread that is at rest: events that are gone
         before the next is made cost the processor's caches least.
         """
         self._counters.messages_received += len(batch)  # one thread at a time reads
         if logger.isEnabledFor(logging.DEBUG):
             for message in batch:
                 logger.debug("received %s", message)
-        if not self._streams and dispatcher.admit_unread(len(batch)):
+        if self._listeners and not self._streams and dispatcher.admit_unread(len(batch)):
             return batch
         events = list(decode_each(batch, timestamp_now))
         if self._streams:

@@ -266,6 +266,30 @@ def test_an_abandoned_dispatcher_delivers_the_client_s_own_events_and_ends() -> 
     assert not dispatcher.wait()
 
 
+def test_a_thread_that_could_end_while_the_last_events_are_sorted_out_delivers_them(
+    hang: Hang, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = Room()
+    room.listeners.add("hang", hang)
+    room.listeners.add("connected", room.tell)
+    room.thread.start()
+    room.dispatcher.put([Event("hang"), Event("a")])
+    assert hang.entered.wait(10)
+    room.dispatcher.post(CONNECTED)
+    room.dispatcher.finish()
+    forget = room.dispatcher.forget
+
+    def forget_slowly() -> list[AnyEvent]:
+        forgotten = forget()
+        hang.over.set()
+        room.thread.join(0.2)  # it is not to end, however long this takes
+        return forgotten
+
+    monkeypatch.setattr(room.dispatcher, "forget", forget_slowly)
+    room.dispatcher.abandon()
+    assert room.run_out() == ["connected"]
+
+
 def test_what_the_reader_brings_to_an_abandoned_dispatcher_comes_too_late() -> None:
     dispatcher = Dispatcher(1)
     with reader(dispatcher, *"ab") as outcome:

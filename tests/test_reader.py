@@ -137,6 +137,8 @@ def test_a_dispatcher_thread_at_rest_gets_the_messages_as_they_came_unless_someb
     assert types(room.take(messages)) == ["a", "error"]
     stream.close()
     assert room.take(messages) == messages
+    room.listeners.remove("a", repr)
+    assert list(room.take([wire("a")])) == [], "it is not woken for nothing"
     room.dispatcher.finish()
     join(thread)
 
