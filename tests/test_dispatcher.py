@@ -37,7 +37,7 @@ class Room:
         self.dispatcher = Dispatcher(size)
         self.told: list[Any] = []
         self.ended = threading.Event()
-        self.thread = threading.Thread(target=self._run)
+        self.thread = threading.Thread(target=self._run, daemon=True)  # or a test that fails would hang
 
     def _run(self) -> None:
         with suppress(SystemExit):  # as `threading` does, unlike pytest

@@ -127,7 +127,7 @@ def test_a_dispatcher_thread_at_rest_gets_the_messages_as_they_came_unless_someb
     messages: list[str | bytes] = [wire("a"), "{"]
     delivery = Delivery(room.listeners, room.streams, None)
     dispatching = room.dispatcher, weakref.ref(delivery), room.streams.guard, room.ended.set
-    thread = threading.Thread(target=dispatch, args=dispatching)
+    thread = threading.Thread(target=dispatch, args=dispatching, daemon=True)
     thread.start()
     until(lambda: room.dispatcher.admit_unread(2))
     assert room.take(messages) == messages
