@@ -39,7 +39,7 @@ class Dispatcher:
         self._size = size
         self._low = size // 2  # so that a reader that waited does not wake for one event at a time
         self._queue: deque[str | bytes | AnyEvent] = deque()
-        self._renew_lock()
+        self._renew_locks()
         self._finishing = False
         self._released = False
         self._at_rest = False  # whether the thread waits
@@ -48,7 +48,7 @@ class Dispatcher:
         self.full = False
         self.resumed_at = 0.0
 
-    def _renew_lock(self) -> None:
+    def _renew_locks(self) -> None:
         # Guards changes of the flags, the reader's look at the room, and what `abandon` sorts out; reentrant, for a
         # finalizer that disconnects may run at any line.
         self._lock = threading.RLock()
@@ -122,18 +122,18 @@ class Dispatcher:
 
     def abandon(self) -> None:
         """Take nothing more from the reader, and keep the client's own events alone of what waits."""
-        with self._changed:
+        with self._lock:
             self.abandoned = True
             self._queue.extend(self.forget())
 
     def abandon_in_child(self) -> None:
         """Forget, in a forked child, what waits for a thread that is not there."""
-        self._renew_lock()
+        self._renew_locks()
         self._queue.clear()
         self._finishing = self._released = True
 
     def wait(self) -> bool:
-        """Wait for events; tell whether there are any, since none will come once there are not."""
+        """Wait for events; tell whether any may be there or come, for the thread ends otherwise."""
         self._at_rest = True  # ahead of the look at the rest: who changes that looks at this after it
         while not self._queue and not self._finishing:
             self._bell.get()

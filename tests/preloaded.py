@@ -21,7 +21,7 @@ from masquerade_ws import WebSocketClient
 
 client = WebSocketClient(os.environ["GATEWAY"], lambda: str(os.getpid()))
 client.connect()  # in the master, which keeps its connection
-heard, answered = [], []
+heard, answered = [], []  # not events of threading, which would be older than gevent's threads
 
 
 @client.on("image.generation.completed")

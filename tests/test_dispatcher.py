@@ -201,6 +201,7 @@ def test_a_thread_that_is_busy_has_more_to_do_or_would_be_left_little_room_gets_
     assert not room.dispatcher.admit_unread(2), "it has not started"
     room.thread.start()
     until(lambda: room.dispatcher.admit_unread(2))
+    assert room.dispatcher.admit_unread(1)
     assert not room.dispatcher.admit_unread(3)
     room.dispatcher.post(CONNECTED)
     assert not room.dispatcher.admit_unread(2), "it has not been woken"
