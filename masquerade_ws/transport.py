@@ -49,32 +49,32 @@ def wait(
         Cancelled: ``wake`` became readable.
         OSError: The socket is closed.
     """
-    if sock.fileno() < 0:
+    descriptor = sock.fileno()  # once, for another thread may close the socket at any line
+    if descriptor < 0:
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
     # Looked up now, not when imported: gevent may replace them, or take poll away.
-    ready = (_poll if hasattr(select, "poll") else _select)(sock, timeout, read, write, wake)
+    ready = (_poll if hasattr(select, "poll") else _select)(descriptor, timeout, read, write, wake)
     if wake is not None and wake.fileno() in ready:
         raise Cancelled
     return bool(ready)
 
 
-def _poll(sock: socket.socket, timeout: float | None, read: bool, write: bool, wake: Waker | None) -> set[int]:
+def _poll(descriptor: int, timeout: float | None, read: bool, write: bool, wake: Waker | None) -> set[int]:
     poll = select.poll()
-    poll.register(sock, (select.POLLIN if read else 0) | (select.POLLOUT if write else 0))
+    poll.register(descriptor, (select.POLLIN if read else 0) | (select.POLLOUT if write else 0))
     if wake is not None:
         poll.register(wake, select.POLLIN)
     milliseconds = None if timeout is None else min(math.ceil(timeout * 1000), _LONGEST_POLL)
     return {fd for fd, _ in poll.poll(milliseconds)}
 
 
-def _select(sock: socket.socket, timeout: float | None, read: bool, write: bool, wake: Waker | None) -> set[int]:
-    readers: list[socket.socket | Waker] = [sock] if read else []
+def _select(descriptor: int, timeout: float | None, read: bool, write: bool, wake: Waker | None) -> set[int]:
+    readers = [descriptor] if read else []
     if wake is not None:
-        readers.append(wake)
-    writers = [sock] if write else []
+        readers.append(wake.fileno())
+    writers = [descriptor] if write else []
     # Windows reports a connect that failed as an exceptional condition only.
-    ready = select.select(readers, writers, writers, timeout)
-    return {one.fileno() for group in ready for one in group}
+    return set().union(*select.select(readers, writers, writers, timeout))
 
 
 def send_now(sock: socket.socket, data: bytes | memoryview) -> int:

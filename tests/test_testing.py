@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed, ConnectionClosedError, Inval
 from websockets.sync.client import ClientConnection, connect
 
 from masquerade_ws import testing
-from masquerade_ws.testing import EventServer, ExpectationError
+from masquerade_ws.testing import EventServer, ExpectationError, host
 from masquerade_ws.testing.gate import Gate, Listener
 from raw_server import until
 
@@ -420,6 +420,18 @@ def test_a_connection_counts_as_soon_as_its_client_knows_of_it(server: EventServ
         for number in range(20):
             stack.enter_context(connect(server.url))
             assert server.connections == number + 1
+
+
+def test_waiting_without_time_counts_a_client_whose_thread_has_yet_to_run(
+    server: EventServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = threading.Event()
+    monkeypatch.setattr(host, "token_of", lambda request: held.wait(10))
+    with connect(server.url):
+        timer = threading.Timer(SILENCE, held.set)
+        timer.start()
+        server.wait_for_connections(1, timeout=0)
+        timer.join()
 
 
 def test_a_connection_that_its_client_closed_no_longer_counts(server: EventServer) -> None:

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 
@@ -115,6 +115,24 @@ def test_waiting_on_a_closed_socket_raises(pair: tuple[socket.socket, socket.soc
     near.close()
     with pytest.raises(OSError, match="file descriptor"):
         wait(near, 10, read=True)
+
+
+class ClosedBehindALook(socket.socket):
+    """As if another thread closed it between any two looks at its descriptor."""
+
+    def fileno(self) -> int:
+        descriptor = super().fileno()
+        self.close()
+        return descriptor
+
+
+@pytest.mark.usefixtures("_either_way")
+def test_a_socket_closed_by_another_thread_as_the_wait_begins_is_broken(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    sock = ClosedBehindALook(fileno=pair[0].detach())
+    with suppress(OSError):
+        assert wait(sock, 10, read=True)
 
 
 # send_now and shutdown

@@ -179,11 +179,7 @@ class Host:
         """Return the connections of all clients that know that they are connected."""
         with self._changed:
             self._settle()
-            return self.live()
-
-    def live(self) -> list[ServerConnection]:
-        """Return the open connections; the caller holds the lock."""
-        return [each for each, gated in self._open.items() if each.state is State.OPEN and not gated.dead]
+            return [each for each, gated in self._open.items() if each.state is State.OPEN and not gated.dead]
 
     def farewell(self, code: int, reason: str, grace: float) -> None:
         """Close all connections at once, and cut those that take longer than the grace."""

@@ -245,8 +245,8 @@ class EventServer:
         """
         __tracebackhide__ = True
         with self._changed:
-            if not self._changed.wait_for(lambda: self._live() == n, timeout):
-                raise ExpectationError(f"not {n} but {self._live()} connections after {timeout:g} s")
+            if not self._changed.wait_for(lambda: self.connections == n, timeout):
+                raise ExpectationError(f"not {n} but {self.connections} connections after {timeout:g} s")
 
     # Faults
 
@@ -307,9 +307,6 @@ class EventServer:
 
     def _connected(self) -> list[ServerConnection]:
         return [] if self._host is None else self._host.connected()
-
-    def _live(self) -> int:
-        return 0 if self._host is None else len(self._host.live())
 
     def _admit(self, request: Request) -> HTTPStatus | None:
         """Record the token; return the status if a test asked to refuse this handshake."""
