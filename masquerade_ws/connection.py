@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from masquerade_ws.deadline import Deadline
 from masquerade_ws.errors import ConnectError, DisconnectedError, SendError
-from masquerade_ws.frames import FrameReceiver, Opcode, build_close
+from masquerade_ws.frames import BINARY, PING, TEXT, FrameReceiver, build_close
 from masquerade_ws.link import Link
 from masquerade_ws.opening import Options, open_channel
 from masquerade_ws.options import check_duration
@@ -196,9 +196,9 @@ class Connection:
                 that only waited for another thread's send does not.
         """
         if isinstance(data, str):
-            self._send(Opcode.TEXT, data.encode())
+            self._send(TEXT, data.encode())
         elif isinstance(data, (bytes, bytearray, memoryview)):
-            self._send(Opcode.BINARY, bytes(data))
+            self._send(BINARY, bytes(data))
         else:
             raise TypeError(f"data must be str or bytes, not {type(data).__name__}")
 
@@ -214,7 +214,7 @@ class Connection:
             raise TypeError(f"data must be bytes, not {type(data).__name__}")
         if len(data) > 125:
             raise ValueError("data must not be longer than 125 bytes")
-        self._send(Opcode.PING, data)
+        self._send(PING, data)
 
     def beat(self, text: str, patience: float) -> None:
         """Send a message and a ping, but let other threads' sends go first for at most ``patience`` seconds.
@@ -223,8 +223,8 @@ class Connection:
             SendError: As for ``send``.
         """
         deadline = Deadline(patience)
-        self._send(Opcode.TEXT, text.encode(), deadline.remaining())
-        self._send(Opcode.PING, b"", deadline.remaining())
+        self._send(TEXT, text.encode(), deadline.remaining())
+        self._send(PING, b"", deadline.remaining())
 
     def _send(self, opcode: int, payload: bytes, patience: float | None = None) -> None:
         if self._link is None:

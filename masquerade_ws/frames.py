@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zlib
 from codecs import getincrementaldecoder
-from enum import IntEnum
 from io import BytesIO, StringIO
 from struct import Struct
 from typing import TYPE_CHECKING
@@ -12,18 +11,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from masquerade_ws.deflate import Inflater
 
-__all__ = ["FrameReceiver", "Opcode", "Violation", "build_close", "build_frame"]
+__all__ = [
+    "BINARY",
+    "CLOSE",
+    "CONT",
+    "PING",
+    "PONG",
+    "TEXT",
+    "FrameReceiver",
+    "Violation",
+    "build_close",
+    "build_frame",
+]
 
-
-class Opcode(IntEnum):
-    """What a frame is (RFC 6455, 5.2)."""
-
-    CONT = 0
-    TEXT = 1
-    BINARY = 2
-    CLOSE = 8
-    PING = 9
-    PONG = 10
+# What a frame is: its opcode (RFC 6455, 5.2). Plain integers, since to look up an enumeration's member costs more than
+# to compare it.
+CONT, TEXT, BINARY, CLOSE, PING, PONG = _OPCODES = 0, 1, 2, 8, 9, 10
 
 
 class Violation(Exception):  # noqa: N818 - kept as a value far more often than raised
@@ -42,10 +45,6 @@ class Violation(Exception):  # noqa: N818 - kept as a value far more often than 
     def __str__(self) -> str:
         return f"{self.reason} ({self.code})"
 
-
-# Plain integers, since looking up an enumeration's member costs more than the comparison.
-_CONT, _TEXT, _BINARY, _CLOSE, _PING, _PONG = map(int, Opcode)
-_OPCODES = frozenset((_CONT, _TEXT, _BINARY, _CLOSE, _PING, _PONG))
 
 _FIN = 0x80
 _RSV1 = 0x40
@@ -183,23 +182,23 @@ class FrameReceiver:
     def _check_first_byte(self, first: int) -> None:
         """Check what a header's first byte shows (5.2, 5.4, 5.5; RFC 7692, 6)."""
         opcode = first & 0x0F
-        if first & 0x30 or (first & _RSV1 and (self._inflater is None or opcode not in (_TEXT, _BINARY))):
+        if first & 0x30 or (first & _RSV1 and (self._inflater is None or opcode not in (TEXT, BINARY))):
             raise Violation(1002, "reserved bit set")
         if opcode not in _OPCODES:
             raise Violation(1002, "reserved opcode")
-        if opcode >= _CLOSE:
+        if opcode >= CLOSE:
             if not first & _FIN:
                 raise Violation(1002, "fragmented control frame")
-        elif (opcode == _CONT) != (self._kind != _CONT):
+        elif (opcode == CONT) != (self._kind != CONT):
             raise Violation(1002, "message inside a message" if self._kind else "continuation of no message")
 
     def _check_second_byte(self, opcode: int, second: int) -> None:
         """Check what a header's second byte shows (5.1, 5.5, 5.5.1)."""
         if second & 0x80:
             raise Violation(1002, "masked frame")
-        if opcode >= _CLOSE and second > 125:
+        if opcode >= CLOSE and second > 125:
             raise Violation(1002, "control frame too long")
-        if opcode == _CLOSE and second == 1:
+        if opcode == CLOSE and second == 1:
             raise Violation(1002, "close frame with half a code")
 
     def _begin_frame(self, first: int, length: int) -> None:
@@ -208,9 +207,9 @@ class FrameReceiver:
         self._opcode = first & 0x0F
         self._fin = first >= _FIN
         self._missing = length
-        if self._opcode >= _CLOSE:
+        if self._opcode >= CLOSE:
             return
-        if self._opcode != _CONT:
+        if self._opcode != CONT:
             self._kind = self._opcode
             self._compressed = bool(first & _RSV1)
             self._wire_size = 0
@@ -224,7 +223,7 @@ class FrameReceiver:
         piece = view[pos : pos + self._missing]
         self._missing -= len(piece)
         self._in_frame = self._missing > 0
-        if self._opcode >= _CLOSE:
+        if self._opcode >= CLOSE:
             self._control += piece
             if not self._in_frame:
                 self._end_control_frame()
@@ -244,7 +243,7 @@ class FrameReceiver:
 
     def _add(self, piece: bytes | memoryview, final: bool, messages: list[str | bytes]) -> None:
         """Add a piece to the message and hand that out if it is complete."""
-        text = self._kind == _TEXT
+        text = self._kind == TEXT
         if final and not self._size:
             messages.append(str(piece, "utf-8") if text else bytes(piece))
             self._kind = 0
@@ -267,9 +266,9 @@ class FrameReceiver:
     def _end_control_frame(self) -> None:
         """Act on a complete control frame."""
         payload, self._control = self._control, b""
-        if self._opcode == _PING:
+        if self._opcode == PING:
             self.ping = payload
-        elif self._opcode == _PONG:
+        elif self._opcode == PONG:
             self.pongs.append(payload)
             del self.pongs[:-_PONGS_KEPT]
         else:

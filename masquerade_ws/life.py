@@ -79,7 +79,7 @@ class Life:
     def connection(self) -> Connection | None:
         """The connection, while there is one."""
         session = self.session
-        return session.connection if session is not None and session.phase is Phase.CONNECTED else None
+        return session.connection if session is not None and self.state == "connected" else None
 
     @property
     def changing(self) -> bool:

@@ -7,11 +7,12 @@ import socket
 import threading
 import time
 from collections import deque
+from itertools import chain, repeat
 from struct import Struct
 from typing import TYPE_CHECKING
 
 from masquerade_ws.errors import SendError
-from masquerade_ws.frames import Opcode, build_frame
+from masquerade_ws.frames import CLOSE, PING, PONG, build_frame
 from masquerade_ws.transport import send_now, wait
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ _STALL = 0.1
 _PINGS_KEPT = 8
 _KEY = Struct("4s")
 _CLOSED = "the connection is closed"
-# Plain integers, since looking up an enumeration's member costs more than the comparison.
-_CLOSE, _PING = int(Opcode.CLOSE), int(Opcode.PING)
 
 
 class Sender:
@@ -52,7 +51,8 @@ class Sender:
         self.lock = threading.RLock()
         self._writing = False  # the thread that has the lock may be amid a frame
         self._unsent: bytes | memoryview = b""  # what the kernel would not take yet of what must go out next
-        self._keys: list[bytes] = []
+        # Masking keys, fetched in bulk, for each fetch costs as much as half a frame.
+        self._keys = chain.from_iterable(map(_KEY.iter_unpack, map(os.urandom, repeat(64 * _KEY.size))))
         self._pings: deque[tuple[bytes, float]] = deque(maxlen=_PINGS_KEPT)  # not answered yet, with their times
         self._pong: bytes | None = None
         self._closing = False
@@ -80,10 +80,10 @@ class Sender:
                 raise SendError("this thread is in the middle of another send")
             if self._closing or self.ended:
                 raise SendError(_CLOSED)
-            if opcode == _PING:
+            if opcode == PING:
                 self._pings.append((payload, time.monotonic()))
             self._write(opcode, payload, until)
-            self.messages_sent += opcode < _CLOSE
+            self.messages_sent += opcode < CLOSE
         finally:
             self.lock.release()
         # What the reader could not send meanwhile is left to this thread, for the reader may be in recv by now.
@@ -107,7 +107,7 @@ class Sender:
         try:
             if self._writing or self.ended or not wait(self._sock, _shorter(deadline), write=True):
                 return False
-            self._write(Opcode.CLOSE, payload, time.monotonic() + (deadline.remaining() or 0))
+            self._write(CLOSE, payload, time.monotonic() + (deadline.remaining() or 0))
         except OSError:
             return False
         else:
@@ -164,22 +164,16 @@ class Sender:
     def _collect(self) -> None:
         """Queue the pong and TLS's own records behind what is unsent."""
         pong, self._pong = self._pong, None
-        self._queue(b"" if pong is None else build_frame(Opcode.PONG, pong, self._key()))
+        self._queue(b"" if pong is None else build_frame(PONG, pong, next(self._keys)[0]))
 
     def _queue(self, frame: bytes) -> None:
         data = frame if self._tls is None else self._tls.encrypt(frame)
         self._unsent = memoryview(bytes(self._unsent) + data) if self._unsent else data
 
     def _frame(self, opcode: int, payload: bytes) -> bytes:
-        if self._deflater is None or opcode >= _CLOSE:
-            return build_frame(opcode, payload, self._key())
-        return build_frame(opcode, self._deflater.deflate(payload), self._key(), rsv1=True)
-
-    def _key(self) -> bytes:
-        """Return the next masking key; fetched in bulk, for each fetch costs as much as half a frame."""
-        if not self._keys:
-            self._keys = [key for (key,) in _KEY.iter_unpack(os.urandom(64 * _KEY.size))]
-        return self._keys.pop()
+        if self._deflater is None or opcode >= CLOSE:
+            return build_frame(opcode, payload, next(self._keys)[0])
+        return build_frame(opcode, self._deflater.deflate(payload), next(self._keys)[0], rsv1=True)
 
     def _write(self, opcode: int, payload: bytes, until: float) -> None:
         """Send all that is unsent and a frame; whatever interrupts that leaves the connection unfit to send."""

@@ -74,7 +74,7 @@ def _select(descriptor: int, timeout: float | None, read: bool, write: bool, wak
         readers.append(wake.fileno())
     writers = [descriptor] if write else []
     # Windows reports a connect that failed as an exceptional condition only.
-    return set().union(*select.select(readers, writers, writers, timeout))
+    return {one for group in select.select(readers, writers, writers, timeout) for one in group}
 
 
 def send_now(sock: socket.socket, data: bytes | memoryview) -> int:

@@ -14,7 +14,7 @@ from fault_proxy import FaultProxy, Faults, Kind
 from masquerade_ws import Event, NotConnectedError, SendError, WebSocketClient
 from masquerade_ws.codec import encode
 from masquerade_ws.events import HeartbeatEvent
-from masquerade_ws.frames import Opcode, build_frame
+from masquerade_ws.frames import CLOSE, PING, TEXT, build_frame
 from raw_server import Peer, RawServer, close_payload, frame, until
 from scenes import TIMEOUT, Record, client_of, elapsed, running, stay
 from test_faults import HANDSHAKE, PATIENCE, nothing_leaks
@@ -27,14 +27,14 @@ TOLD = Event("told", {"text": "ü" * 60})  # long enough for a length of 16 bits
 GOING_AWAY = frame(8, close_payload(1001, "going away"))
 
 
-def size(opcode: Opcode, payload: bytes) -> int:
+def size(opcode: int, payload: bytes) -> int:
     """Return how many bytes a client's frame has."""
     return len(build_frame(opcode, payload, bytes(4)))
 
 
-TOLD_FRAME = size(Opcode.TEXT, encode(TOLD).encode())
-HEARTBEAT_FRAMES = size(Opcode.TEXT, encode(HeartbeatEvent({})).encode()) + size(Opcode.PING, b"")
-CLOSE_FRAME = size(Opcode.CLOSE, close_payload(1000))
+TOLD_FRAME = size(TEXT, encode(TOLD).encode())
+HEARTBEAT_FRAMES = size(TEXT, encode(HeartbeatEvent({})).encode()) + size(PING, b"")
+CLOSE_FRAME = size(CLOSE, close_payload(1000))
 
 
 def token() -> str:
@@ -146,10 +146,10 @@ def test_a_server_silent_from_any_byte_on_is_a_loss_told_once_and_replaced(kind:
 def listen(peer: Peer) -> None:
     """A session in which the client sends an event, a heartbeat and a ping; it hears no news before all have come."""
     peer.upgrade()
-    awaited = {"told", Opcode.PING}
+    awaited = {"told", PING}
     while awaited:
         opcode, payload = peer.read_frame()
-        awaited.discard(json.loads(payload)["type"] if opcode == Opcode.TEXT else Opcode(opcode))
+        awaited.discard(json.loads(payload)["type"] if opcode == TEXT else opcode)
     peer.send(frame(1, NEWS) + GOING_AWAY)
     peer.read_close()
 
@@ -226,7 +226,7 @@ def test_a_send_cut_short_half_way_fails_and_the_connection_is_replaced(kind: Ki
 
     def talk(peer: Peer) -> None:
         peer.upgrade()
-        while peer.read_frame()[0] != Opcode.CLOSE:
+        while peer.read_frame()[0] != CLOSE:
             peer.send(frame(1, NEWS))
         peer.send(frame(8, close_payload(1000)))
 

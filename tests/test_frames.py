@@ -15,9 +15,19 @@ from websockets.frames import Opcode as PeerOpcode
 from websockets.streams import StreamReader
 
 from masquerade_ws.deflate import Deflater, Inflater
-from masquerade_ws.frames import FrameReceiver, Opcode, Violation, build_close, build_frame
+from masquerade_ws.frames import (
+    BINARY,
+    CLOSE,
+    CONT,
+    PING,
+    PONG,
+    TEXT,
+    FrameReceiver,
+    Violation,
+    build_close,
+    build_frame,
+)
 
-CONT, TEXT, BINARY, CLOSE, PING, PONG = Opcode
 LIMIT = 2**20
 
 

@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from masquerade_ws.deflate import Deflater, Inflater
-from masquerade_ws.frames import FrameReceiver, Opcode, build_frame
+from masquerade_ws.frames import BINARY, CONT, PING, PONG, TEXT, FrameReceiver, build_frame
 
-CONT, TEXT, BINARY, CLOSE, PING, PONG = Opcode
 LIMIT = 5000
 
 quick = settings(max_examples=100, deadline=None)

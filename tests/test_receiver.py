@@ -14,7 +14,7 @@ import pytest
 from masquerade_ws.connection import Connection
 from masquerade_ws.deadline import Deadline
 from masquerade_ws.errors import DisconnectedError
-from masquerade_ws.frames import FrameReceiver, Opcode
+from masquerade_ws.frames import PING, FrameReceiver
 from masquerade_ws.outcome import Outcome
 from masquerade_ws.receiver import Receiver
 from masquerade_ws.sender import Sender
@@ -64,8 +64,8 @@ def test_5_5_3_a_pong_that_nobody_asked_for_is_ignored(ends: Ends) -> None:
 
 
 def test_the_latency_is_that_of_the_ping_answered(ends: Ends) -> None:
-    ends.sender.send(Opcode.PING, b"1", 10)
-    ends.sender.send(Opcode.PING, b"2", 10)
+    ends.sender.send(PING, b"1", 10)
+    ends.sender.send(PING, b"2", 10)
     ends.peer.send(frame(10, b"2"))
     ends.receiver.receive()
     assert ends.receiver.latency is not None

@@ -12,7 +12,7 @@ import pytest
 from masquerade_ws.deadline import Deadline
 from masquerade_ws.deflate import Deflater
 from masquerade_ws.errors import SendError
-from masquerade_ws.frames import Opcode
+from masquerade_ws.frames import BINARY, PING, TEXT
 from masquerade_ws.sender import Sender
 from masquerade_ws.transport import wait
 from raw_server import Peer, tcp_pair, until
@@ -33,10 +33,10 @@ def fill(sender: Sender) -> None:
 
 def test_frames_are_sent_whole_and_counted(ends: tuple[Sender, Peer]) -> None:
     sender, peer = ends
-    sender.send(Opcode.TEXT, b"one", 10)
-    sender.send(Opcode.BINARY, b"two", 10)
+    sender.send(TEXT, b"one", 10)
+    sender.send(BINARY, b"two", 10)
     assert [peer.read_frame(), peer.read_frame()] == [(1, b"one"), (2, b"two")]
-    sender.send(Opcode.PING, b"", 10)
+    sender.send(PING, b"", 10)
     assert (sender.messages_sent, sender.bytes_sent) == (2, 2 * (2 + 4 + 3) + 6)
 
 
@@ -44,7 +44,7 @@ def test_5_3_each_frame_has_a_fresh_key(ends: tuple[Sender, Peer]) -> None:
     sender, peer = ends
     keys = set()
     for _ in range(200):
-        sender.send(Opcode.BINARY, bytes(16), 10)
+        sender.send(BINARY, bytes(16), 10)
         keys.add(peer.read(2 + 4 + 16)[2:6])
     assert len(keys) == 200
 
@@ -53,7 +53,7 @@ def test_where_a_send_would_wait_a_frame_waits_for_room_first(monkeypatch: pytes
     monkeypatch.delattr(socket, "MSG_DONTWAIT", raising=False)
     with tcp_pair() as (near, far):
         sender, peer = Sender(near, None, None), Peer(far, threading.Event())
-        thread = threading.Thread(target=sender.send, args=(Opcode.BINARY, bytes(2**20), 60))
+        thread = threading.Thread(target=sender.send, args=(BINARY, bytes(2**20), 60))
         thread.start()
         assert peer.read_frame() == (2, bytes(2**20))
         thread.join()
@@ -64,7 +64,7 @@ def test_frames_of_many_threads_do_not_mix(ends: tuple[Sender, Peer]) -> None:
 
     def send(char: bytes) -> None:
         for _ in range(50):
-            sender.send(Opcode.BINARY, char * 10_000, 10)
+            sender.send(BINARY, char * 10_000, 10)
 
     threads = [threading.Thread(target=send, args=(char,)) for char in (b"a", b"b", b"c", b"d")]
     for thread in threads:
@@ -78,8 +78,8 @@ def test_frames_of_many_threads_do_not_mix(ends: tuple[Sender, Peer]) -> None:
 def test_rfc7692_6_only_data_frames_are_compressed() -> None:
     with tcp_pair() as (near, far):
         sender, peer = Sender(near, None, Deflater()), Peer(far, threading.Event())
-        sender.send(Opcode.TEXT, b"x" * 1000, 10)
-        sender.send(Opcode.PING, b"ping", 10)
+        sender.send(TEXT, b"x" * 1000, 10)
+        sender.send(PING, b"ping", 10)
         assert len(peer.read_frame()[1]) < 100
         assert peer.read_frame() == (9, b"ping")
 
@@ -91,13 +91,13 @@ def test_a_pong_is_sent_by_the_reader_and_answers_for_all_pings_before_it(ends: 
     sender.flush()
     sender.flush()
     assert peer.read_frame() == (10, b"latest")
-    sender.send(Opcode.TEXT, b"next", 10)
+    sender.send(TEXT, b"next", 10)
     assert peer.read_frame() == (1, b"next")
 
 
 def test_a_pong_waits_for_no_sender_but_is_sent_by_it(ends: tuple[Sender, Peer]) -> None:
     sender, peer = ends
-    thread = threading.Thread(target=sender.send, args=(Opcode.BINARY, bytes(2**22), 60))
+    thread = threading.Thread(target=sender.send, args=(BINARY, bytes(2**22), 60))
     thread.start()
     until(lambda: sender.bytes_sent > 0)
     sender.pong(b"in time")
@@ -124,7 +124,7 @@ def test_a_sender_does_not_leave_a_pong_behind_that_the_reader_left_to_it() -> N
     full = threading.Event()
     with tcp_pair() as (near, far):
         sender, peer = Crowded(near, None, None), Peer(far, threading.Event())
-        thread = threading.Thread(target=sender.send, args=(Opcode.TEXT, b"own", 60))
+        thread = threading.Thread(target=sender.send, args=(TEXT, b"own", 60))
         thread.start()
         assert full.wait(10)
         until(lambda: sender.stalled and sender._pong is None)
@@ -137,7 +137,7 @@ def test_a_sender_does_not_leave_a_pong_behind_that_the_reader_left_to_it() -> N
 def test_what_the_kernel_does_not_take_goes_out_before_the_next_frame(ends: tuple[Sender, Peer]) -> None:
     sender, peer = ends
     fill(sender)
-    thread = threading.Thread(target=sender.send, args=(Opcode.TEXT, b"next", 60))
+    thread = threading.Thread(target=sender.send, args=(TEXT, b"next", 60))
     thread.start()
     opcode, payload = peer.read_frame()
     while opcode == 10:
@@ -163,7 +163,7 @@ def test_a_ping_is_matched_by_its_pong_and_forgotten_with_those_before_it(ends: 
     sender, _ = ends
     start = time.monotonic()
     for payload in (b"1", b"2", b"3"):
-        sender.send(Opcode.PING, payload, 10)
+        sender.send(PING, payload, 10)
     assert start <= (sender.pinged(b"2") or 0) <= time.monotonic()
     assert sender.pinged(b"1") is None
     assert sender.pinged(b"unsolicited") is None
@@ -172,9 +172,9 @@ def test_a_ping_is_matched_by_its_pong_and_forgotten_with_those_before_it(ends: 
 
 def test_of_pings_alike_the_latest_is_taken_for_the_one_answered(ends: tuple[Sender, Peer]) -> None:
     sender, _ = ends
-    sender.send(Opcode.PING, b"", 10)
+    sender.send(PING, b"", 10)
     between = time.monotonic()
-    sender.send(Opcode.PING, b"", 10)
+    sender.send(PING, b"", 10)
     assert (sender.pinged(b"") or 0) >= between
     assert sender.pinged(b"") is None
 
@@ -182,17 +182,17 @@ def test_of_pings_alike_the_latest_is_taken_for_the_one_answered(ends: tuple[Sen
 def test_pings_that_are_never_answered_are_not_kept_for_ever(ends: tuple[Sender, Peer]) -> None:
     sender, _ = ends
     for i in range(100):
-        sender.send(Opcode.PING, b"%d" % i, 10)
+        sender.send(PING, b"%d" % i, 10)
     assert sum(sender.pinged(b"%d" % i) is not None for i in range(100)) <= 8
 
 
 def test_a_send_that_times_out_half_way_is_the_last(ends: tuple[Sender, Peer]) -> None:
     sender, _ = ends
     with pytest.raises(TimeoutError):
-        sender.send(Opcode.BINARY, bytes(2**24), 0.1)
+        sender.send(BINARY, bytes(2**24), 0.1)
     assert sender.bytes_sent > 0
     with pytest.raises(SendError):
-        sender.send(Opcode.TEXT, b"torn otherwise", 0.1)
+        sender.send(TEXT, b"torn otherwise", 0.1)
     assert not sender.close(b"", Deadline(1))
     sender.pong(b"not either")
     sender.flush()
@@ -205,7 +205,7 @@ def test_5_5_1_a_close_frame_is_the_last_frame(ends: tuple[Sender, Peer]) -> Non
     sender.pong(b"too late")
     sender.flush()
     with pytest.raises(SendError):
-        sender.send(Opcode.TEXT, b"too late", 1)
+        sender.send(TEXT, b"too late", 1)
     assert peer.read_frame() == (8, b"\x03\xe8")
     peer.sock.setblocking(False)
     with pytest.raises(BlockingIOError):
@@ -219,7 +219,7 @@ def test_a_close_frame_waits_for_a_sender_that_gets_on(ends: tuple[Sender, Peer]
     def read() -> None:
         received.extend([peer.read_frame(), peer.read_frame()])
 
-    thread = threading.Thread(target=sender.send, args=(Opcode.BINARY, bytes(2**22), 60))
+    thread = threading.Thread(target=sender.send, args=(BINARY, bytes(2**22), 60))
     thread.start()
     until(lambda: sender.bytes_sent > 0)
     reader = threading.Thread(target=read)
@@ -257,7 +257,7 @@ def test_a_close_frame_is_not_waited_for_when_a_sender_is_stalled(ends: tuple[Se
 
     def send() -> None:
         try:
-            sender.send(Opcode.BINARY, bytes(2**24), 60)
+            sender.send(BINARY, bytes(2**24), 60)
         except OSError as exc:
             errors.append(exc)
 
@@ -307,14 +307,14 @@ def test_nothing_is_sent_amid_a_frame_of_the_same_thread(
     def push_late() -> None:
         monkeypatch.undo()
         with pytest.raises(SendError, match="in the middle of another send"):
-            sender.send(Opcode.TEXT, b"second", 10)
+            sender.send(TEXT, b"second", 10)
         sender.pong(b"third")
         sender.flush()
         assert not sender.close(b"", Deadline(10))
         push()
 
     monkeypatch.setattr(sender, "_push", push_late)
-    sender.send(Opcode.TEXT, b"first", 10)
+    sender.send(TEXT, b"first", 10)
     sender._sock.shutdown(socket.SHUT_WR)
     assert peer.read_frame() == (1, b"first")
     with pytest.raises(EOFError):
