@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import threading
 import time
 from collections import deque
@@ -13,9 +12,11 @@ from typing import TYPE_CHECKING
 
 from masquerade_ws.errors import SendError
 from masquerade_ws.frames import CLOSE, PING, PONG, build_frame
-from masquerade_ws.transport import send_now, wait
+from masquerade_ws.transport import DONTWAIT, send_now, wait
 
 if TYPE_CHECKING:
+    import socket
+
     from masquerade_ws.deadline import Deadline
     from masquerade_ws.deflate import Deflater
     from masquerade_ws.tls import TLS
@@ -45,7 +46,7 @@ class Sender:
         self._tls = tls
         self._deflater = deflater
         # Whether a send without a wait before it never waits itself. gevent's would: a blocking socket in name alone.
-        self._eager = hasattr(socket, "MSG_DONTWAIT") and os.get_blocking(sock.fileno())
+        self._eager = DONTWAIT != 0 and os.get_blocking(sock.fileno())
         # Guards the socket's send direction, _unsent, ended and the deflater: frames go out whole and in order.
         # Reentrant, for a signal handler may close the connection that its own thread is sending on.
         self.lock = threading.RLock()

@@ -19,13 +19,26 @@ if TYPE_CHECKING:
 
     from masquerade_ws.tls import TLS
 
-__all__ = ["RECV_SIZE", "Address", "Attempt", "Cancelled", "Channel", "Waker", "dial", "send_now", "shutdown", "wait"]
+__all__ = [
+    "DONTWAIT",
+    "RECV_SIZE",
+    "Address",
+    "Attempt",
+    "Cancelled",
+    "Channel",
+    "Waker",
+    "dial",
+    "send_now",
+    "shutdown",
+    "wait",
+]
 
 # Family, type, protocol, canonical name and socket address, as socket.getaddrinfo returns them.
 Address = tuple[int, int, int, str, Any]
 
 RECV_SIZE = 65536
-# Where a send cannot be told not to block, so much fits into a socket that is writable.
+DONTWAIT = getattr(socket, "MSG_DONTWAIT", 0)  # tells a send not to block; Windows cannot
+# Where a send cannot be told so, so much fits into a socket that is writable.
 _SMALL_SEND = 16384
 _LONGEST_POLL = 2**31 - 1  # milliseconds
 _IN_PROGRESS = {0, errno.EINPROGRESS, errno.EWOULDBLOCK, getattr(errno, "WSAEWOULDBLOCK", errno.EWOULDBLOCK)}
@@ -79,9 +92,8 @@ def _select(descriptor: int, timeout: float | None, read: bool, write: bool, wak
 
 def send_now(sock: socket.socket, data: bytes | memoryview) -> int:
     """Hand the kernel what it takes of ``data`` at once; to be called when the socket is writable, or may be."""
-    flags = getattr(socket, "MSG_DONTWAIT", 0)
     try:
-        return sock.send(data if flags else data[:_SMALL_SEND], flags)
+        return sock.send(data if DONTWAIT else data[:_SMALL_SEND], DONTWAIT)
     except BlockingIOError:
         return 0
 

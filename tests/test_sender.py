@@ -50,7 +50,8 @@ def test_5_3_each_frame_has_a_fresh_key(ends: tuple[Sender, Peer]) -> None:
 
 
 def test_where_a_send_would_wait_a_frame_waits_for_room_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(socket, "MSG_DONTWAIT", raising=False)
+    monkeypatch.setattr("masquerade_ws.transport.DONTWAIT", 0)
+    monkeypatch.setattr("masquerade_ws.sender.DONTWAIT", 0)
     with tcp_pair() as (near, far):
         sender, peer = Sender(near, None, None), Peer(far, threading.Event())
         thread = threading.Thread(target=sender.send, args=(BINARY, bytes(2**20), 60))
