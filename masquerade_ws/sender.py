@@ -156,6 +156,9 @@ class Sender:
             while self._unsent and wait(self._sock, 0, write=True):
                 self._push()
             return not self._unsent
+        except BaseException:  # with some of it sent perhaps
+            self.ended = True
+            raise
         finally:
             self._writing = False
 

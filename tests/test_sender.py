@@ -149,6 +149,21 @@ def test_what_the_kernel_does_not_take_goes_out_before_the_next_frame(ends: tupl
     assert not sender.stalled
 
 
+def test_a_pong_that_was_interrupted_is_the_last_of_what_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(size: int) -> bytes:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.urandom", interrupt)
+    with tcp_pair() as (near, _):
+        sender = Sender(near, None, None)
+        sender.pong(b"ping")
+        with pytest.raises(KeyboardInterrupt):
+            sender.flush()
+        with pytest.raises(SendError, match="closed"):
+            sender.send(TEXT, b"behind it", 10)
+        assert not sender.close(b"", Deadline(10))
+
+
 def test_what_the_kernel_does_not_take_is_flushed_later(ends: tuple[Sender, Peer]) -> None:
     sender, peer = ends
     fill(sender)
