@@ -58,6 +58,8 @@ def wait(
 ) -> bool:
     """Wait until the socket is ready or broken; False when time runs out.
 
+    One that another thread closes meanwhile may be waited for until then.
+
     Raises:
         Cancelled: ``wake`` became readable.
         OSError: The socket is closed.
