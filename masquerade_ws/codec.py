@@ -31,6 +31,7 @@ _decoder: Any = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_f
 _scan = _decoder.scan_once  # without the two searches for white space that `decode` makes for every text
 _encoder = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 _make_writer: Any = getattr(json.encoder, "c_make_encoder", None)  # what `_encoder` uses if there is the C accelerator
+_writers: list[Any] = []  # those that write nothing now, each with its own table of what it is in, to find cycles
 
 _fast_loads: Callable[[str], Any] | None
 try:
@@ -152,13 +153,23 @@ def encode(event: Event | Mapping[str, Any]) -> str:
     return f'{{"type":{quote(event.type)},"payload":{payload},"timestamp":{quote(event.timestamp)}}}'
 
 
+def _write(payload: Mapping[str, Any]) -> str:
+    """Do what `_encoder.encode` does, without all that it does anew for each text."""
+    try:
+        write = _writers.pop()
+    except IndexError:
+        write = _make_writer({}, _encoder.default, quote, None, ":", ",", False, False, False)
+    text = "".join(write(payload, 0))
+    _writers.append(write)  # unlike one that failed, whose table is not empty
+    return text
+
+
+_encode = _encoder.encode if _make_writer is None else _write
+
+
 def _encode_payload(payload: Mapping[str, Any]) -> str:
     try:
-        if _make_writer is None:
-            return _encoder.encode(payload)
-        # One for each text, with the table in which it finds cycles, but without all else that `encode` does.
-        write = _make_writer({}, _encoder.default, quote, None, ":", ",", False, False, False)
-        return "".join(write(payload, 0))
+        return _encode(payload)
     except (TypeError, ValueError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(f"payload cannot be written as JSON: {error}") from error

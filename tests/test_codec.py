@@ -443,10 +443,32 @@ def test_a_payload_without_an_end_is_not_written(payload: dict[str, Any], proble
         codec.encode({"type": "x", "payload": payload})
 
 
+def test_a_payload_that_could_not_be_written_can_once_it_is_mended() -> None:
+    payload: dict[str, Any] = {"a": [object()]}
+    with pytest.raises(TypeError):
+        codec.encode({"type": "x", "payload": payload})
+    payload["a"][0] = 1
+    assert json.loads(codec.encode({"type": "x", "payload": payload}))["payload"] == {"a": [1]}
+
+
+def test_a_payload_may_be_written_while_it_is_being_written() -> None:
+    texts: list[str] = []
+
+    class Interrupted(dict[str, int]):
+        def items(self) -> Any:
+            if not texts:
+                texts.append("")
+                texts.append(codec.encode(event))
+            return super().items()
+
+    event = {"type": "x", "payload": {"a": Interrupted(b=1)}, "timestamp": "now"}
+    assert codec.encode(event) == texts[1] == '{"type":"x","payload":{"a":{"b":1}},"timestamp":"now"}'
+
+
 def test_a_payload_is_written_alike_without_the_c_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
     event = {"type": "x", "payload": {"ü": [None, True, 1, -0.5, '"\n\ud800', {}], "1": {}}, "timestamp": "now"}
     text = codec.encode(event)
-    monkeypatch.setattr(codec, "_make_writer", None)
+    monkeypatch.setattr(codec, "_encode", codec._encoder.encode)
     assert codec.encode(event) == text
     assert json.loads(text) == event
 
