@@ -277,6 +277,15 @@ def test_a_server_that_drips_bytes_gets_no_more_than_the_deadline() -> None:
     assert "timed out during the opening handshake" in str(error)
 
 
+def test_a_server_that_does_not_read_the_request_gets_no_more_than_the_deadline() -> None:
+    over = threading.Event()
+    with RawServer(lambda peer: over.wait(10)) as server:
+        with pytest.raises(ConnectError, match="timed out during the opening handshake") as caught:
+            Connection.open(f"{server.url}?token={'SECRET' * 2**22}", timeout=0.5)
+        over.set()
+    assert "SECRET" not in shown(caught.value)
+
+
 def test_a_response_of_single_bytes_is_read() -> None:
     def script(peer: Peer) -> None:
         peer.read_request()
