@@ -118,6 +118,7 @@ SCENE = b"".join(
 WHOLE = range(HANDSHAKE + len(SCENE))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", CUTS)
 def test_a_server_cut_short_at_any_byte_is_a_loss_told_once_and_replaced(kind: Kind) -> None:
     def scene(offsets: range) -> None:
@@ -220,6 +221,7 @@ def test_disconnect_returns_in_time_with_code_1000_whatever_becomes_of_its_close
         in_shares(CLOSE_FRAME, range(start, start + CLOSE_FRAME), scene)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", CUTS)
 def test_a_send_cut_short_half_way_fails_and_the_connection_is_replaced(kind: Kind) -> None:
     """More than the kernel takes at once, so that the loss is seen by the sender, by the reader, or by both."""
