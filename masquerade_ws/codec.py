@@ -31,7 +31,7 @@ _decoder: Any = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_f
 _scan = _decoder.scan_once  # without the two searches for white space that `decode` makes for every text
 _encoder = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 _make_writer: Any = getattr(json.encoder, "c_make_encoder", None)  # what `_encoder` uses if there is the C accelerator
-_writers: list[Any] = []  # those that write nothing now, each with its own table of what it is in, to find cycles
+_writers: list[Any] = []  # those that rest, each with the table in which it finds cycles, empty then
 
 _fast_loads: Callable[[str], Any] | None
 try:
@@ -160,7 +160,7 @@ def _write(payload: Mapping[str, Any]) -> str:
     except IndexError:
         write = _make_writer({}, _encoder.default, quote, None, ":", ",", False, False, False)
     text = "".join(write(payload, 0))
-    _writers.append(write)  # unlike one that failed, whose table is not empty
+    _writers.append(write)  # unlike one that failed, whose table may not be empty
     return text
 
 

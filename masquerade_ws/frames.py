@@ -24,8 +24,8 @@ __all__ = [
     "build_frame",
 ]
 
-# What a frame is: its opcode (RFC 6455, 5.2). Plain integers, since to look up an enumeration's member costs more than
-# to compare it.
+# The opcodes, which say what a frame is (RFC 6455, 5.2). Plain integers, since to look up an enumeration's member costs
+# more than to compare it.
 CONT, TEXT, BINARY, CLOSE, PING, PONG = _OPCODES = 0, 1, 2, 8, 9, 10
 
 
