@@ -141,10 +141,7 @@ class Connection:
         with self._lock:
             if self._attempt is not None or self._link is not None:
                 raise RuntimeError("connect() was called before")
-            try:
-                self._attempt = Attempt(timeout)
-            except OSError as exc:  # no descriptor left
-                raise ConnectError(f"cannot connect to {self._name}: {exc}") from exc
+            self._attempt = Attempt(timeout)
             return self._attempt
 
     def _publish(self, attempt: Attempt, channel: Channel, agreed: Upgrade) -> None:

@@ -152,16 +152,29 @@ class Attempt:
         self.sock: socket.socket | None = None
         self.cancelled = False
         self.looked_up: threading.Event | None = None
-        self._waker = Waker()
+        self._waker: Waker | None = None  # made by the first wait, which on the local machine never comes
 
     def cancel(self) -> None:
         """End the attempt from another thread; not to be called after ``close``."""
         if self.cancelled:
             return
         self.cancelled = True
-        self._waker.set()  # wakes a wait on the socket, which raises Cancelled
+        if self._waker is not None:
+            self._waker.set()  # wakes a wait on the socket, which raises Cancelled
         if self.looked_up is not None:
             self.looked_up.set()  # wakes a wait for a look-up, which raises Cancelled
+
+    def check(self) -> None:
+        """Raise if the attempt is to end.
+
+        Raises:
+            TimeoutError: Time ran out.
+            Cancelled: Another thread ended the attempt.
+        """
+        if self.cancelled:
+            raise Cancelled
+        if self.deadline.expired():
+            raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
 
     def wait(self, *, read: bool = False, write: bool = False, deadline: Deadline | None = None) -> None:
         """Wait for the socket, by default until the attempt's own deadline.
@@ -171,14 +184,16 @@ class Attempt:
             Cancelled: Another thread ended the attempt.
         """
         assert self.sock is not None
-        remaining = (deadline or self.deadline).remaining()
-        # A peer that never pauses gets no more time either.
-        if remaining == 0 or not wait(self.sock, remaining, read=read, write=write, wake=self._waker):
+        if self._waker is None:
+            self._waker = Waker()
+        self.check()  # behind that, for who cancels looks for the waker last
+        if not wait(self.sock, (deadline or self.deadline).remaining(), read=read, write=write, wake=self._waker):
             raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
 
     def close(self) -> None:
         """Let go of the wake-up channel."""
-        self._waker.close()
+        if self._waker is not None:
+            self._waker.close()
 
     def discard(self) -> None:
         """Close the socket of an attempt that failed."""
@@ -212,7 +227,8 @@ def _dial(address: Address, attempt: Attempt, deadline: Deadline) -> None:
     sock.setblocking(False)
     error = sock.connect_ex(sockaddr)
     if error in _IN_PROGRESS:
-        attempt.wait(write=True, deadline=deadline)
+        if not _has_peer(sock):
+            attempt.wait(write=True, deadline=deadline)
         error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     # A local port that nobody listens on may be given to this very socket, which then connects to itself.
     if not error and sock.getsockname()[1] == sockaddr[1] and sock.getsockname() == sock.getpeername():
@@ -221,6 +237,15 @@ def _dial(address: Address, attempt: Attempt, deadline: Deadline) -> None:
         raise OSError(error, os.strerror(error))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+
+def _has_peer(sock: socket.socket) -> bool:
+    """Tell whether the socket is connected, as it is to the local machine at once."""
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
 
 
 class Channel:
@@ -235,8 +260,7 @@ class Channel:
     def recv(self, size: int = RECV_SIZE) -> bytes:
         """Return the next bytes; ``b""`` at the end of the stream."""
         while self.tls is None or not self.tls.ended:
-            self.attempt.wait(read=True)
-            data = self.sock.recv(size)
+            data = self._recv_raw(size)
             if not data or self.tls is None:
                 return data
             plain = self.tls.decrypt(data)
@@ -260,10 +284,18 @@ class Channel:
         self.attempt.phase = "the TLS handshake"
         while not tls.handshake():
             self._send_raw(tls.take())
-            self.attempt.wait(read=True)
-            tls.receive(self.sock.recv(RECV_SIZE))
+            tls.receive(self._recv_raw(RECV_SIZE))
         self._send_raw(tls.take())
         self.tls = tls
+
+    def _recv_raw(self, size: int) -> bytes:
+        while True:
+            self.attempt.check()  # a peer that never pauses gets no more time either
+            try:
+                return self.sock.recv(size)
+            except BlockingIOError:
+                pass
+            self.attempt.wait(read=True)
 
     def _send_raw(self, data: bytes) -> None:
         view = memoryview(data)

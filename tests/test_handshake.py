@@ -7,7 +7,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import websocket
@@ -54,14 +53,14 @@ def respond(*lines: str) -> Callable[[Peer], None]:
 def reset_first(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Have the client read the response after the server's reset, which the test tells of."""
     reset = threading.Event()
-    wait = Attempt.wait
+    check = Attempt.check
 
-    def late(attempt: Attempt, **options: Any) -> None:
-        wait(attempt, **options)
+    def late(attempt: Attempt) -> None:
         if attempt.phase == "the opening handshake":
             assert reset.wait(10)
+        check(attempt)
 
-    monkeypatch.setattr(Attempt, "wait", late)
+    monkeypatch.setattr(Attempt, "check", late)
     return reset
 
 

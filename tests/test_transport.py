@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from typing import Any
 
 import pytest
 
@@ -201,7 +202,16 @@ def test_cancelling_ends_a_wait_at_once(attempt: Attempt, pair: tuple[socket.soc
     assert attempt.cancelled
 
 
-def test_cancelling_again_and_again_never_blocks(attempt: Attempt) -> None:
+def test_an_attempt_cancelled_before_does_not_wait(attempt: Attempt, pair: tuple[socket.socket, socket.socket]) -> None:
+    attempt.sock = pair[0]
+    attempt.cancel()
+    with pytest.raises(Cancelled):
+        attempt.wait(read=True)
+
+
+def test_cancelling_again_and_again_never_blocks(attempt: Attempt, pair: tuple[socket.socket, socket.socket]) -> None:
+    attempt.sock = pair[0]
+    attempt.wait(write=True)
     canceller = threading.Thread(target=lambda: [attempt.cancel() for _ in range(5000)], daemon=True)
     canceller.start()
     canceller.join(10)
@@ -298,6 +308,50 @@ def test_a_channel_sends_and_receives(attempt: Attempt) -> None:
         channel.sendall(b"hello")
         assert channel.recv() == b"hello"
         assert channel.recv() == b""
+
+
+@pytest.mark.parametrize(("timeout", "cancelled", "error"), [(0, False, TimeoutError), (10, True, Cancelled)])
+def test_a_channel_receives_nothing_more_once_the_attempt_is_over_though_the_peer_never_pauses(
+    timeout: float, cancelled: bool, error: type[Exception], pair: tuple[socket.socket, socket.socket]
+) -> None:
+    attempt = Attempt(timeout)
+    attempt.sock = pair[0]
+    pair[1].send(b"more")
+    if cancelled:
+        attempt.cancel()
+    with pytest.raises(error):
+        Channel(attempt).recv()
+    attempt.close()
+
+
+def test_a_channel_that_need_not_wait_uses_no_descriptor_but_the_socket_s(
+    attempt: Attempt, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    def no_descriptor_left() -> Waker:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    pair[0].setblocking(False)
+    attempt.sock = pair[0]
+    channel = Channel(attempt)
+    pair[1].send(b"there already")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("masquerade_ws.transport.Waker", no_descriptor_left)
+        assert channel.recv() == b"there already"
+        with pytest.raises(OSError, match="Too many open files"):
+            channel.recv()
+
+
+def test_a_channel_waits_for_bytes_that_are_yet_to_come(
+    attempt: Attempt, pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def send_then_wait(sock: socket.socket, timeout: float | None, **options: Any) -> bool:
+        pair[1].send(b"late")
+        return wait(sock, timeout, **options)
+
+    monkeypatch.setattr("masquerade_ws.transport.wait", send_then_wait)
+    pair[0].setblocking(False)
+    attempt.sock = pair[0]
+    assert Channel(attempt).recv() == b"late"
 
 
 def test_a_channel_sends_more_than_the_kernel_takes_at_once(attempt: Attempt) -> None:
