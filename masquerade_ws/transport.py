@@ -152,10 +152,10 @@ class Attempt:
         self.sock: socket.socket | None = None
         self.cancelled = False
         self.looked_up: threading.Event | None = None
-        self._waker: Waker | None = None  # made by the first wait, which on the local machine never comes
+        self._waker: Waker | None = None  # made by the first wait, and often there is none
 
     def cancel(self) -> None:
-        """End the attempt from another thread; not to be called after ``close``."""
+        """End the attempt, from another thread or a signal handler; not to be called after ``close``."""
         if self.cancelled:
             return
         self.cancelled = True
@@ -186,7 +186,7 @@ class Attempt:
         assert self.sock is not None
         if self._waker is None:
             self._waker = Waker()
-        self.check()  # behind that, for who cancels looks for the waker last
+        self.check()  # behind that: `cancel` sets the flag ahead of its look at the waker, so one sees the other
         if not wait(self.sock, (deadline or self.deadline).remaining(), read=read, write=write, wake=self._waker):
             raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
 
@@ -227,7 +227,7 @@ def _dial(address: Address, attempt: Attempt, deadline: Deadline) -> None:
     sock.setblocking(False)
     error = sock.connect_ex(sockaddr)
     if error in _IN_PROGRESS:
-        if not _has_peer(sock):
+        if not wait(sock, 0, write=True):  # as it is at once on the local machine
             attempt.wait(write=True, deadline=deadline)
         error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     # A local port that nobody listens on may be given to this very socket, which then connects to itself.
@@ -237,15 +237,7 @@ def _dial(address: Address, attempt: Attempt, deadline: Deadline) -> None:
         raise OSError(error, os.strerror(error))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-
-
-def _has_peer(sock: socket.socket) -> bool:
-    """Tell whether the socket is connected, as it is to the local machine at once."""
-    try:
-        sock.getpeername()
-    except OSError:
-        return False
-    return True
+    attempt.check()  # perhaps nothing had to be waited for
 
 
 class Channel:

@@ -192,14 +192,31 @@ def test_an_attempt_s_wait_ends_at_its_deadline_though_the_peer_never_pauses(
 
 
 @pytest.mark.usefixtures("_either_way")
-def test_cancelling_ends_a_wait_at_once(attempt: Attempt, pair: tuple[socket.socket, socket.socket]) -> None:
+def test_cancelling_ends_a_wait_at_once(
+    attempt: Attempt, pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cancel_then_wait(*arguments: Any, **options: Any) -> bool:
+        attempt.cancel()
+        return wait(*arguments, **options)
+
+    monkeypatch.setattr("masquerade_ws.transport.wait", cancel_then_wait)
     attempt.sock = pair[0]
-    canceller = threading.Thread(target=attempt.cancel)
-    canceller.start()
     with pytest.raises(Cancelled):
         attempt.wait(read=True)
-    canceller.join()
     assert attempt.cancelled
+
+
+def test_cancelling_as_a_wait_begins_ends_it_at_once(
+    attempt: Attempt, pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cancel_then_make() -> Waker:
+        attempt.cancel()
+        return Waker()
+
+    monkeypatch.setattr("masquerade_ws.transport.Waker", cancel_then_make)
+    attempt.sock = pair[0]
+    with pytest.raises(Cancelled):
+        attempt.wait(read=True)
 
 
 def test_an_attempt_cancelled_before_does_not_wait(attempt: Attempt, pair: tuple[socket.socket, socket.socket]) -> None:
@@ -271,6 +288,38 @@ def test_cancelling_ends_a_dial_without_trying_the_next(attempt: Attempt, silent
     with pytest.raises(Cancelled):
         dial([address(silent_port), address(silent_port)], attempt)
     canceller.join()
+
+
+@pytest.mark.parametrize(("timeout", "cancelled", "error"), [(0, False, TimeoutError), (10, True, Cancelled)])
+def test_a_dial_that_need_not_wait_ends_all_the_same_when_the_attempt_is_over(
+    timeout: float, cancelled: bool, error: type[Exception]
+) -> None:
+    attempt = Attempt(timeout)
+    if cancelled:
+        attempt.cancel()
+    with RawServer(lambda peer: peer.read_to_end()) as server, pytest.raises(error):
+        dial([address(server.port)], attempt)
+    attempt.discard()
+    attempt.close()
+
+
+def test_a_dial_waits_no_more_once_it_is_connected(attempt: Attempt, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Connected(socket.socket):
+        """Connects while the system says that it is about to."""
+
+        def connect_ex(self, address: Any) -> int:
+            error = super().connect_ex(address)
+            assert wait(self, 10, write=True)
+            return error or errno.EINPROGRESS
+
+    def no_descriptor_left() -> Waker:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(socket, "socket", Connected)
+    monkeypatch.setattr("masquerade_ws.transport.Waker", no_descriptor_left)
+    with RawServer(lambda peer: peer.read_to_end()) as server:
+        dial([address(server.port)], attempt)
+        attempt.discard()
 
 
 def test_a_socket_that_connects_to_itself_is_refused(
