@@ -124,13 +124,13 @@ class Connection:
             check_duration("timeout", timeout)
         attempt = self._begin(timeout)
         try:
-            if self._outcome.ended.is_set():
+            if self._outcome.ended:
                 raise ConnectError(f"cannot connect to {self._name}: closed before")
             self._publish(attempt, *open_channel(self._options, attempt))
         except BaseException as exc:
             attempt.discard()
             self._outcome.decide(1006, "", exc if isinstance(exc, Exception) else None)
-            self._outcome.ended.set()
+            self._outcome.end()
             raise
         finally:
             with self._lock:
@@ -154,9 +154,10 @@ class Connection:
         self.subprotocol = agreed.subprotocol
         link = Link(channel.sock, sender, receiver, self._outcome)
         with self._lock:
+            self._link = link  # ahead of the look: a signal handler may close the connection in between
             if not attempt.cancelled:
-                self._link = link
                 return
+            self._link = None
         raise ConnectError(f"cannot connect to {self._name}: closed meanwhile")
 
     @property
@@ -297,7 +298,7 @@ class Connection:
             if self._attempt is not None:
                 self._attempt.cancel()
             elif self._link is None:
-                self._outcome.ended.set()
+                self._outcome.end()
             return self._link
 
     def __enter__(self) -> Self:
@@ -313,11 +314,11 @@ class Connection:
     @property
     def ended(self) -> bool:
         """Whether the connection has ended and TCP is closed."""
-        return self._outcome.ended.is_set()
+        return self._outcome.ended
 
     def wait_ended(self, timeout: float | None) -> bool:
         """Wait until the connection has ended, at most ``timeout`` seconds; tell whether it has."""
-        return self._outcome.ended.wait(timeout)
+        return self._outcome.wait_ended(timeout)
 
     @property
     def close_code(self) -> int | None:

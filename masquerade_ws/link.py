@@ -83,7 +83,7 @@ class Link:
 
     def finish(self, deadline: Deadline) -> None:
         """Answer how the peer ended, let it close TCP first (7.1.1), then close it."""
-        if self._outcome.ended.is_set():
+        if self._outcome.ended:
             return
         frames = self.receiver.frames
         linger = Deadline(min(_LINGER, deadline.remaining() or 0))
@@ -105,12 +105,12 @@ class Link:
         with self.receiver.lock, self.sender.lock, self._lock:
             self.receiver.over = self.sender.ended = True
             self._sock.close()
-            self._outcome.ended.set()
+            self._outcome.end()
 
     def cut(self) -> None:
         """Shut TCP down, which wakes a reader in recv and a sender in its wait."""
         with self._lock:
-            if not self._outcome.ended.is_set():
+            if not self._outcome.ended:
                 shutdown(self._sock, socket.SHUT_RDWR)
 
     def abandon(self) -> None:

@@ -20,20 +20,21 @@ class Outcome:
         code: The close code (RFC 6455, 7.1.5); ``None`` until the end is decided.
         reason: The close reason (7.1.6).
         error: First cause of a loss; ``None`` after a closing handshake.
-        ended: Set when TCP is closed, too.
+        ended: Whether TCP is closed, too.
     """
 
     def __init__(self) -> None:
         self.code: int | None = None
         self.reason = ""
         self.error: Exception | None = None
-        self.ended = threading.Event()
-        # Guards the three together: the first to decide sets them all.
-        self._lock = threading.Lock()
+        self.ended = False
+        # Guards the first three together, and tells of the end. Reentrant, for a signal handler may close the
+        # connection whose end its own thread is deciding.
+        self._changed = threading.Condition(threading.RLock())
 
     def decide(self, code: int, reason: str = "", error: Exception | None = None) -> bool:
         """Set how the connection ended, unless that is decided; tell whether this call did it."""
-        with self._lock:
+        with self._changed:
             if self.code is not None:
                 return False
             self.error, self.reason, self.code = error, reason, code
@@ -51,10 +52,21 @@ class Outcome:
         code, reason = violation.code, violation.reason
         self.decide(code, reason, DisconnectedError(f"the peer broke the protocol: {reason}", code, reason))
 
+    def end(self) -> None:
+        """Tell that TCP is closed."""
+        with self._changed:
+            self.ended = True
+            self._changed.notify_all()
+
+    def wait_ended(self, timeout: float | None) -> bool:
+        """Wait until TCP is closed, at most ``timeout`` seconds; tell whether it is."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self.ended, timeout)
+
     def abandon(self) -> None:
         """End without a decision, in a forked child, where a lock may be held for ever."""
-        self.ended = threading.Event()
-        self.ended.set()
+        self._changed = threading.Condition(threading.RLock())
+        self.ended = True
 
     def check(self) -> None:
         """Raise unless the connection ended by a closing handshake.

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import ssl
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
 
 import pytest
 from websockets.sync.server import ServerConnection, serve
 
+import masquerade_ws
 from masquerade_ws.connection import Connection
 from masquerade_ws.errors import ConnectError, DisconnectedError, SendError
 from masquerade_ws.opening import open_channel
@@ -714,6 +719,53 @@ def test_a_connect_cancelled_at_the_last_moment_raises_and_leaves_nothing(monkey
             connection.connect(10)
         assert connection.ended
     assert ends == [b""]
+
+
+def closed_at_a_line_of_connect(connection: Connection, number: int) -> bool:
+    """Connect, and close the connection at that line which its thread comes to, as a signal handler may; tell whether
+    there were so many."""
+    lines = itertools.count(1)
+    package = str(Path(masquerade_ws.__file__).parent)
+
+    def trace(frame: FrameType, event: str, _: object) -> Callable[..., object] | None:
+        if event == "line" and next(lines) == number:
+            sys.settrace(None)
+            connection.close(timeout=0)
+            return None
+        return trace if frame.f_code.co_filename.startswith(package) else None
+
+    def connect() -> None:
+        sys.settrace(trace)
+        with suppress(ConnectError):
+            connection.connect(10)
+        sys.settrace(None)
+
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive(), f"hangs if closed at line {number} of its connect()"
+    return next(lines) > number
+
+
+@pytest.mark.parametrize(("status", "codes"), [(101, {1000}), (403, {1000, 1006})])
+def test_a_signal_handler_may_close_a_connection_anywhere_in_its_thread_s_connect(status: int, codes: set[int]) -> None:
+    def script(peer: Peer) -> None:
+        if status == 101:
+            peer.upgrade()
+        else:
+            peer.read_request()
+            peer.send(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+        peer.read_to_end()
+
+    with RawServer(script) as server:
+        for number in itertools.count(1):
+            connection = Connection(server.url)
+            if not closed_at_a_line_of_connect(connection, number):
+                break
+            assert connection.ended, f"still open if closed at line {number} of its connect()"
+            assert connection.close_code in codes
+        connection.close()
+    assert number > 100
 
 
 def test_a_connection_is_opened_once() -> None:

@@ -126,7 +126,7 @@ def test_abandoning_takes_no_lock() -> None:
         connection = Connection.open(server.url)
         link = connection._link
         assert link is not None
-        for lock in (link.receiver.lock, link.sender.lock, link._lock, connection._lock, connection._outcome._lock):
+        for lock in (link.receiver.lock, link.sender.lock, link._lock, connection._lock, connection._outcome._changed):
             holder = threading.Thread(target=lock.acquire)  # as in a child, where the threads that hold them are not
             holder.start()
             holder.join()

@@ -56,5 +56,5 @@ def test_another_kind_of_cause_is_reported_as_a_disconnection() -> None:
 def test_abandoning_ends_without_a_decision() -> None:
     outcome = Outcome()
     outcome.abandon()
-    assert outcome.ended.is_set()
+    assert outcome.ended
     assert outcome.code is None
