@@ -237,7 +237,7 @@ def _dial(address: Address, attempt: Attempt, deadline: Deadline) -> None:
         raise OSError(error, os.strerror(error))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    attempt.check()  # perhaps nothing had to be waited for
+    attempt.check()  # for a connect without a wait has not looked
 
 
 class Channel:

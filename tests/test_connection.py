@@ -722,8 +722,7 @@ def test_a_connect_cancelled_at_the_last_moment_raises_and_leaves_nothing(monkey
 
 
 def closed_at_a_line_of_connect(connection: Connection, number: int) -> bool:
-    """Connect, and close the connection at that line which its thread comes to, as a signal handler may; tell whether
-    there were so many."""
+    """Connect, close amid that at the line of this number, as a signal handler may; tell whether there is one."""
     lines = itertools.count(1)
     package = str(Path(masquerade_ws.__file__).parent)
 

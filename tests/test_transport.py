@@ -45,6 +45,10 @@ def attempt() -> Iterator[Attempt]:
     attempt.close()
 
 
+def no_descriptor_left() -> Waker:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
 def address(port: int, host: str = "127.0.0.1") -> Address:
     return socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port)
 
@@ -312,9 +316,6 @@ def test_a_dial_waits_no_more_once_it_is_connected(attempt: Attempt, monkeypatch
             assert wait(self, 10, write=True)
             return error or errno.EINPROGRESS
 
-    def no_descriptor_left() -> Waker:
-        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-
     monkeypatch.setattr(socket, "socket", Connected)
     monkeypatch.setattr("masquerade_ws.transport.Waker", no_descriptor_left)
     with RawServer(lambda peer: peer.read_to_end()) as server:
@@ -376,9 +377,6 @@ def test_a_channel_receives_nothing_more_once_the_attempt_is_over_though_the_pee
 def test_a_channel_that_need_not_wait_uses_no_descriptor_but_the_socket_s(
     attempt: Attempt, pair: tuple[socket.socket, socket.socket]
 ) -> None:
-    def no_descriptor_left() -> Waker:
-        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-
     pair[0].setblocking(False)
     attempt.sock = pair[0]
     channel = Channel(attempt)
