@@ -1,7 +1,8 @@
 """The synchronous event client of the Masquerade image service."""
 
-from .client import WebSocketClient
-from .errors import (
+from masquerade_ws.client import WebSocketClient
+from masquerade_ws.delivery.streams import EventStream
+from masquerade_ws.errors import (
     ConnectError,
     DisconnectedError,
     EventsDroppedError,
@@ -13,7 +14,7 @@ from .errors import (
     StopReconnecting,
     WaitTimeoutError,
 )
-from .events import (
+from masquerade_ws.events import (
     ClientEvent,
     ConnectedEvent,
     ConnectionState,
@@ -35,8 +36,7 @@ from .events import (
     SystemNotificationEvent,
     SystemNotificationPayload,
 )
-from .stats import Stats
-from .streams import EventStream
+from masquerade_ws.stats import Stats
 
 __all__ = [
     "ClientEvent",

@@ -12,33 +12,34 @@ from typing import Any, Literal
 
 from typing_extensions import Self
 
-from . import process
-from .codec import encode
-from .control import Control
-from .deadline import Deadline
-from .dispatcher import Delivery
-from .endpoint import Endpoint
-from .errors import DisconnectedError, ImageGenerationError, NotConnectedError, WaitTimeoutError
-from .events import (
+from masquerade_ws.checks import check_callable, check_count, check_duration, check_flag, check_timeout
+from masquerade_ws.deadline import Deadline
+from masquerade_ws.delivery.blocking import Guard
+from masquerade_ws.delivery.dispatcher import Delivery
+from masquerade_ws.delivery.filters import Filter, Where
+from masquerade_ws.delivery.listeners import Listeners
+from masquerade_ws.delivery.patterns import check_type
+from masquerade_ws.delivery.reader import Intake
+from masquerade_ws.delivery.stream_index import RECONNECTED, StreamIndex
+from masquerade_ws.delivery.streams import EventStream
+from masquerade_ws.errors import DisconnectedError, ImageGenerationError, NotConnectedError, WaitTimeoutError
+from masquerade_ws.events import (
     ConnectionState,
     Event,
     ImageGenerationCompletedEvent,
     ImageGenerationFailedEvent,
     ImageGenerationProgressEvent,
 )
-from .filters import Filter, Where
-from .guard import Guard
-from .index import RECONNECTED, StreamIndex
-from .life import Life
-from .listeners import Listeners
-from .log import logger, show_debug
-from .options import Options, check_callable, check_count, check_duration, check_flag, check_timeout
-from .patterns import check_type
-from .reader import Intake
-from .signatures import PolledT, typed_as_events, typed_as_on, typed_as_wait_for
-from .stats import Counters, Stats
-from .streams import EventStream
-from .supervisor import Rooms, Supervisor
+from masquerade_ws.lifecycle import process_hooks
+from masquerade_ws.lifecycle.connector import Connector
+from masquerade_ws.lifecycle.control import Control
+from masquerade_ws.lifecycle.options import ClientOptions
+from masquerade_ws.lifecycle.state import ClientState
+from masquerade_ws.lifecycle.supervisor import Rooms, Supervisor
+from masquerade_ws.log import logger, show_debug
+from masquerade_ws.overloads import PolledT, typed_as_events, typed_as_on, typed_as_wait_for
+from masquerade_ws.protocol.codec import encode
+from masquerade_ws.stats import Counters, Stats
 
 __all__ = ["WebSocketClient"]
 
@@ -105,7 +106,7 @@ class WebSocketClient:
         proxy: str | Literal[False] | None = None,
         compression: Literal["deflate"] | None = None,
     ) -> None:
-        options = Options(
+        options = ClientOptions(
             get_token=get_token,
             initial_reconnect_delay=initial_reconnect_delay,
             max_reconnect_delay=max_reconnect_delay,
@@ -128,7 +129,7 @@ class WebSocketClient:
             "send_timeout": send_timeout,
             "compression": compression,
         }
-        endpoint = Endpoint(url, token_in, transport)
+        endpoint = Connector(url, token_in, transport)
         self._name = endpoint.name
         self._guard = Guard()
         self._listeners = Listeners()
@@ -141,11 +142,11 @@ class WebSocketClient:
             self._counters,
             self._guard,
         )
-        self._life = Life(self._streams, self._counters)
+        self._life = ClientState(self._streams, self._counters)
         supervisor = Supervisor(self._life, options, endpoint.connection, rooms)
         self._control = Control(self._life, supervisor, options, rooms)
         check_flag("debug", debug)
-        process.watch(self)
+        process_hooks.watch(self)
         if debug:
             show_debug()
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-
-from .connection import Connection
+from typing import Protocol
 
 __all__ = ["Counters", "Stats"]
 
@@ -37,6 +36,17 @@ class Stats:
     connected_since: datetime | None
 
 
+class Traffic(Protocol):
+    """What one connection counts."""
+
+    @property
+    def messages_sent(self) -> int: ...
+    @property
+    def bytes_received(self) -> int: ...
+    @property
+    def bytes_sent(self) -> int: ...
+
+
 class Counters:
     """The numbers of the connections that have ended, and what the client counts itself."""
 
@@ -48,7 +58,7 @@ class Counters:
         self.bytes_received = 0
         self.bytes_sent = 0
 
-    def snapshot(self, connection: Connection | None) -> dict[str, int]:
+    def snapshot(self, connection: Traffic | None) -> dict[str, int]:
         """Return the numbers, those of the present connection included."""
         return {
             "connections": self.connections,
@@ -59,7 +69,7 @@ class Counters:
             "bytes_sent": self.bytes_sent + (connection.bytes_sent if connection else 0),
         }
 
-    def absorb(self, connection: Connection) -> None:
+    def absorb(self, connection: Traffic) -> None:
         """Keep the numbers of a connection that has ended; under the life cycle's lock, which guards them."""
         self.messages_sent += connection.messages_sent
         self.bytes_received += connection.bytes_received

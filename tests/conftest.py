@@ -9,7 +9,7 @@ import pytest
 
 from masquerade_ws import WebSocketClient
 from masquerade_ws.testing import EventServer
-from scenes import Hang, client_of
+from tests.support.scenes import Hang, client_of
 
 # A shell lets what it runs in the background ignore Ctrl-C, and so would each process that a test starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)

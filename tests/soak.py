@@ -21,11 +21,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from fault_proxy import FaultProxy, chaos
 from masquerade_ws import DisconnectedError, ImageGenerationError, WebSocketClient
 from masquerade_ws.testing import EventServer
+from tests.support.fault_proxy import FaultProxy, chaos
 
 CLIENTS = 50
 PATIENCE = 60.0  # seconds after which a job that should have ended counts as lost

@@ -13,7 +13,7 @@ from click.shell_completion import add_completion_class
 
 from masquerade_ws.cli.completion import Bash
 from masquerade_ws.cli.debugging import debug
-from masquerade_ws.cli.endings import Commands
+from masquerade_ws.cli.exit_status import Commands
 from masquerade_ws.cli.options import as_json, event_type, events, payload, timeout, token, url, where
 from masquerade_ws.cli.tokens import TokenSource
 from masquerade_ws.cli.where import Wanted
@@ -114,7 +114,7 @@ def watch(url: str, token: TokenSource) -> None:
     Example:
       masquerade-ws watch ws://localhost:34076/ws --token-file ~/.masquerade-token
     """
-    from masquerade_ws.cli.watch import run  # noqa: PLC0415 - its packages may be missing
+    from masquerade_ws.cli.watch.watch import run  # noqa: PLC0415 - its packages may be missing
 
     run(url, token)
 
@@ -176,7 +176,7 @@ def demo(output: Path) -> None:
     Example:
       masquerade-ws demo --output /tmp/pictures
     """
-    from masquerade_ws.cli.demo import run  # noqa: PLC0415 - its packages may be missing
+    from masquerade_ws.cli.demo.demo import run  # noqa: PLC0415 - its packages may be missing
 
     run(output)
 
@@ -197,6 +197,6 @@ def serve(host: str, port: int, output: Path) -> None:
     Example:
       masquerade-ws serve --port 8000
     """
-    from masquerade_ws.cli.serve import run  # noqa: PLC0415 - its packages may be missing
+    from masquerade_ws.cli.demo.serve import run  # noqa: PLC0415 - its packages may be missing
 
     run(host, port, output)

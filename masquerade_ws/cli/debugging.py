@@ -12,8 +12,8 @@ from typing import Any
 
 import click
 
-from masquerade_ws.cli.endings import DEBUG
-from masquerade_ws.cli.text import clean
+from masquerade_ws.cli.exit_status import DEBUG
+from masquerade_ws.cli.sanitize import clean
 
 
 class _SafeHandler(logging.Handler):

@@ -16,8 +16,8 @@ from typing import Any
 import click
 
 from masquerade_ws import ClientEvent, ConnectedEvent, DisconnectedEvent, ErrorEvent, Event
-from masquerade_ws.cli.endings import explain
-from masquerade_ws.cli.text import clean, to_json
+from masquerade_ws.cli.exit_status import explain
+from masquerade_ws.cli.sanitize import clean, to_json
 from masquerade_ws.cli.where import value_of
 
 _COLOURS = {

@@ -41,7 +41,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .server import EventServer, ExpectationError, Peer, Step
+    from masquerade_ws.testing.server import EventServer, ExpectationError, Peer, Step
 
 __all__ = ["EventServer", "ExpectationError", "Peer", "Step"]
 

@@ -14,8 +14,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 from websockets.sync.server import Server, ServerConnection, serve
 
-from .gate import Gate, GatedSocket, Listener
-from .messages import encode, token_of
+from masquerade_ws.testing.gate import Gate, GatedSocket, Listener
+from masquerade_ws.testing.messages import encode, token_of
 
 if TYPE_CHECKING:
     import socket

@@ -7,7 +7,7 @@ import json
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
-from .difference import closest, describe, fits
+from masquerade_ws.testing.difference import closest, describe, fits
 
 if TYPE_CHECKING:
     import threading

@@ -7,7 +7,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from .messages import encode
+from masquerade_ws.testing.messages import encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from websockets.exceptions import ProtocolError
 from websockets.frames import Close, Frame, Opcode
 
-from .host import CLOSE_GRACE, PATIENCE, Host, Peer, send
-from .messages import decode, encode, token_of
-from .record import ExpectationError, Record
-from .script import Script, Scripts, Step
+from masquerade_ws.testing.host import CLOSE_GRACE, PATIENCE, Host, Peer, send
+from masquerade_ws.testing.messages import decode, encode, token_of
+from masquerade_ws.testing.record import ExpectationError, Record
+from masquerade_ws.testing.script import Script, Scripts, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -12,9 +12,9 @@ import sys
 import atheris
 
 with atheris.instrument_imports(include=["masquerade_ws"]):
-    from masquerade_ws import codec
     from masquerade_ws.errors import ParseError
     from masquerade_ws.events import ErrorEvent, Event, timestamp_now
+    from masquerade_ws.protocol import codec
 
 
 def read_int(text: str) -> int | float:

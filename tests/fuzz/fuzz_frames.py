@@ -12,8 +12,8 @@ import tracemalloc
 import atheris
 
 with atheris.instrument_imports(include=["masquerade_ws"]):
-    from masquerade_ws.deflate import Inflater
-    from masquerade_ws.frames import FrameReceiver
+    from masquerade_ws.protocol.deflate import Inflater
+    from masquerade_ws.protocol.frames import FrameReceiver
 
 LIMITS = (0, 100, 5000, 2**20)
 MEMORY = 8 * 2**20  # what the largest limit may cost with all its copies

@@ -1,0 +1,1 @@
+"""The commands that paint: ``demo``, ``serve`` and the gateway behind them."""

@@ -1,0 +1,198 @@
+"""A gateway to play with: it speaks the protocol of the Masquerade service and paints the pictures itself.
+
+=====================  =============================================================================================
+``/ws?token=...``      The WebSocket. An empty token, and one that begins with ``expired``, is refused (HTTP 401).
+``/jobs/<job id>``     The latest event of a job as JSON, for who has missed it (HTTP 404: there is none).
+=====================  =============================================================================================
+
+A client starts a job by ``image.generate`` with the payload ``{"prompt": str, "job_id": str, "fail": bool}``, of which
+``prompt`` alone is required; ``fail`` plays a failure that may be retried. The events of all jobs go to all clients,
+and the jobs go on while nobody is connected.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Gateway"]
+
+import contextlib
+import json
+import logging
+import socket
+import struct
+import sys
+import threading
+from collections.abc import Callable
+from http import HTTPStatus
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+from websockets.sync.server import ServerConnection, serve
+
+from masquerade_ws import Event
+from masquerade_ws.cli.demo.studio import Job, Studio
+
+_MAX_TEXT = 1_000  # characters of a prompt or a job id
+_LINGER = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)  # on, zero seconds: close() resets
+
+_logger = logging.getLogger("masquerade_ws.gateway")
+_logger.addHandler(logging.NullHandler())  # what a port scanner sends is no news
+
+
+class Gateway:
+    """Serve clients between entry and exit of the ``with`` block.
+
+    Args:
+        output: The folder for the pictures.
+        host: The name or address to listen on.
+        port: The port to listen on; 0 for a free one.
+        step: About how many seconds one of the ten steps of a job takes.
+        report: Called with a line for each connection and each job, from any thread.
+
+    Raises:
+        OSError: From the constructor, if it cannot listen there.
+    """
+
+    def __init__(
+        self,
+        output: Path,
+        *,
+        host: str = "localhost",
+        port: int = 0,
+        step: float = 0.4,
+        report: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self._report = report
+        self._server = serve(
+            self._serve, host, port, process_request=self._answer, open_timeout=5, close_timeout=1, logger=_logger
+        )
+        self._address = f"{host}:{self._server.socket.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, name="masquerade-ws-gateway", daemon=True)
+        self._studio = Studio(output, step, self._broadcast)
+        self._changed = threading.Condition()  # guards _connections and _closing
+        self._connections: set[ServerConnection] = set()
+        self._closing = False
+
+    @property
+    def url(self) -> str:
+        """Where clients connect to."""
+        return f"ws://{self._address}/ws"
+
+    def __enter__(self) -> Gateway:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._studio.close()
+        with self._changed:
+            self._closing = True
+            connections = set(self._connections)
+        for connection in connections:
+            connection.close(1001)  # wakes its thread, which then ends
+        self._server.shutdown()  # wakes the accepting thread, which then ends
+        self._thread.join()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._connections)
+
+    def drop(self) -> None:
+        """Reset the TCP connection of every client, as a broken network would."""
+        with self._changed:
+            connections = set(self._connections)
+        for connection in connections:
+            with contextlib.suppress(OSError):  # it has just closed by itself
+                connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER)
+                connection.socket.shutdown(socket.SHUT_RD)  # its receiver sees the end and closes
+
+    def _answer(self, connection: ServerConnection, request: Request) -> Response | None:
+        """Let a WebSocket with a good token pass, and answer what is asked over plain HTTP."""
+        url = urlsplit(request.path)
+        if url.path == "/ws":
+            if _token(request, url.query).startswith("expired") or not _token(request, url.query):
+                self._report("refused: token missing or expired")
+                return connection.respond(HTTPStatus.UNAUTHORIZED, "token missing or expired\n")
+            return None
+        event = self._studio.last_event(unquote(url.path.removeprefix("/jobs/")))
+        if event is None:
+            return connection.respond(HTTPStatus.NOT_FOUND, "neither /ws nor the /jobs/<job id> of a job\n")
+        response = connection.respond(HTTPStatus.OK, json.dumps(event.to_dict()))
+        del response.headers["Content-Type"]
+        response.headers["Content-Type"] = "application/json"
+        return response
+
+    def _serve(self, connection: ServerConnection) -> None:
+        """Serve one client, on a thread of its own."""
+        peer = str(connection.id)[:8]  # not the address, which is gone if the client is
+        with self._changed:
+            closing = self._closing
+            if not closing:
+                self._connections.add(connection)
+        if closing:
+            connection.close(1001)
+            return
+        try:
+            self._report(f"connected: {peer}")
+            with contextlib.suppress(ConnectionClosed):
+                for message in connection:
+                    self._take(connection, message)
+            self._report(f"disconnected: {peer}, code {connection.protocol.close_code}")
+        finally:
+            with self._changed:
+                self._connections.discard(connection)
+                self._changed.notify_all()
+
+    def _take(self, connection: ServerConnection, message: str | bytes) -> None:
+        """Do what a message asks for, or tell its sender what is wrong with it."""
+        try:
+            job = _job(json.loads(message))
+        except (ValueError, RecursionError) as error:
+            notice = Event("system.notification", {"severity": "error", "message": f"not understood: {error}"})
+            connection.send(json.dumps(notice.to_dict()))
+            return
+        if job is not None and not self._studio.start(job):
+            self._report(f"under way already: job {job.job_id!r}")
+
+    def _broadcast(self, event: Event) -> None:
+        kind = event.type.rpartition(".")[2]
+        if kind != "progress":
+            self._report(f"{kind}: job {event.payload['job_id']!r}")
+        text = json.dumps(event.to_dict())
+        with self._changed:
+            connections = set(self._connections)
+        for connection in connections:
+            with contextlib.suppress(ConnectionClosed):
+                connection.send(text)
+
+
+def _token(request: Request, query: str) -> str:
+    """Return the token from the header or else from the query."""
+    header: str = request.headers.get("Authorization", "")
+    return header.removeprefix("Bearer ") or parse_qs(query).get("token", [""])[0]
+
+
+def _job(decoded: object) -> Job | None:
+    """Return the job that a decoded message asks for, if it is about one."""
+    message: Any = decoded
+    if not _is_object(decoded) or not isinstance(message.get("type"), str):
+        raise ValueError("an event is an object with a type")
+    if message["type"] != "image.generate":
+        return None
+    wanted: Any = message.get("payload")
+    if not _is_object(wanted):
+        raise ValueError("the payload of image.generate is an object")
+    texts: dict[str, Any] = {name: wanted[name] for name in ("prompt", "job_id") if name in wanted}
+    if "prompt" not in texts or not all(map(_is_text, texts.values())):
+        raise ValueError(f"prompt and job_id are texts of 1 to {_MAX_TEXT} characters")
+    return Job(fail=wanted.get("fail") is True, **texts)
+
+
+def _is_object(value: object) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= _MAX_TEXT

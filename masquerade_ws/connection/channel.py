@@ -1,0 +1,68 @@
+"""The byte stream of an attempt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from masquerade_ws.connection.tls import TLS
+from masquerade_ws.connection.attempt import Attempt
+from masquerade_ws.connection.sockets import RECV_SIZE, send_now
+
+__all__ = ["Channel"]
+
+
+class Channel:
+    """The byte stream of an attempt: its socket, and TLS on it once that is started."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        assert attempt.sock is not None
+        self.attempt = attempt
+        self.sock = attempt.sock
+        self.tls: TLS | None = None
+
+    def recv(self, size: int = RECV_SIZE) -> bytes:
+        """Return the next bytes; ``b""`` at the end of the stream."""
+        while self.tls is None or not self.tls.ended:
+            data = self._recv_raw(size)
+            if not data or self.tls is None:
+                return data
+            plain = self.tls.decrypt(data)
+            self._send_raw(self.tls.take())
+            if plain:
+                return plain
+        if self.tls.fault is not None:
+            raise self.tls.fault
+        return b""
+
+    def sendall(self, data: bytes) -> None:
+        """Send all the bytes."""
+        self._send_raw(data if self.tls is None else self.tls.encrypt(data))
+
+    def start_tls(self, tls: TLS) -> None:
+        """Do the TLS handshake.
+
+        Raises:
+            ssl.SSLError: The peer's certificate or its TLS is not acceptable.
+        """
+        self.attempt.phase = "the TLS handshake"
+        while not tls.handshake():
+            self._send_raw(tls.take())
+            tls.receive(self._recv_raw(RECV_SIZE))
+        self._send_raw(tls.take())
+        self.tls = tls
+
+    def _recv_raw(self, size: int) -> bytes:
+        while True:
+            self.attempt.check()  # a peer that never pauses gets no more time either
+            try:
+                return self.sock.recv(size)
+            except BlockingIOError:
+                pass
+            self.attempt.wait(read=True)
+
+    def _send_raw(self, data: bytes) -> None:
+        view = memoryview(data)
+        # To send nothing would tell of a reset, and lose the answer before it.
+        while view and (view := view[send_now(self.sock, view) :]):
+            self.attempt.wait(write=True)

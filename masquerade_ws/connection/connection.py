@@ -1,0 +1,373 @@
+"""One WebSocket connection: open it, read it in bulk, send on it from any thread, close it."""
+
+from __future__ import annotations
+
+import threading
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from masquerade_ws.checks import check_duration
+from masquerade_ws.connection.attempt import Attempt
+from masquerade_ws.connection.closure import Closure
+from masquerade_ws.connection.established import EstablishedConnection
+from masquerade_ws.connection.opening import open_channel
+from masquerade_ws.connection.options import ConnectionOptions
+from masquerade_ws.connection.receiver import Receiver
+from masquerade_ws.connection.sender import Sender
+from masquerade_ws.deadline import Deadline
+from masquerade_ws.errors import ConnectError, DisconnectedError, SendError
+from masquerade_ws.protocol.frames import BINARY, PING, TEXT, FrameReceiver, build_close
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterator, Mapping, Sequence
+    from types import TracebackType
+    from typing import Literal
+
+    from typing_extensions import Self
+
+    from masquerade_ws.connection.channel import Channel
+    from masquerade_ws.connection.handshake import Upgrade
+
+__all__ = ["Connection"]
+
+
+class Connection:
+    """A WebSocket connection (RFC 6455). One thread iterates over it; any thread sends and closes.
+
+    Args:
+        url: ``ws://`` or ``wss://``, without user name and fragment.
+        headers: Further request headers.
+        subprotocols: Names to offer, the preferred one first.
+        ssl_context: Replaces the default, which verifies with the system's roots and wants TLS 1.2 or newer.
+        proxy: URL of an HTTP or SOCKS proxy; ``None``: the environment's; ``False``: none.
+        max_message_size: Bytes that a received message may have, after decompression.
+        send_timeout: Seconds that a send may take.
+        compression: ``"deflate"`` offers permessage-deflate (RFC 7692).
+
+    Attributes:
+        subprotocol: What the server chose.
+
+    Raises:
+        ValueError: An argument has a value that is not allowed.
+        TypeError: An argument has the wrong type.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        subprotocols: Sequence[str] = (),
+        ssl_context: ssl.SSLContext | None = None,
+        proxy: str | Literal[False] | None = None,
+        max_message_size: int = 16 * 2**20,
+        send_timeout: float = 10.0,
+        compression: Literal["deflate"] | None = None,
+    ) -> None:
+        self._options = ConnectionOptions.checked(
+            url,
+            headers=headers,
+            subprotocols=subprotocols,
+            ssl_context=ssl_context,
+            proxy=proxy,
+            max_message_size=max_message_size,
+            send_timeout=send_timeout,
+            compression=compression,
+        )
+        self.subprotocol: str | None = None
+        self._outcome = Closure()
+        # Guards the phase of life, which is _attempt, _link and, before there was either, the end. Reentrant, for a
+        # finalizer that disconnects may run at any line.
+        self._lock = threading.RLock()
+        self._attempt: Attempt | None = None
+        self._link: EstablishedConnection | None = None
+
+    @classmethod
+    def open(
+        cls,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        subprotocols: Sequence[str] = (),
+        ssl_context: ssl.SSLContext | None = None,
+        proxy: str | Literal[False] | None = None,
+        timeout: float | None = 10.0,
+        max_message_size: int = 16 * 2**20,
+        send_timeout: float = 10.0,
+        compression: Literal["deflate"] | None = None,
+    ) -> Self:
+        """Make a connection and connect it; see the class and ``connect`` for arguments and errors."""
+        connection = cls(
+            url,
+            headers=headers,
+            subprotocols=subprotocols,
+            ssl_context=ssl_context,
+            proxy=proxy,
+            max_message_size=max_message_size,
+            send_timeout=send_timeout,
+            compression=compression,
+        )
+        connection.connect(timeout)
+        return connection
+
+    def connect(self, timeout: float | None) -> None:
+        """Open the connection, once.
+
+        Args:
+            timeout: Seconds for look-up, TCP, proxy, TLS and opening handshake together; ``None``: no limit.
+
+        Raises:
+            ConnectError: It did not work, or another thread closed the connection meanwhile.
+            RuntimeError: It was called before.
+        """
+        if timeout is not None:
+            check_duration("timeout", timeout)
+        attempt = self._begin(timeout)
+        try:
+            if self._outcome.ended:
+                raise ConnectError(f"cannot connect to {self._name}: closed before")
+            self._publish(attempt, *open_channel(self._options, attempt))
+        except BaseException as exc:
+            attempt.discard()
+            self._outcome.decide(1006, "", exc if isinstance(exc, Exception) else None)
+            self._outcome.end()
+            raise
+        finally:
+            with self._lock:
+                self._attempt = None
+                attempt.close()
+
+    def _begin(self, timeout: float | None) -> Attempt:
+        with self._lock:
+            if self._attempt is not None or self._link is not None:
+                raise RuntimeError("connect() was called before")
+            self._attempt = Attempt(timeout)
+            return self._attempt
+
+    def _publish(self, attempt: Attempt, channel: Channel, agreed: Upgrade) -> None:
+        """Let all threads use the channel, unless the attempt was cancelled at the last moment."""
+        inflater, deflater = agreed.compression or (None, None)
+        sender = Sender(channel.sock, channel.tls, deflater)
+        frames = FrameReceiver(max_message_size=self._options.max_message_size, inflater=inflater)
+        receiver = Receiver(channel.sock, channel.tls, frames, sender, self._outcome)
+        receiver.preload(agreed.glued)
+        self.subprotocol = agreed.subprotocol
+        link = EstablishedConnection(channel.sock, sender, receiver, self._outcome)
+        with self._lock:
+            self._link = link  # ahead of the look: a signal handler may close the connection in between
+            if not attempt.cancelled:
+                return
+            self._link = None
+        raise ConnectError(f"cannot connect to {self._name}: closed meanwhile")
+
+    @property
+    def _name(self) -> str:
+        return self._options.request.target.name
+
+    # Receiving
+
+    def __iter__(self) -> Iterator[str | bytes]:
+        """Yield each message, ``str`` for text and ``bytes`` for binary; ends and raises as ``batches`` does."""
+        return chain.from_iterable(self.batches())
+
+    def batches(self) -> Iterator[list[str | bytes]]:
+        """Yield the messages that arrived together, until the closing handshake.
+
+        Raises:
+            DisconnectedError: Any other end; what came before it has been yielded.
+        """
+        if self._link is None:
+            raise DisconnectedError("the connection is not open")
+        return self._link.batches()
+
+    def readable(self) -> bool:
+        """Tell whether something received waits to be read, be it the stream's end."""
+        return self._link is not None and self._link.receiver.readable()
+
+    # Sending
+
+    def send(self, data: str | bytes) -> None:
+        """Send a message: text for ``str``, binary for ``bytes``.
+
+        Raises:
+            SendError: It was not sent within ``send_timeout``. A send that fails half-way ends the connection; one
+                that only waited for another thread's send does not.
+        """
+        if isinstance(data, str):
+            self._send(TEXT, data.encode())
+        elif isinstance(data, (bytes, bytearray, memoryview)):
+            self._send(BINARY, bytes(data))
+        else:
+            raise TypeError(f"data must be str or bytes, not {type(data).__name__}")
+
+    def ping(self, data: bytes = b"") -> None:
+        """Send a ping (5.5.2); its answer sets ``latency``.
+
+        Raises:
+            TypeError: Not ``bytes``.
+            ValueError: More than 125 bytes.
+            SendError: As for ``send``.
+        """
+        if not isinstance(data, bytes):
+            raise TypeError(f"data must be bytes, not {type(data).__name__}")
+        if len(data) > 125:
+            raise ValueError("data must not be longer than 125 bytes")
+        self._send(PING, data)
+
+    def beat(self, text: str, patience: float) -> None:
+        """Send a message and a ping, but let other threads' sends go first for at most ``patience`` seconds.
+
+        Raises:
+            SendError: As for ``send``.
+        """
+        deadline = Deadline(patience)
+        self._send(TEXT, text.encode(), deadline.remaining())
+        self._send(PING, b"", deadline.remaining())
+
+    def _send(self, opcode: int, payload: bytes, patience: float | None = None) -> None:
+        if self._link is None:
+            raise SendError("the connection is not open")
+        self._link.send(opcode, payload, self._options.send_timeout, patience)
+
+    # Ending
+
+    def close(self, code: int = 1000, reason: str = "", timeout: float = 2.0) -> None:
+        """Close the connection (7.1.2); what arrives until the peer answers can still be iterated over.
+
+        Safe from any thread at any time; ends a ``connect`` that is under way.
+
+        Args:
+            code: 1000 to 1003, 1007 to 1014 or 3000 to 4999.
+            reason: At most 123 bytes of UTF-8.
+            timeout: Seconds for the peer's answer; after that TCP is closed without it.
+
+        Raises:
+            TypeError: An argument has the wrong type.
+            ValueError: An argument has a value that is not allowed.
+        """
+        if not isinstance(code, int) or not isinstance(reason, str):
+            raise TypeError("code must be an int and reason a str")
+        payload = build_close(code, reason)
+        check_duration("timeout", timeout)
+        if self.ended:
+            return
+        deadline = Deadline(timeout)
+        first = self._outcome.decide(code, reason)
+        link = self._cancel()
+        if link is None:
+            return
+        if first:
+            link.close(payload, deadline, self._options.max_message_size)
+        else:
+            link.finish(deadline)
+
+    def abort(self, cause: Exception) -> None:
+        """Drop TCP now, without a closing handshake, which wakes the reader and all senders.
+
+        Args:
+            cause: Why; becomes ``error`` unless the connection had ended before.
+        """
+        if self.ended:
+            return
+        self.cut(cause)
+        if self._link is not None:
+            self._link.drop()
+
+    def cut(self, cause: Exception) -> None:
+        """Do as ``abort``, but leave it to the threads that are busy with TCP, and so wake, to close it."""
+        self._outcome.decide(1006, "", cause)
+        link = self._cancel()
+        if link is not None:
+            link.cut()
+
+    def abandon(self) -> None:
+        """Close the descriptor alone, in a forked child: the parent's connection stays as it is.
+
+        Takes no lock, for a thread that is not here any more may hold it.
+        """
+        self._outcome.abandon()
+        if self._link is not None:
+            self._link.abandon()
+        elif self._attempt is not None:
+            self._attempt.discard()
+            self._attempt.close()
+
+    def _cancel(self) -> EstablishedConnection | None:
+        """Return the link, or else end the attempt, whose thread then sees Cancelled, or the one yet to come."""
+        with self._lock:
+            if self._attempt is not None:
+                self._attempt.cancel()
+            elif self._link is None:
+                self._outcome.end()
+            return self._link
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # What it is like
+
+    @property
+    def ended(self) -> bool:
+        """Whether the connection has ended and TCP is closed."""
+        return self._outcome.ended
+
+    def wait_ended(self, timeout: float | None) -> bool:
+        """Wait until the connection has ended, at most ``timeout`` seconds; tell whether it has."""
+        return self._outcome.wait_ended(timeout)
+
+    @property
+    def close_code(self) -> int | None:
+        """The close code (7.1.5), ``None`` while the connection is open.
+
+        It is the peer's; 1005 for a close frame without one; 1006 for a loss without a closing handshake; our own
+        once we failed or closed the connection.
+        """
+        return self._outcome.code
+
+    @property
+    def close_reason(self) -> str:
+        """The close reason (7.1.6)."""
+        return self._outcome.reason
+
+    @property
+    def error(self) -> Exception | None:
+        """First cause of a loss; ``None`` while the connection is open, and after a closing handshake."""
+        return self._outcome.error
+
+    @property
+    def latency(self) -> float | None:
+        """Round trip of the last answered ping, in seconds."""
+        return None if self._link is None else self._link.receiver.latency
+
+    @property
+    def last_received(self) -> float:
+        """``time.monotonic()`` of the last byte received."""
+        return 0.0 if self._link is None else self._link.receiver.last_received
+
+    @property
+    def messages_sent(self) -> int:
+        """Messages sent."""
+        return 0 if self._link is None else self._link.sender.messages_sent
+
+    @property
+    def bytes_received(self) -> int:
+        """Bytes received since the opening handshake, as they came."""
+        return 0 if self._link is None else self._link.receiver.bytes_received
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes sent since the opening handshake, as they went."""
+        return 0 if self._link is None else self._link.sender.bytes_sent
+
+    def __repr__(self) -> str:
+        if self.close_code is not None:
+            state = f"closed with {self.close_code}"
+        else:
+            state = "not open" if self._link is None else "open"
+        return f"<Connection {self._name} {state}>"

@@ -1,0 +1,120 @@
+"""An open connection: the three ways in which it ends, and TCP closed once and by the right side."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+from masquerade_ws.connection.sockets import shutdown
+from masquerade_ws.deadline import Deadline
+from masquerade_ws.errors import SendError
+from masquerade_ws.protocol.frames import build_close
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from masquerade_ws.connection.closure import Closure
+    from masquerade_ws.connection.receiver import Receiver
+    from masquerade_ws.connection.sender import Sender
+
+__all__ = ["EstablishedConnection"]
+
+# Seconds that the end waits for: the peer to take our answer to its close, and to close TCP first (RFC 6455, 7.1.1).
+_LINGER = 1.0
+
+
+class EstablishedConnection:
+    """The socket of an open connection, with what sends and receives on it.
+
+    Args:
+        sock: The connected socket.
+        sender: Its send side.
+        receiver: Its receive side.
+        outcome: Where its end is noted.
+    """
+
+    def __init__(self, sock: socket.socket, sender: Sender, receiver: Receiver, outcome: Closure) -> None:
+        self.sender = sender
+        self.receiver = receiver
+        self._sock = sock
+        self._outcome = outcome
+        # Guards the descriptor from being shut down after it is closed, when its number may be another socket's.
+        # Reentrant, for a signal handler may close the connection that its own thread is closing.
+        self._lock = threading.RLock()
+
+    def batches(self) -> Iterator[list[str | bytes]]:
+        """Yield the messages that arrived together; at the end answer the peer and close.
+
+        Raises:
+            DisconnectedError: The end was no closing handshake.
+        """
+        while (messages := self.receiver.receive()) is not None:
+            if messages:
+                yield messages
+                del messages  # not to be kept until the next come
+        self.finish(Deadline(_LINGER))
+        self._outcome.check()
+
+    def send(self, opcode: int, payload: bytes, timeout: float, patience: float | None = None) -> None:
+        """Send a frame, as the sender does; a failure half-way ends the connection.
+
+        Raises:
+            SendError: It was not sent.
+        """
+        try:
+            self.sender.send(opcode, payload, timeout, patience)
+        except SendError:
+            raise
+        except OSError as exc:
+            error = SendError(f"sending failed ({exc})")
+            error.__cause__ = exc
+            self.drop(error)
+            raise error from exc
+        except BaseException:  # an interrupt, with half a frame sent perhaps
+            self.drop(SendError("sending was interrupted"))
+            raise
+
+    def close(self, payload: bytes, deadline: Deadline, limit: int) -> None:
+        """Do the closing handshake (7.1.2), reading up to ``limit`` bytes, and close TCP."""
+        if self.sender.close(payload, deadline):
+            self.receiver.await_close(deadline, limit)
+        self.finish(deadline)
+
+    def finish(self, deadline: Deadline) -> None:
+        """Answer how the peer ended, let it close TCP first (7.1.1), then close it."""
+        if self._outcome.ended:
+            return
+        frames = self.receiver.frames
+        linger = Deadline(min(_LINGER, deadline.remaining() or 0))
+        if frames.violation is not None:
+            if self.sender.close(build_close(frames.violation.code, frames.violation.reason), linger):
+                shutdown(self._sock, socket.SHUT_WR)
+            self.receiver.drain(linger)
+        elif frames.close is not None:
+            code, _ = frames.close
+            self.sender.close(build_close(None if code == 1005 else code, ""), linger)
+            self.receiver.drain(linger)
+        self.drop()
+
+    def drop(self, cause: Exception | None = None) -> None:
+        """Shut TCP down, and close it once no thread is busy with it; ``cause`` stands if it is the first."""
+        if cause is not None:
+            self._outcome.decide(1006, "", cause)
+        self.cut()  # both fail and leave, so both locks come free
+        with self.receiver.lock, self.sender.lock, self._lock:
+            self.receiver.over = self.sender.ended = True
+            self._sock.close()
+            self._outcome.end()
+
+    def cut(self) -> None:
+        """Shut TCP down, which wakes a reader in recv and a sender in its wait."""
+        with self._lock:
+            if not self._outcome.ended:
+                shutdown(self._sock, socket.SHUT_RDWR)
+
+    def abandon(self) -> None:
+        """Close the descriptor alone, in a forked child, where every lock may be held for ever."""
+        self.receiver.abandon()
+        self.sender.ended = True
+        self._sock.close()

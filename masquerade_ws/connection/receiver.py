@@ -1,0 +1,211 @@
+"""The receive side of a connection: bytes in bulk to messages, and what the peer's control frames ask for."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from masquerade_ws.connection.sockets import RECV_SIZE, wait
+from masquerade_ws.deadline import Deadline
+
+if TYPE_CHECKING:
+    import socket
+
+    from masquerade_ws.connection.closure import Closure
+    from masquerade_ws.connection.sender import Sender
+    from masquerade_ws.connection.tls import TLS
+    from masquerade_ws.protocol.frames import FrameReceiver
+
+__all__ = ["Receiver"]
+
+_FLOOD_SIZE = 8 * RECV_SIZE
+# So many messages at once the dispatcher thread can deal with before Python takes the interpreter from it, which it
+# does after 5 ms (sys.getswitchinterval).
+_FLOOD_COUNT = 2000
+
+
+class Receiver:
+    """Receive messages, one thread at a time.
+
+    Args:
+        sock: The connected socket.
+        tls: TLS on it, if there is.
+        frames: The parser.
+        sender: Where pongs go.
+        outcome: Where the end is noted that the peer or the network brings.
+
+    Attributes:
+        latency: Round trip of the last answered ping, in seconds.
+        last_received: ``time.monotonic()`` of the last byte received.
+        bytes_received: Bytes received since the opening handshake.
+        over: Nothing more will be read.
+    """
+
+    def __init__(
+        self, sock: socket.socket, tls: TLS | None, frames: FrameReceiver, sender: Sender, outcome: Closure
+    ) -> None:
+        self.latency: float | None = None
+        self.last_received = time.monotonic()
+        self.bytes_received = 0
+        self.over = False
+        self.frames = frames
+        self._sock = sock
+        self._tls = tls
+        self._sender = sender
+        self._outcome = outcome
+        # Guards all of the receive side, and the descriptor from being closed under another thread's recv. Held during
+        # recv; reentrant, for a signal handler may close the connection that its own thread iterates over.
+        self.lock = threading.RLock()
+        self._backlog: list[str | bytes] = []  # received already, for the thread that iterates
+        self._raw: list[bytes] = []  # received, but not parsed to the end
+        self._size = RECV_SIZE
+
+    def receive(self) -> list[str | bytes] | None:
+        """Return the next messages, perhaps none; ``None`` at the end."""
+        with self.lock:
+            if self._backlog:
+                messages, self._backlog = self._backlog, []
+                return messages
+            return self._read()
+
+    def preload(self, data: bytes) -> None:
+        """Take bytes, in plain, that came along with the opening handshake."""
+        with self.lock:
+            self.bytes_received += len(data)
+            self._backlog += self._take(data)
+
+    def readable(self) -> bool:
+        """Tell whether something waits to be read, be it the stream's end."""
+        try:
+            return bool(self._backlog) or wait(self._sock, 0, read=True)
+        except OSError:  # closed meanwhile
+            return False
+
+    def await_close(self, deadline: Deadline, limit: int) -> None:
+        """Read until the peer's close frame, or ``limit`` bytes; a thread that iterates gets the messages.
+
+        The lock comes free when the thread in ``recv`` has got something, perhaps that frame.
+        """
+        limit += self.bytes_received
+        while self.bytes_received + sum(map(len, self._raw)) < limit and self.lock.acquire(
+            timeout=deadline.remaining() or 0
+        ):
+            try:
+                if self.over or not wait(self._sock, deadline.remaining(), read=True):
+                    return
+                if not self._raw:
+                    self._backlog += self._read() or ()
+                elif not self._gather():  # a signal handler amid a read of its own thread, which parses this as well
+                    return
+            except OSError:  # reset, or closed meanwhile
+                return
+            finally:
+                self.lock.release()
+
+    def drain(self, deadline: Deadline) -> None:
+        """Read until the peer closes TCP: closing over unread bytes would reset the connection."""
+        if not self.lock.acquire(timeout=deadline.remaining() or 0):
+            return
+        try:
+            while wait(self._sock, deadline.remaining(), read=True) and not deadline.expired():
+                if not self._sock.recv(RECV_SIZE):
+                    return
+        except OSError:  # reset, or closed meanwhile
+            return
+        finally:
+            self.lock.release()
+
+    def abandon(self) -> None:
+        """Read nothing more, in a forked child, where the lock may be held for ever."""
+        self.over = True
+        self.lock = threading.RLock()
+
+    def _read(self) -> list[str | bytes] | None:
+        """Read once and parse that; ``None`` at the end."""
+        if self.over:
+            return None
+        try:
+            self._send_stalled()
+            if not self._gather():
+                self._lose(None)
+        except OSError as exc:
+            self._lose(exc)
+        return self._parse() if self._raw else None
+
+    def _send_stalled(self) -> None:
+        """Send what the kernel would not take before, until there is something to receive."""
+        while self._sender.stalled:
+            wait(self._sock, None, read=True, write=True)
+            self._sender.flush()
+            if wait(self._sock, 0, read=True):
+                break
+
+    def _gather(self) -> bool:
+        """Block until there are bytes or the stream ends; tell which.
+
+        Woken by bytes, by the peer's end of the stream, or by our own shutdown of the socket. In one step, so that a
+        signal handler finds the bytes still in the kernel or here already.
+        """
+        known = len(self._raw)
+        self._raw.extend(filter(None, map(self._sock.recv, (self._size,))))
+        return len(self._raw) > known
+
+    def _parse(self) -> list[str | bytes]:
+        """Parse what is gathered, and what a signal handler gathers meanwhile."""
+        messages: list[str | bytes] = []
+        try:
+            while self._raw:
+                data = self._raw[0]
+                self.last_received = time.monotonic()
+                self.bytes_received += len(data)
+                taken = self._take(data if self._tls is None else self._tls.decrypt(data))
+                messages += taken
+                del self._raw[0]
+                # In a flood larger reads cost fewer changes from thread to thread; otherwise they would waste memory.
+                if len(data) < self._size:
+                    self._size = RECV_SIZE
+                else:
+                    flood = len(data) * _FLOOD_COUNT // max(1, len(taken))
+                    self._size = max(RECV_SIZE, min(_FLOOD_SIZE, flood))
+        finally:
+            self._raw.clear()
+        return messages
+
+    def _take(self, data: bytes) -> list[str | bytes]:
+        """Turn bytes into messages, and act on the control frames among them."""
+        frames = self.frames
+        messages = frames.feed(data)
+        if frames.close is not None:
+            self.over = True
+            self._outcome.decide(*frames.close)
+        elif frames.violation is not None:
+            self.over = True
+            self._outcome.fail(frames.violation)
+        elif self._tls is not None and self._tls.ended:
+            self._lose(self._tls.fault)
+        if frames.pongs:
+            self._note(frames.pongs)
+        self._answer()
+        return messages
+
+    def _note(self, pongs: list[bytes]) -> None:
+        for pong in pongs:
+            sent = self._sender.pinged(pong)
+            if sent is not None:
+                self.latency = self.last_received - sent
+        pongs.clear()
+
+    def _answer(self) -> None:
+        """Send a pong, and what TLS wants to answer, as far as that needs no waiting."""
+        if self.frames.ping is not None:
+            self._sender.pong(self.frames.ping)
+            self.frames.ping = None
+        try:
+            self._sender.flush()
+        except OSError as exc:
+            self._lose(exc)
+
+    def _lose(self, cause: OSError | None) -> None:
+        self.over = True
+        self._outcome.lose(cause)

@@ -1,0 +1,64 @@
+"""Name resolution with a deadline."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+from masquerade_ws.connection.sockets import Cancelled
+
+if TYPE_CHECKING:
+    from masquerade_ws.connection.attempt import Address, Attempt
+
+__all__ = ["resolve"]
+
+
+def resolve(host: str, port: int, attempt: Attempt) -> list[Address]:
+    """Return the addresses of a host, within the attempt's deadline.
+
+    Raises:
+        OSError: The look-up failed, or time ran out.
+        Cancelled: Another thread ended the attempt.
+    """
+    return _numeric(host, port) or _look_up(host, port, attempt)
+
+
+def _numeric(host: str, port: int) -> list[Address]:
+    """Return the address that the host is written as, if it is; one with a zone is left to the system."""
+    for family, address in ((socket.AF_INET, (host, port)), (socket.AF_INET6, (host, port, 0, 0))):
+        try:
+            socket.inet_pton(family, host)
+        except (OSError, UnicodeError):
+            continue
+        return [(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", address)]
+    return []
+
+
+def _look_up(host: str, port: int, attempt: Attempt) -> list[Address]:
+    """Look the host up on a thread of its own, since a look-up cannot be interrupted."""
+    attempt.phase = "name resolution"
+    outcome: list[list[Address] | Exception] = []
+
+    def look_up() -> None:
+        try:
+            outcome.append([*socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)])
+        except Exception as exc:  # raised again in the thread that waits
+            outcome.append(exc)
+        done.set()
+
+    attempt.looked_up = done = threading.Event()
+    # Ends with its look-up; a daemon, for that may take longer than the process lives.
+    threading.Thread(target=look_up, name="masquerade-ws-resolver", daemon=True).start()
+    if not attempt.cancelled:
+        done.wait(attempt.deadline.remaining())  # woken by the look-up's end and by cancel()
+    if attempt.cancelled:
+        raise Cancelled
+    if not outcome:
+        raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+    found = outcome[0]
+    if isinstance(found, Exception):
+        raise found
+    return found

@@ -1,0 +1,211 @@
+"""The send side of a connection: whole frames, one after the other, and never a wait for the reader."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from itertools import chain, repeat
+from struct import Struct
+from typing import TYPE_CHECKING
+
+from masquerade_ws.connection.sockets import DONTWAIT, send_now, wait
+from masquerade_ws.errors import SendError
+from masquerade_ws.protocol.frames import CLOSE, PING, PONG, build_frame
+
+if TYPE_CHECKING:
+    import socket
+
+    from masquerade_ws.connection.tls import TLS
+    from masquerade_ws.deadline import Deadline
+    from masquerade_ws.protocol.deflate import Deflater
+
+__all__ = ["Sender"]
+
+# A socket that takes nothing for this long belongs to a peer that does not read.
+_STALL = 0.1
+_PINGS_KEPT = 8
+_KEY = Struct("4s")
+_CLOSED = "the connection is closed"
+
+
+class Sender:
+    """Send frames from any thread.
+
+    Args:
+        sock: The connected socket.
+        tls: TLS on it, if there is.
+        deflater: The agreed compression, if there is.
+    """
+
+    def __init__(self, sock: socket.socket, tls: TLS | None, deflater: Deflater | None) -> None:
+        self.messages_sent = 0
+        self.bytes_sent = 0
+        self._sock = sock
+        self._tls = tls
+        self._deflater = deflater
+        # Whether a send without a wait before it never waits itself. gevent's would: a blocking socket in name alone.
+        self._eager = DONTWAIT != 0 and os.get_blocking(sock.fileno())
+        # Guards the socket's send direction, _unsent, ended and the deflater: frames go out whole and in order.
+        # Reentrant, for a signal handler may close the connection that its own thread is sending on.
+        self.lock = threading.RLock()
+        self._writing = False  # the thread that has the lock may be amid a frame
+        self._unsent: bytes | memoryview = b""  # what the kernel would not take yet of what must go out next
+        # Masking keys, fetched in bulk, for each fetch costs as much as half a frame.
+        self._keys = chain.from_iterable(map(_KEY.iter_unpack, map(os.urandom, repeat(64 * _KEY.size))))
+        self._pings: deque[tuple[bytes, float]] = deque(maxlen=_PINGS_KEPT)  # not answered yet, with their times
+        self._pong: bytes | None = None
+        self._closing = False
+        self.ended = False
+
+    @property
+    def stalled(self) -> bool:
+        """Whether something waits for the kernel that no thread is busy sending."""
+        return bool(self._unsent) and not (self._closing or self.ended or self._writing)
+
+    def send(self, opcode: int, payload: bytes, timeout: float, patience: float | None = None) -> None:
+        """Send a frame within ``timeout`` seconds, of which the sends of other threads may take ``patience``.
+
+        Raises:
+            SendError: The frame was not sent, and the connection is as it was.
+            OSError: The connection is broken, perhaps with half a frame sent.
+        """
+        if self.ended:  # also in a forked child, where the lock may be held for ever
+            raise SendError(_CLOSED)
+        until = time.monotonic() + timeout  # a Deadline would cost a thirtieth of a small send
+        if not self.lock.acquire(True, timeout if patience is None else min(timeout, patience)):
+            raise SendError("sending timed out while another thread was sending")
+        try:
+            if self._writing:
+                raise SendError("this thread is in the middle of another send")
+            if self._closing or self.ended:
+                raise SendError(_CLOSED)
+            if opcode == PING:
+                self._pings.append((payload, time.monotonic()))
+            self._write(opcode, payload, until)
+            self.messages_sent += opcode < CLOSE
+        finally:
+            self.lock.release()
+        # What the reader could not send meanwhile is left to this thread, for the reader may be in recv by now.
+        if self._owes():
+            self.flush()
+            while self.stalled and wait(self._sock, _left(until), write=True):
+                self.flush()
+
+    def close(self, payload: bytes, deadline: Deadline) -> bool:
+        """Send a close frame, the last frame of all; tell whether the kernel took it.
+
+        A peer that does not read would not read that either, so nothing waits for it.
+        """
+        self._closing = True  # threads that wait for the lock give up when they get it
+        try:
+            while not self.lock.acquire(timeout=_shorter(deadline)):
+                if deadline.expired() or not wait(self._sock, _shorter(deadline), write=True):
+                    return False
+        except OSError:
+            return False
+        try:
+            if self._writing or self.ended or not wait(self._sock, _shorter(deadline), write=True):
+                return False
+            self._write(CLOSE, payload, time.monotonic() + (deadline.remaining() or 0))
+        except OSError:
+            return False
+        else:
+            return True
+        finally:
+            self.ended = True
+            self.lock.release()
+
+    def pinged(self, payload: bytes) -> float | None:
+        """Return when the ping was sent that a pong answers, the latest of its kind, for a peer may answer only that.
+
+        It is forgotten, and all before it (RFC 6455, 5.5.3).
+        """
+        pings = list(self._pings)
+        for count in range(len(pings), 0, -1):
+            sent, at = pings[count - 1]
+            if sent == payload:
+                for _ in range(count):
+                    self._pings.popleft()
+                return at
+        return None
+
+    def pong(self, payload: bytes) -> None:
+        """Answer a ping, and with it all earlier ones (RFC 6455, 5.5.3)."""
+        self._pong = payload
+
+    def flush(self) -> None:
+        """Send what is owed to the peer, as far as that goes without waiting for a thread or the kernel.
+
+        Raises:
+            OSError: The connection is broken.
+        """
+        while self._owes() and self.lock.acquire(blocking=False):
+            try:
+                if self._writing or self._closing or self.ended or not self._flushed():
+                    return  # if the kernel is full, the reader now waits for the socket to be writable
+            finally:
+                self.lock.release()
+
+    def _flushed(self) -> bool:
+        """Send what the kernel takes at once; tell whether that was all."""
+        self._writing = True
+        try:
+            self._collect()
+            while self._unsent and wait(self._sock, 0, write=True):
+                self._push()
+            return not self._unsent
+        except BaseException:  # with some of it sent perhaps
+            self.ended = True
+            raise
+        finally:
+            self._writing = False
+
+    def _owes(self) -> bool:
+        return self._pong is not None or bool(self._unsent) or (self._tls is not None and self._tls.owes)
+
+    def _collect(self) -> None:
+        """Queue the pong and TLS's own records behind what is unsent."""
+        pong, self._pong = self._pong, None
+        self._queue(b"" if pong is None else build_frame(PONG, pong, next(self._keys)[0]))
+
+    def _queue(self, frame: bytes) -> None:
+        data = frame if self._tls is None else self._tls.encrypt(frame)
+        self._unsent = memoryview(bytes(self._unsent) + data) if self._unsent else data
+
+    def _frame(self, opcode: int, payload: bytes) -> bytes:
+        if self._deflater is None or opcode >= CLOSE:
+            return build_frame(opcode, payload, next(self._keys)[0])
+        return build_frame(opcode, self._deflater.deflate(payload), next(self._keys)[0], rsv1=True)
+
+    def _write(self, opcode: int, payload: bytes, until: float) -> None:
+        """Send all that is unsent and a frame; whatever interrupts that leaves the connection unfit to send."""
+        self._writing = True
+        try:
+            self._queue(self._frame(opcode, payload))
+            if self._eager:
+                self._push()
+            while self._unsent:
+                if not wait(self._sock, _left(until), write=True):
+                    raise TimeoutError("timed out, as the peer does not read")
+                self._push()
+        except BaseException:
+            self.ended = True
+            raise
+        finally:
+            self._writing = False
+
+    def _push(self) -> None:
+        sent = send_now(self._sock, self._unsent)
+        self.bytes_sent += sent
+        self._unsent = b"" if sent == len(self._unsent) else memoryview(self._unsent)[sent:]
+
+
+def _left(until: float) -> float:
+    return max(0.0, until - time.monotonic())
+
+
+def _shorter(deadline: Deadline) -> float:
+    remaining = deadline.remaining()
+    return _STALL if remaining is None else min(_STALL, remaining)

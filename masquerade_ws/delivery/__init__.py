@@ -1,0 +1,1 @@
+"""From messages to whoever takes them: streams, waits and listeners."""

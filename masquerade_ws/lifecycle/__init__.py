@@ -1,0 +1,1 @@
+"""The life of a client: its sessions, their threads and the table of transitions."""

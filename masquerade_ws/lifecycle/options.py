@@ -1,0 +1,45 @@
+"""The options of a client, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from masquerade_ws.checks import check_callable, check_count, check_duration, check_flag, check_share
+
+__all__ = ["ClientOptions"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class ClientOptions:
+    """What `WebSocketClient` was given beside URL and transport; its docstring says what each means."""
+
+    get_token: Callable[[], str]
+    initial_reconnect_delay: float
+    max_reconnect_delay: float
+    heartbeat_interval: float
+    auto_reconnect: bool
+    reconnect_jitter: float
+    min_uptime: float
+    connect_timeout: float
+    heartbeat_timeout: float | None
+    queue_size: int
+    token_in: Literal["query", "header"]
+    around_event: Callable[[Any], AbstractContextManager[object]] | None
+
+    def __post_init__(self) -> None:
+        check_callable("get_token", self.get_token)
+        check_callable("around_event", self.around_event, optional=True)
+        if self.token_in not in ("query", "header"):
+            raise ValueError(f"token_in must be 'query' or 'header', not {self.token_in!r}")
+        for name in ("initial_reconnect_delay", "max_reconnect_delay", "min_uptime"):
+            check_duration(name, getattr(self, name))
+        for name in ("heartbeat_interval", "connect_timeout"):
+            check_duration(name, getattr(self, name), zero=False)
+        if self.heartbeat_timeout is not None:
+            check_duration("heartbeat_timeout", self.heartbeat_timeout, zero=False)
+        check_share("reconnect_jitter", self.reconnect_jitter)
+        check_flag("auto_reconnect", self.auto_reconnect)
+        check_count("queue_size", self.queue_size)

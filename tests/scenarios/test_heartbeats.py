@@ -1,0 +1,176 @@
+"""Heartbeats as the server and the user of a client see them."""
+
+from __future__ import annotations
+
+import json
+import threading
+from datetime import datetime, timezone
+
+import pytest
+
+from masquerade_ws import DisconnectedError
+from masquerade_ws.testing import EventServer
+from tests.scenarios.test_sending import TIMESTAMP
+from tests.support.raw_server import Peer, RawServer, close_payload, frame, until
+from tests.support.scenes import TIMEOUT, Record, client_of, elapsed, stay
+
+
+def test_heartbeats_are_sent_on_their_interval_each_followed_by_a_ping() -> None:
+    frames: list[tuple[int, bytes]] = []
+
+    def script(peer: Peer) -> None:
+        peer.upgrade()
+        opcode = 0
+        while opcode != 8:
+            opcode, payload = peer.read_frame()
+            frames.append((opcode, payload))
+            if opcode == 9:
+                peer.send(frame(10, payload))
+        peer.send(frame(8, close_payload(1000)))
+
+    with RawServer(script) as server, client_of(server.url, heartbeat_interval=0.1) as client:
+        start = datetime.now(timezone.utc)
+        client.connect()
+        until(lambda: len(frames) >= 8)
+        client.disconnect()
+    assert [opcode for opcode, _ in frames[:8]] == [1, 9] * 4
+    beats = [datetime.fromisoformat(json.loads(payload)["timestamp"][:-1] + "+00:00") for _, payload in frames[:8:2]]
+    for count, at in enumerate(beats, 1):
+        assert (at - start).total_seconds() > count * 0.1 - 0.01
+
+
+def test_a_heartbeat_is_an_event_without_payload(masquerade_server: EventServer) -> None:
+    with client_of(masquerade_server.url, heartbeat_interval=0.02) as client, client:
+        beat = masquerade_server.expect("heartbeat")
+        assert beat["payload"] == {}
+        assert TIMESTAMP.fullmatch(beat["timestamp"])
+        masquerade_server.expect("heartbeat")
+        until(lambda: client.stats.messages_sent >= 2)
+
+
+def test_no_heartbeat_is_sent_after_disconnect(masquerade_server: EventServer) -> None:
+    with client_of(masquerade_server.url, heartbeat_interval=0.02) as client:
+        with client:
+            masquerade_server.expect("heartbeat")
+        masquerade_server.wait_for_connections(0)
+        count = len(masquerade_server.received)
+        assert not any(thread.name == "masquerade-ws-heartbeat" for thread in threading.enumerate())
+        assert len(masquerade_server.received) == count
+
+
+def test_heartbeats_begin_again_with_the_next_connection(masquerade_server: EventServer) -> None:
+    with client_of(masquerade_server.url, heartbeat_interval=0.05) as client:
+        record = Record(client)
+        client.connect()
+        masquerade_server.expect("heartbeat")
+        masquerade_server.drop()
+        record.wait("connected", 2)
+        for _ in range(3):
+            masquerade_server.expect("heartbeat")
+
+
+def test_the_latency_is_that_of_the_last_ping(masquerade_server: EventServer) -> None:
+    with client_of(masquerade_server.url, heartbeat_interval=0.02) as client:
+        with client:
+            assert client.stats.latency is None or client.stats.latency > 0
+            until(lambda: client.stats.latency is not None)
+            assert 0 < (client.stats.latency or 0) < TIMEOUT
+        assert client.stats.latency is None
+
+
+def test_a_dead_peer_is_found_in_time_told_once_and_replaced(masquerade_server: EventServer) -> None:
+    with client_of(masquerade_server.url, heartbeat_interval=0.1, heartbeat_timeout=0.3, connect_timeout=0.5) as client:
+        record = Record(client)
+        client.connect()
+        masquerade_server.freeze()
+        took = elapsed(lambda: record.wait("disconnected"))
+        assert 0.25 < took < TIMEOUT
+        first = record.of("error")[0]
+        assert first.context == "connection"
+        assert isinstance(first.error, DisconnectedError)
+        gone = record.of("disconnected")[0]
+        assert (gone.code, gone.will_reconnect) == (1006, True)
+        assert record.story[3:6] == ["error", "connected > disconnected", "disconnected"]
+        masquerade_server.thaw()
+        assert record.wait("connected", 2).gap > 0
+
+
+def test_a_peer_that_stalls_in_the_middle_of_a_frame_is_dead() -> None:
+    def script(peer: Peer) -> None:
+        peer.upgrade(glued=frame(1, b'{"type": "news"}')[:-5])
+        peer.read_to_end()
+
+    with RawServer(script) as server, client_of(server.url, heartbeat_interval=0.1, heartbeat_timeout=0.2) as client:
+        record = Record(client)
+        client.connect()
+        assert record.wait("error").context == "connection"
+
+
+def test_any_byte_of_the_peer_is_a_sign_of_life() -> None:
+    """A frame comes byte by byte, for longer than a silent peer may keep, and no ping is ever answered."""
+    text = frame(1, b'{"type": "slow", "payload": {"text": "it takes three seconds in all"}}')
+
+    def script(peer: Peer) -> None:
+        peer.upgrade()
+        for n in range(len(text)):
+            peer.send(text[n : n + 1])
+            threading.Event().wait(0.05)
+        stay(peer)
+
+    with RawServer(script) as server, client_of(server.url, heartbeat_interval=0.1, heartbeat_timeout=2) as client:
+        record = Record(client, "slow", "error")
+        client.connect()
+        record.wait("slow")
+        assert record.of("error") == []
+        assert client.stats.connections == 1
+
+
+def test_without_a_limit_a_silent_peer_is_kept(masquerade_server: EventServer) -> None:
+    with client_of(masquerade_server.url, heartbeat_interval=0.02, heartbeat_timeout=None) as client, client:
+        record = Record(client, "error", "news")
+        masquerade_server.freeze()
+        until(lambda: client.stats.messages_sent >= 20)
+        masquerade_server.thaw()
+        masquerade_server.emit("news")
+        record.wait("news")
+        assert record.of("error") == []
+
+
+def test_our_own_pause_is_not_the_peers_silence(masquerade_server: EventServer) -> None:
+    """The queue is full behind a blocked listener for many intervals; then all is delivered."""
+    entered, hang = threading.Event(), threading.Event()
+    with client_of(masquerade_server.url, queue_size=10, heartbeat_interval=0.1, heartbeat_timeout=1) as client:
+        record = Record(client, "news", "error", "disconnected")
+        client.on("news", lambda _: (entered.set(), hang.wait(TIMEOUT)))
+        client.connect()
+        for n in range(500):
+            masquerade_server.emit("news", {"n": n})
+        assert entered.wait(TIMEOUT)
+        sent = client.stats.messages_sent
+        until(lambda: client.stats.messages_sent >= sent + 15)
+        assert client.state == "connected"
+        hang.set()
+        record.wait("news", 500)
+        assert [event.payload["n"] for event in record.of("news")] == list(range(500))
+        assert len(record.events) == 500
+        assert client.stats.connections == 1
+
+
+@pytest.mark.parametrize("queue_size", [1, 3])
+def test_a_full_queue_ends_with_a_disconnect_that_delivers_what_was_received(
+    masquerade_server: EventServer, queue_size: int
+) -> None:
+    entered, hang = threading.Event(), threading.Event()
+    with client_of(masquerade_server.url, queue_size=queue_size) as client:
+        record = Record(client, "news", "disconnected")
+        client.on("news", lambda _: (entered.set(), hang.wait(TIMEOUT)))
+        client.connect()
+        for n in range(50):
+            masquerade_server.emit("news", {"n": n})
+        assert entered.wait(TIMEOUT)
+        threading.Timer(0.2, hang.set).start()
+        client.disconnect()
+        assert client.state == "disconnected"
+        numbers = [event.payload["n"] for event in record.of("news")]
+        assert numbers == list(range(len(numbers)))
+        assert record.events[-1].type == "disconnected"

@@ -1,0 +1,201 @@
+"""The end of an open connection: interrupts, forks, and a descriptor that is closed once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from masquerade_ws.connection import Connection
+from masquerade_ws.connection import established as link_module
+from masquerade_ws.connection import sender as sender_module
+from masquerade_ws.errors import DisconnectedError, SendError
+from tests.support.raw_server import Peer, RawServer, close_payload, frame, held, until
+
+
+def test_an_interrupted_send_leaves_no_torn_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    received: list[bytes] = []
+
+    def script(peer: Peer) -> None:
+        peer.upgrade()
+        received.append(peer.read_to_end())
+
+    def interrupt(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    with RawServer(script) as server:
+        connection = Connection.open(server.url)
+        monkeypatch.setattr(sender_module, "send_now", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            connection.send("interrupted")
+        assert connection.ended
+        with pytest.raises(SendError):
+            connection.send("after")
+    assert received == [b""]
+    assert isinstance(connection.error, SendError)
+
+
+def test_the_descriptor_is_closed_once_and_not_before_its_users_have_left() -> None:
+    """Threads end the connection in every way at once; a number closed twice would be another socket's by then."""
+
+    def script(peer: Peer) -> None:
+        peer.upgrade()
+        peer.send(frame(1, b"x") * 100)
+        peer.read_to_end()
+
+    def iterate(connection: Connection) -> None:
+        with contextlib.suppress(DisconnectedError):
+            for _ in connection:
+                pass
+
+    def send(connection: Connection) -> None:
+        with contextlib.suppress(SendError):
+            while True:
+                connection.send("x" * 1000)
+
+    with RawServer(script) as server:
+        for _ in range(20):
+            connection = Connection.open(server.url)
+            ends: list[Callable[[Connection], object]] = [
+                iterate,
+                send,
+                lambda one: one.close(timeout=0.05),
+                lambda one: one.abort(RuntimeError("enough")),
+            ]
+            threads = [threading.Thread(target=end, args=(connection,)) for end in ends]
+            for thread in threads:
+                thread.start()
+            with socket.socket() as innocent:
+                for thread in threads:
+                    thread.join(10)
+                    assert not thread.is_alive()
+                assert os.fstat(innocent.fileno())
+            assert connection.ended
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_abandoning_in_a_forked_child_leaves_the_parent_s_connection_untouched() -> None:
+    def script(peer: Peer) -> None:
+        peer.upgrade()
+        peer.send(frame(1, peer.read_frame()[1]))
+        peer.send(frame(8, close_payload(1000)))
+        peer.read_close()
+
+    with RawServer(script) as server:
+        connection = Connection.open(server.url)
+        received: list[str | bytes] = []
+        reader = threading.Thread(target=lambda: received.extend(connection))
+        reader.start()
+        assert connection._link is not None
+        lock = connection._link.receiver.lock
+        until(lambda: held(lock))  # the reader is in recv, and so it is for ever in the child
+        child = os.fork()
+        if child == 0:
+            status = 1
+            with contextlib.suppress(BaseException):
+                status = _child(connection)
+            os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        connection.send("from the parent")
+        reader.join(10)
+    assert received == ["from the parent"]
+    assert connection.close_code == 1000
+
+
+def _child(connection: Connection) -> int:
+    """Check in the child that nothing blocks and nothing is sent."""
+    connection.abandon()
+    assert connection.ended
+    assert connection.wait_ended(0)
+    assert not connection.readable()
+    assert list(connection) == []
+    connection.close()
+    connection.abort(RuntimeError("nothing to abort"))
+    with pytest.raises(SendError):
+        connection.send("x")
+    return 0
+
+
+def test_abandoning_takes_no_lock() -> None:
+    with RawServer(lambda peer: (peer.upgrade(), peer.read_to_end())) as server:
+        connection = Connection.open(server.url)
+        link = connection._link
+        assert link is not None
+        for lock in (link.receiver.lock, link.sender.lock, link._lock, connection._lock, connection._outcome._changed):
+            holder = threading.Thread(target=lock.acquire)  # as in a child, where the threads that hold them are not
+            holder.start()
+            holder.join()
+        assert _child(connection) == 0
+
+
+def test_abandoning_an_attempt_closes_its_sockets() -> None:
+    connection = Connection("ws://127.0.0.1:1/")
+    attempt = connection._begin(10)  # which in the child no thread is busy with
+    attempt.sock = sock = socket.socket()
+    connection.abandon()
+    assert connection.ended
+    assert sock.fileno() == -1
+
+
+def test_abandoning_what_was_never_opened_ends_it() -> None:
+    connection = Connection("ws://127.0.0.1:1/")
+    connection.abandon()
+    assert connection.ended
+
+
+def test_a_violation_of_a_peer_that_takes_no_answer_is_bounded() -> None:
+    def script(peer: Peer) -> None:
+        peer.upgrade()
+        until(lambda: len(threads) == 1)
+        peer.send(frame(3))
+        peer.hang()
+
+    threads: list[threading.Thread] = []
+    with RawServer(script) as server:
+        connection = Connection.open(server.url, send_timeout=60)
+
+        def send() -> None:
+            with pytest.raises(SendError):
+                connection.send(bytes(2**25))
+
+        thread = threading.Thread(target=send)
+        thread.start()
+        until(lambda: connection.bytes_sent > 0)
+        threads.append(thread)
+        with pytest.raises(DisconnectedError) as caught:
+            list(connection)
+        thread.join(10)
+        assert not thread.is_alive()
+    assert caught.value.code == 1002
+
+
+def test_a_close_of_a_peer_that_takes_no_answer_is_bounded() -> None:
+    def script(peer: Peer) -> None:
+        peer.upgrade(glued=frame(8, close_payload(1000)))
+        peer.hang()
+
+    with RawServer(script) as server:
+        assert list(Connection.open(server.url)) == []
+
+
+def test_a_signal_handler_may_close_the_connection_that_its_thread_is_closing(monkeypatch: pytest.MonkeyPatch) -> None:
+    shutdown = link_module.shutdown
+
+    def shutdown_late(sock: socket.socket, how: int) -> None:
+        monkeypatch.undo()
+        connection.abort(OSError("from the handler"))
+        shutdown(sock, how)
+
+    with RawServer(lambda peer: peer.upgrade()) as raw:
+        connection = Connection.open(raw.url)
+        monkeypatch.setattr(link_module, "shutdown", shutdown_late)
+        closing = threading.Thread(target=connection.abort, args=(OSError("first"),), daemon=True)
+        closing.start()
+        closing.join(10)
+        assert connection.ended
+        assert str(connection.error) == "first"

@@ -1,0 +1,407 @@
+"""Proxies: which one is used, and the tunnel through real ones, well-behaved and not."""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from masquerade_ws.connection import Connection
+from masquerade_ws.connection.proxy import Proxy, choose_proxy, parse_proxy
+from masquerade_ws.errors import ConnectError
+from masquerade_ws.protocol.uri import parse_target
+from tests.support.raw_server import Peer, RawServer, frame, shown, tls_contexts, until
+
+
+def dial(port: int, host: str = "127.0.0.1") -> socket.socket:
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    sock.connect((host, port))  # without socket.getaddrinfo, which some tests replace
+    return sock
+
+
+def relay(peer: Peer, upstream: socket.socket) -> None:
+    """Pass bytes both ways until either side ends."""
+
+    def back() -> None:
+        while data := upstream.recv(65536):
+            peer.send(data)
+        peer.sock.shutdown(socket.SHUT_WR)
+
+    thread = threading.Thread(target=back, daemon=True)
+    thread.start()
+    with upstream:
+        while data := peer.sock.recv(65536):
+            upstream.sendall(data)
+        upstream.shutdown(socket.SHUT_WR)
+        thread.join(10)
+
+
+def http_proxy(requests: list[Peer]) -> Callable[[Peer], None]:
+    def script(peer: Peer) -> None:
+        requests.append(peer)
+        authority = peer.read_request().split(" ")[1]
+        host, _, port = authority.rpartition(":")
+        upstream = dial(int(port), host.strip("[]"))
+        peer.send(b"HTTP/1.0 200 Connection established\r\nVia: test\r\n\r\n")
+        relay(peer, upstream)
+
+    return script
+
+
+def socks5_proxy(asked: list[str], credentials: tuple[bytes, bytes] | None = None) -> Callable[[Peer], None]:
+    """Return a SOCKS 5 proxy (RFC 1928 and 1929) that connects to loopback whatever it is asked for."""
+
+    def script(peer: Peer) -> None:
+        methods = peer.read(peer.read(2)[1])
+        if credentials is None:
+            assert 0 in methods
+            peer.send(b"\x05\x00")
+        else:
+            assert 2 in methods
+            peer.send(b"\x05\x02")
+            username = peer.read(peer.read(2)[1])
+            password = peer.read(peer.read(1)[0])
+            peer.send(b"\x01\x00" if (username, password) == credentials else b"\x01\x01")
+        kind = peer.read(4)[3]
+        if kind == 3:
+            asked.append(peer.read(peer.read(1)[0]).decode())
+        else:
+            family, size = (socket.AF_INET, 4) if kind == 1 else (socket.AF_INET6, 16)
+            asked.append(socket.inet_ntop(family, peer.read(size)))
+        port = int.from_bytes(peer.read(2), "big")
+        upstream = dial(port)
+        peer.send(b"\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x00")
+        relay(peer, upstream)
+
+    return script
+
+
+def socks4_proxy(asked: list[str]) -> Callable[[Peer], None]:
+    def script(peer: Peer) -> None:
+        head = peer.read(8)
+        while peer.read(1) != b"\x00":  # the user's name
+            pass
+        name = b""
+        if head[4:7] == b"\x00\x00\x00":
+            while (char := peer.read(1)) != b"\x00":
+                name += char
+        asked.append(name.decode() or socket.inet_ntoa(head[4:8]))
+        upstream = dial(int.from_bytes(head[2:4], "big"))
+        peer.send(b"\x00\x5a" + bytes(6))
+        relay(peer, upstream)
+
+    return script
+
+
+def greeting(peer: Peer) -> None:
+    peer.upgrade(glued=frame(1, b"hello"))
+    peer.read_close()
+    peer.send(frame(8, b"\x03\xe8"))
+
+
+def greet(url: str, proxy: str | None, **options: object) -> None:
+    """Open a connection, get the greeting and close."""
+    with Connection.open(url, proxy=proxy, **options) as connection:  # type: ignore[arg-type]
+        assert next(iter(connection)) == "hello"
+
+
+def refused(proxy_script: Callable[[Peer], object], scheme: str = "http", timeout: float = 10) -> ConnectError:
+    """Return what opening a connection through this proxy raises; nothing in it may show the password."""
+    with RawServer(proxy_script) as proxy, pytest.raises(ConnectError) as caught:
+        Connection.open(
+            "ws://127.0.0.1:1/?token=SECRET", proxy=f"{scheme}://user:SECRET@127.0.0.1:{proxy.port}", timeout=timeout
+        )
+    assert "SECRET" not in shown(caught.value)
+    assert caught.value.__context__ is None or isinstance(caught.value.__context__, OSError)
+    return caught.value
+
+
+# HTTP
+
+
+def test_a_tunnel_is_asked_of_an_http_proxy_for_ws_too() -> None:
+    requests: list[Peer] = []
+    with RawServer(greeting) as server, RawServer(http_proxy(requests)) as proxy:
+        greet(server.url, f"http://127.0.0.1:{proxy.port}")
+        line, *headers = requests[0].request.split("\r\n")
+        assert line == f"CONNECT 127.0.0.1:{server.port} HTTP/1.1"
+        assert headers == [f"Host: 127.0.0.1:{server.port}"]
+
+
+def test_tls_goes_through_the_tunnel() -> None:
+    requests: list[Peer] = []
+    server_context, client_context = tls_contexts()
+    with RawServer(greeting, tls=server_context) as server, RawServer(http_proxy(requests)) as proxy:
+        greet(server.url, f"http://127.0.0.1:{proxy.port}", ssl_context=client_context)
+    assert len(requests) == 1
+
+
+def test_the_proxy_gets_the_credentials_without_their_percent_encoding() -> None:
+    requests: list[Peer] = []
+    with RawServer(greeting) as server, RawServer(http_proxy(requests)) as proxy:
+        greet(server.url, f"http://us%40er:p%3Aw@127.0.0.1:{proxy.port}")
+        greet(server.url, f"http://user@127.0.0.1:{proxy.port}")
+    sent = [base64.b64decode((peer.header("Proxy-Authorization") or "").removeprefix("Basic ")) for peer in requests]
+    assert sent == [b"us@er:p:w", b"user:"]
+
+
+def test_an_ipv6_target_is_named_in_brackets() -> None:
+    requests: list[Peer] = []
+    with RawServer(greeting, host="::1") as server, RawServer(http_proxy(requests)) as proxy:
+        greet(server.url, f"http://127.0.0.1:{proxy.port}")
+    assert requests[0].request.startswith(f"CONNECT [::1]:{server.port} HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize("status", [301, 403, 407, 502])
+def test_a_proxy_that_refuses_is_told_apart_from_the_server(status: int) -> None:
+    def script(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(f"HTTP/1.1 {status} SECRET\r\nX: SECRET\r\n\r\nSECRET".encode())
+
+    error = refused(script)
+    assert f"the proxy answered with HTTP status {status}" in str(error)
+    assert error.status is None
+
+
+@pytest.mark.parametrize(
+    ("response", "fault"),
+    [
+        (b"SECRET\r\n\r\n", "did not answer in HTTP"),
+        (b"HTTP/1.1 200 OK\r\n\r\nSECRET", "more than its response"),
+        (b"HTTP/1.1 200 OK\r\nX: " + bytes(70_000), "65536 bytes"),
+        (b"HTTP/1.1 200", "closed the connection"),
+    ],
+)
+def test_a_proxy_that_breaks_the_protocol_is_refused(response: bytes, fault: str) -> None:
+    def script(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(response)
+
+    assert fault in str(refused(script))
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks4a", "socks5h"])
+def test_a_silent_proxy_gets_no_more_than_the_deadline(scheme: str) -> None:
+    start = time.monotonic()
+    error = refused(lambda peer: peer.hang(), scheme, timeout=0.3)
+    assert 0.2 < time.monotonic() - start < 10
+    assert "timed out during the proxy's" in str(error)
+
+
+# SOCKS
+
+
+@pytest.mark.parametrize(
+    ("scheme", "asked_for"),
+    [("socks4", "127.0.0.1"), ("socks4a", "localhost"), ("socks5", "127.0.0.1"), ("socks5h", "localhost")],
+)
+def test_socks_proxies_get_a_name_or_an_address_as_their_scheme_says(
+    scheme: str, asked_for: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [(family, 1, 6, "", (host, 0)) for family, host in ((10, "::1"), (2, "127.0.0.1"))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found[scheme == "socks5" :])
+    asked: list[str] = []
+    script = socks4_proxy(asked) if scheme.startswith("socks4") else socks5_proxy(asked)
+    with RawServer(greeting) as server, RawServer(script) as proxy:
+        greet(server.url.replace("127.0.0.1", "localhost"), f"{scheme}://127.0.0.1:{proxy.port}")
+    assert asked == [asked_for]
+
+
+def test_socks_credentials_are_sent() -> None:
+    asked: list[str] = []
+    with RawServer(greeting) as server, RawServer(socks5_proxy(asked, (b"us@er", b"p:w"))) as proxy:
+        greet(server.url, f"socks5h://us%40er:p%3Aw@127.0.0.1:{proxy.port}")
+    assert asked == ["127.0.0.1"]
+
+
+def test_tls_goes_through_socks() -> None:
+    server_context, client_context = tls_contexts()
+    with RawServer(greeting, tls=server_context) as server, RawServer(socks5_proxy([])) as proxy:
+        greet(server.url, f"socks5://127.0.0.1:{proxy.port}", ssl_context=client_context)
+
+
+def test_wrong_socks_credentials_are_refused() -> None:
+    assert "the proxy refused" in str(refused(socks5_proxy([], (b"user", b"other")), "socks5h"))
+
+
+def test_a_socks_proxy_that_leaves_is_an_error() -> None:
+    assert "the proxy" in str(refused(lambda peer: peer.read(1), "socks5h"))
+
+
+def test_a_socks_proxy_that_resets_is_an_error() -> None:
+    error = refused(lambda peer: (peer.read(1), peer.reset()), "socks5h")
+    assert isinstance(error.__cause__, ConnectionError) or "the proxy" in str(error)
+
+
+def test_socks4_cannot_name_an_ipv6_address() -> None:
+    with RawServer(lambda peer: peer.read_to_end()) as proxy, pytest.raises(ConnectError, match="no address that"):
+        Connection.open("ws://[::1]:1/", proxy=f"socks4://127.0.0.1:{proxy.port}")
+
+
+def test_without_python_socks_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(ValueError, match=r"proxy.*pip install masquerade-ws\[socks\]"):
+        Connection("ws://h/", proxy="socks5://h")
+    assert parse_proxy("http://h").port == 80
+
+
+# Programs of other authors
+
+
+@contextmanager
+def program(*command: str) -> Iterator[None]:
+    """Run a proxy until the block ends."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def open_port() -> int:
+    """Return a port that a program may listen on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.skipif(shutil.which("tinyproxy") is None, reason="needs tinyproxy")
+def test_tinyproxy_lets_us_through_with_the_right_password_alone(tmp_path: Path) -> None:
+    port = open_port()
+    settings = f'Port {port}\nListen 127.0.0.1\nTimeout 60\nBasicAuth user p4ss\nLogFile "{tmp_path / "log"}"\n'
+    (tmp_path / "tinyproxy.conf").write_text(settings)
+    server_context, client_context = tls_contexts()
+    with program("tinyproxy", "-d", "-c", str(tmp_path / "tinyproxy.conf")):
+        until(lambda: listens(port))
+        with RawServer(greeting) as server:
+            greet(server.url, f"http://user:p4ss@127.0.0.1:{port}")
+            with pytest.raises(ConnectError, match=r"HTTP status 40[17]"):
+                greet(server.url, f"http://user:wrong@127.0.0.1:{port}")
+        with RawServer(greeting, tls=server_context) as server:
+            greet(server.url, f"http://user:p4ss@127.0.0.1:{port}", ssl_context=client_context)
+
+
+@pytest.mark.skipif(shutil.which("microsocks") is None, reason="needs microsocks")
+def test_microsocks_lets_us_through_with_the_right_password_alone() -> None:
+    port = open_port()
+    server_context, client_context = tls_contexts()
+    with program("microsocks", "-i", "127.0.0.1", "-p", str(port), "-u", "user", "-P", "p4ss"):
+        until(lambda: listens(port))
+        for scheme in ("socks5", "socks5h"):
+            with RawServer(greeting) as server:
+                greet(server.url.replace("127.0.0.1", "localhost"), f"{scheme}://user:p4ss@127.0.0.1:{port}")
+                with pytest.raises(ConnectError, match="the proxy refused"):
+                    greet(server.url, f"{scheme}://user:wrong@127.0.0.1:{port}")
+            with RawServer(greeting, tls=server_context) as server:
+                greet(server.url, f"{scheme}://user:p4ss@127.0.0.1:{port}", ssl_context=client_context)
+
+
+# Which
+
+
+def test_a_proxy_s_url_is_split() -> None:
+    assert parse_proxy("http://h") == Proxy("http", "h", 80, None, None)
+    assert parse_proxy("socks5h://u:p@h:9/") == Proxy("socks5h", "h", 9, "u", "p")
+    assert parse_proxy("socks4://u@[::1]") == Proxy("socks4", "::1", 1080, "u", None)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://user:SECRET@h",
+        "ftp://user:SECRET@h",
+        "user:SECRET@h:80",
+        "http://user:SECRET@",
+        "http://user:SECRET@h:port",
+        "http://user:SECRET@h:0",
+        "http://user:SECRET@h/path",
+        "http://user:SECRET@h?query",
+        "http://user:SECRET@h\r\n",
+    ],
+)
+def test_a_bad_proxy_is_refused_by_name_and_not_shown(url: str) -> None:
+    with pytest.raises(ValueError, match="proxy") as caught:
+        Connection("ws://h/", proxy=url)
+    assert "SECRET" not in str(caught.value)
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("proxy", [True, 1, b"http://h"])
+def test_a_proxy_of_another_type_is_refused(proxy: object) -> None:
+    with pytest.raises(TypeError, match="proxy"):
+        Connection("ws://h/", proxy=proxy)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name in ("http_proxy", "https_proxy", "no_proxy", "all_proxy", "REQUEST_METHOD"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    return monkeypatch
+
+
+@pytest.mark.parametrize(
+    ("variables", "url", "host"),
+    [
+        ({}, "ws://h/", None),
+        ({"http_proxy": "http://p:3128"}, "ws://h/", "p"),
+        ({"http_proxy": "p:3128"}, "ws://h/", "p"),
+        ({"http_proxy": ""}, "ws://h/", None),
+        ({"http_proxy": "", "HTTP_PROXY": "http://p"}, "ws://h/", None),
+        ({"HTTP_PROXY": "http://p"}, "ws://h/", "p"),
+        ({"HTTP_PROXY": "http://p", "REQUEST_METHOD": "GET"}, "ws://h/", None),
+        ({"HTTPS_PROXY": "http://p", "REQUEST_METHOD": "GET"}, "wss://h/", "p"),
+        ({"http_proxy": "http://p:3128"}, "wss://h/", None),
+        ({"https_proxy": "http://p:3128"}, "wss://h/", "p"),
+        ({"https_proxy": "http://p:3128"}, "ws://h/", None),
+        ({"http_proxy": "http://p", "no_proxy": "h"}, "ws://h/", None),
+        ({"http_proxy": "http://p", "no_proxy": ".example"}, "ws://a.example:81/", None),
+        ({"http_proxy": "http://p", "no_proxy": "h:81"}, "ws://h:81/", None),
+        ({"http_proxy": "http://p", "no_proxy": "h:81"}, "ws://h:82/", "p"),
+        ({"http_proxy": "http://p", "no_proxy": "::1"}, "ws://[::1]/", None),
+        ({"http_proxy": "http://p", "no_proxy": "*"}, "ws://h/", None),
+    ],
+)
+def test_the_environment_names_the_proxy(
+    variables: dict[str, str], url: str, host: str | None, environment: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        environment.setenv(name, value)
+    proxy = choose_proxy(None, parse_target(url))
+    assert (proxy and proxy.host) == host
+
+
+def test_false_means_no_proxy_whatever_the_environment_says(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("http_proxy", "http://p")
+    assert choose_proxy(False, parse_target("ws://h/")) is None
+
+
+def test_the_environment_s_proxy_is_used(environment: pytest.MonkeyPatch) -> None:
+    requests: list[Peer] = []
+    with RawServer(greeting) as server, RawServer(http_proxy(requests)) as proxy:
+        environment.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
+        greet(server.url, None)
+    assert len(requests) == 1
+
+
+def test_an_unusable_proxy_in_the_environment_fails_the_attempt_and_is_not_shown(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    environment.setenv("http_proxy", "https://user:SECRET@p")
+    with pytest.raises(ConnectError, match="the environment's http_proxy must begin with") as caught:
+        Connection.open("ws://127.0.0.1:1/")
+    assert "SECRET" not in shown(caught.value)

@@ -1,0 +1,633 @@
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from typing import Any
+
+import pytest
+
+from masquerade_ws.delivery.blocking import LISTENER, Guard
+from masquerade_ws.delivery.dispatcher import Delivery, dispatch
+from masquerade_ws.delivery.event_queue import EventQueue
+from masquerade_ws.delivery.filters import AnyEvent, Filter
+from masquerade_ws.delivery.listeners import Listeners
+from masquerade_ws.delivery.stream_index import StreamIndex
+from masquerade_ws.delivery.streams import EventStream
+from masquerade_ws.errors import ConnectError, DisconnectedError, ParseError
+from masquerade_ws.events import ConnectedEvent, ErrorEvent, Event, timestamp_now
+from tests.support.raw_server import until
+from tests.support.scenes import Hang
+
+NOON = "2026-11-22T12:00:00.000Z"
+CONNECTED = ConnectedEvent(NOON, reconnected=False, attempts=1, gap=None)
+
+
+class Room:
+    """A dispatcher, its thread and what its listeners were told."""
+
+    def __init__(self, size: int = 100, around_event: Callable[[Any], AbstractContextManager[object]] | None = None):
+        self.guard = Guard()
+        self.listeners = Listeners()
+        self.streams = StreamIndex(self.guard)
+        self.delivery = Delivery(self.listeners, self.streams, around_event)
+        self.dispatcher = EventQueue(size)
+        self.told: list[Any] = []
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self._run, daemon=True)  # or a test that fails would hang
+
+    def _run(self) -> None:
+        with suppress(SystemExit):  # as `threading` does, unlike pytest
+            dispatch(self.dispatcher, weakref.ref(self.delivery), self.guard, self.ended.set)
+
+    def tell(self, event: AnyEvent) -> None:
+        """Listen."""
+        self.told.append(event.type)
+
+    def deliver(self, *events: AnyEvent) -> list[Any]:
+        """Deliver events on this thread and return what was told."""
+        for event in events:
+            self.delivery.deliver(event)
+        return self.told
+
+    def run_out(self) -> list[Any]:
+        """Let the thread deliver what is queued and end; return what was told."""
+        self.dispatcher.finish()
+        self.join()
+        return self.told
+
+    def join(self) -> None:
+        self.thread.join(10)
+        assert not self.thread.is_alive()
+        assert self.ended.is_set()
+
+
+@contextmanager
+def reader(dispatcher: EventQueue, *types: str) -> Iterator[list[bool]]:
+    """Queue events on another thread; what `put` said is in the list once the block is left."""
+    outcome: list[bool] = []
+    thread = threading.Thread(target=lambda: outcome.append(dispatcher.put([Event(name) for name in types])))
+    thread.start()
+    yield outcome
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def wait_until_full(dispatcher: EventQueue) -> None:
+    """Wait until a reader waits for room."""
+    until(lambda: dispatcher.full)
+
+
+def wire(type: str, **payload: Any) -> str:
+    return json.dumps({"type": type, "payload": payload, "timestamp": NOON})
+
+
+def drained(dispatcher: EventQueue) -> list[str]:
+    return [event.type for event in dispatcher.waiting()]
+
+
+# The queue.
+
+
+def test_events_leave_the_queue_in_the_order_they_came() -> None:
+    dispatcher = EventQueue(10)
+    dispatcher.post(CONNECTED)
+    assert dispatcher.put([Event("a"), Event("b")])
+    dispatcher.post(ErrorEvent(ValueError(), "parse", NOON))
+    assert dispatcher.wait()
+    assert drained(dispatcher) == ["connected", "a", "b", "error"]
+
+
+def test_a_reader_waits_while_the_queue_is_full_and_goes_on_when_it_is_half_empty() -> None:
+    dispatcher = EventQueue(4)
+    with reader(dispatcher, *"abcdef") as outcome:
+        wait_until_full(dispatcher)
+        assert outcome == []
+        assert len(dispatcher._queue) == 4
+        waiting = dispatcher.waiting()
+        assert next(waiting).type == "a"
+        assert dispatcher.full
+        assert dispatcher.resumed_at == 0
+        assert next(waiting).type == "b"
+    assert outcome == [True]
+    assert not dispatcher.full
+    assert dispatcher.resumed_at > 0
+    assert drained(dispatcher) == ["c", "d", "e", "f"]
+
+
+def test_a_batch_larger_than_the_queue_passes_through_it() -> None:
+    room = Room(size=1)
+    room.listeners.add("*", room.tell)
+    room.thread.start()
+    names = [str(number) for number in range(50)]
+    with reader(room.dispatcher, *names) as outcome:
+        pass
+    assert outcome == [True]
+    assert room.run_out() == names
+
+
+def test_the_client_s_own_events_never_wait() -> None:
+    dispatcher = EventQueue(1)
+    dispatcher.put([Event("a")])
+    dispatcher.post(CONNECTED, CONNECTED)
+    assert drained(dispatcher) == ["a", "connected", "connected"]
+
+
+def test_a_released_reader_hands_over_what_it_holds_and_reads_no_more() -> None:
+    dispatcher = EventQueue(1)
+    with reader(dispatcher, *"abc") as outcome:
+        wait_until_full(dispatcher)
+        dispatcher.release()
+    assert outcome == [False]
+    assert not dispatcher.put([Event("d")])
+    dispatcher.post(CONNECTED)
+    assert drained(dispatcher) == ["a", "b", "c", "d", "connected"]
+
+
+def test_what_is_posted_wakes_the_thread() -> None:
+    room = Room()
+    room.listeners.add("connected", room.tell)
+    room.thread.start()
+    for count in range(1, 100):
+        room.dispatcher.post(CONNECTED)
+        room.dispatcher.wake()
+        until(lambda count=count: len(room.told) == count)
+    assert room.run_out() == ["connected"] * 99
+
+
+def test_after_the_finish_the_queue_is_emptied() -> None:
+    dispatcher = EventQueue(10)
+    dispatcher.put([Event("a")])
+    dispatcher.finish()
+    assert dispatcher.wait()
+    assert drained(dispatcher) == ["a"]
+    assert not dispatcher.wait()
+
+
+def test_a_finish_releases_the_reader() -> None:
+    dispatcher = EventQueue(1)
+    with reader(dispatcher, *"ab") as outcome:
+        wait_until_full(dispatcher)
+        dispatcher.finish()
+    assert outcome == [False]
+
+
+# Messages that came unread.
+
+
+def put_unread(dispatcher: EventQueue, *messages: str | bytes) -> None:
+    """Put messages as they came, once the thread is at rest."""
+    until(lambda: dispatcher.admit_unread(len(messages)))
+    dispatcher.put(messages)
+
+
+def test_a_thread_at_rest_reads_messages_itself_and_tells_which_are_no_events() -> None:
+    room = Room()
+    room.listeners.add("*", room.told.append)
+    room.listeners.add("error", room.told.append)
+    room.thread.start()
+    put_unread(room.dispatcher, wire("a", n=1), "{", wire("b").encode())
+    first, error, last = room.run_out()
+    assert (first, last) == (Event("a", {"n": 1}, NOON), Event("b", {}, NOON))
+    assert isinstance(error.error, ParseError)
+
+
+def test_a_thread_that_is_busy_has_more_to_do_or_would_be_left_little_room_gets_no_unread_messages(hang: Hang) -> None:
+    room = Room(size=4)
+    room.listeners.add("hang", hang)
+    assert not room.dispatcher.admit_unread(2), "it has not started"
+    room.thread.start()
+    until(lambda: room.dispatcher.admit_unread(2))
+    assert room.dispatcher.admit_unread(1)
+    assert not room.dispatcher.admit_unread(3)
+    room.dispatcher.post(CONNECTED)
+    assert not room.dispatcher.admit_unread(2), "it has not been woken"
+    room.dispatcher.put([Event("hang")])
+    assert hang.entered.wait(10)
+    assert not room.dispatcher.admit_unread(2)
+    hang.over.set()
+    until(lambda: room.dispatcher.admit_unread(2))
+    room.run_out()
+    assert not room.dispatcher.admit_unread(2), "it has ended"
+
+
+def test_a_message_that_waits_unread_behind_a_listener_keeps_the_time_of_its_receipt(hang: Hang) -> None:
+    room = Room()
+    room.listeners.add("hang", hang)
+    room.listeners.add("late", room.told.append)
+    room.listeners.add("error", room.told.append)
+    room.thread.start()
+    put_unread(room.dispatcher, wire("hang"), '{"type": "late"}', "{")
+    received = timestamp_now()
+    assert hang.entered.wait(10)
+    until(lambda: timestamp_now() > received)
+    hang.over.set()
+    late, error = room.run_out()
+    assert late.timestamp <= received
+    assert error.timestamp <= received
+
+
+def test_what_is_forgotten_unread_is_gone(hang: Hang) -> None:
+    room = Room()
+    room.listeners.add("hang", hang)
+    for name in ("*", "error", "connected"):
+        room.listeners.add(name, room.tell)
+    room.thread.start()
+    put_unread(room.dispatcher, wire("hang"), wire("a"), "{", b"\xff")
+    room.dispatcher.post(CONNECTED)
+    assert hang.entered.wait(10)
+    room.dispatcher.abandon()
+    hang.over.set()
+    assert room.run_out() == ["hang", "connected"]
+
+
+# The end.
+
+
+def test_what_is_forgotten_is_gone_but_the_client_s_own_events_are_handed_back() -> None:
+    dispatcher = EventQueue(10)
+    assert dispatcher.forget() == []
+    dispatcher.put([Event("a")])
+    dispatcher.post(CONNECTED)
+    assert dispatcher.forget() == [CONNECTED]
+    assert drained(dispatcher) == []
+
+
+def test_an_abandoned_dispatcher_delivers_the_client_s_own_events_and_ends() -> None:
+    dispatcher = EventQueue(10)
+    dispatcher.put([Event("a")])
+    dispatcher.post(CONNECTED)
+    dispatcher.abandon()
+    dispatcher.finish()
+    assert dispatcher.wait()
+    assert drained(dispatcher) == ["connected"]
+    assert not dispatcher.wait()
+
+
+def test_a_thread_that_could_end_while_the_last_events_are_sorted_out_delivers_them(
+    hang: Hang, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = Room()
+    room.listeners.add("hang", hang)
+    room.listeners.add("connected", room.tell)
+    room.thread.start()
+    room.dispatcher.put([Event("hang"), Event("a")])
+    assert hang.entered.wait(10)
+    room.dispatcher.post(CONNECTED)
+    room.dispatcher.finish()
+    forget = room.dispatcher.forget
+
+    def forget_slowly() -> list[AnyEvent]:
+        forgotten = forget()
+        hang.over.set()
+        room.thread.join(0.2)  # it is not to end, however long this takes
+        return forgotten
+
+    monkeypatch.setattr(room.dispatcher, "forget", forget_slowly)
+    room.dispatcher.abandon()
+    assert room.run_out() == ["connected"]
+
+
+def test_what_the_reader_brings_to_an_abandoned_dispatcher_comes_too_late() -> None:
+    dispatcher = EventQueue(1)
+    with reader(dispatcher, *"ab") as outcome:
+        wait_until_full(dispatcher)
+        dispatcher.abandon()
+        dispatcher.finish()
+    assert outcome == [False]
+    assert not dispatcher.put([Event("c")])
+    assert drained(dispatcher) == []
+
+
+def test_a_dispatcher_abandoned_in_a_forked_child_needs_no_lock_and_ends() -> None:
+    dispatcher = EventQueue(10)
+    dispatcher.put([Event("a")])
+    dispatcher._changed.acquire()
+    dispatcher.abandon_in_child()
+    assert not dispatcher.wait()
+    assert not dispatcher.put([])
+
+
+# Listeners.
+
+
+def test_listeners_are_called_in_their_order_with_the_event() -> None:
+    room, got = Room(), []
+    room.listeners.add("a", lambda event: got.append(("first", event)))
+    room.listeners.add("*", lambda event: got.append(("second", event)))
+    event = Event("a")
+    room.deliver(event, Event("a.b"))
+    assert [(name, told.type) for name, told in got] == [("first", "a"), ("second", "a"), ("second", "a.b")]
+    assert got[0][1] is event
+
+
+def test_a_once_listener_is_called_once_though_it_delivers_within() -> None:
+    room = Room()
+
+    def nested(event: Event) -> None:
+        room.tell(event)
+        room.deliver(event)
+
+    room.listeners.add("a", nested, once=True)
+    assert room.deliver(Event("a"), Event("a")) == ["a"]
+
+
+def test_a_listener_removed_by_an_earlier_one_is_not_called_any_more() -> None:
+    room = Room()
+    room.listeners.add("a", lambda event: room.listeners.remove("a", room.tell))
+    room.listeners.add("a", room.tell)
+    assert room.deliver(Event("a")) == []
+
+
+def test_a_once_listener_removed_by_an_earlier_one_is_not_called_any_more() -> None:
+    room = Room()
+    room.listeners.add("a", lambda event: room.listeners.remove("a", room.tell))
+    room.listeners.add("a", room.tell, once=True)
+    assert room.deliver(Event("a"), Event("a")) == []
+
+
+def test_the_thread_calls_no_listener_that_an_earlier_one_removed() -> None:
+    room = Room()
+
+    def remove_at_the_second(event: AnyEvent) -> None:
+        if room.told:
+            room.listeners.remove("a", room.tell)
+
+    room.listeners.add("a", remove_at_the_second)
+    room.listeners.add("a", room.tell)
+    room.dispatcher.put([Event("a"), Event("a")])
+    room.delivery.drain(room.dispatcher)
+    assert room.told == ["a"]
+
+
+def test_a_listener_added_by_another_is_called_from_the_next_event_on() -> None:
+    room = Room()
+    room.listeners.add("a", lambda event: room.listeners.add("a", room.tell))
+    assert room.deliver(Event("a")) == []
+    assert room.deliver(Event("a")) == ["a"]
+
+
+def test_a_listener_runs_where_waits_are_refused() -> None:
+    room, roles = Room(), []
+    room.listeners.add("a", lambda event: roles.append(room.guard.role))
+    room.dispatcher.put([Event("a")])
+    room.thread.start()
+    room.run_out()
+    assert roles == [LISTENER]
+
+
+def test_a_client_event_goes_to_streams_as_well_and_a_server_event_does_not() -> None:
+    room = Room()
+    stream: EventStream[Any] = EventStream(room.streams, Filter(["connected", "a"], None, room.guard), 10)
+    room.streams.add(stream)
+    room.listeners.add("connected", room.tell)
+    assert room.deliver(CONNECTED, Event("a")) == ["connected"]
+    stream.close()
+    assert list(stream) == [CONNECTED]
+
+
+# Listeners that raise.
+
+
+def boom(event: AnyEvent) -> None:
+    raise KeyError(event.type)
+
+
+def collect_errors(room: Room) -> list[ErrorEvent]:
+    errors: list[ErrorEvent] = []
+    room.listeners.add("error", errors.append)
+    return errors
+
+
+def test_a_listener_that_raises_disturbs_no_other_and_is_an_error_event(caplog: pytest.LogCaptureFixture) -> None:
+    room = Room()
+    errors = collect_errors(room)
+    room.listeners.add("a", boom)
+    room.listeners.add("a", room.tell)
+    assert room.deliver(Event("a"), Event("a")) == ["a", "a"]
+    assert [(repr(error.error), error.context) for error in errors] == [("KeyError('a')", "handler")] * 2
+    assert caplog.records == []
+
+
+def test_an_error_listener_that_raises_is_logged_and_the_others_still_run(caplog: pytest.LogCaptureFixture) -> None:
+    room = Room()
+    room.listeners.add("a", boom)
+    room.listeners.add("error", boom)
+    errors = collect_errors(room)
+    room.listeners.add("a", room.tell)
+    assert room.deliver(Event("a")) == ["a"]
+    assert [repr(error.error) for error in errors] == ["KeyError('a')"]
+    (record,) = caplog.records
+    assert (record.levelno, record.getMessage()) == (logging.ERROR, "a listener of the error event raised")
+    assert record.exc_info is not None
+    assert repr(record.exc_info[1]) == "KeyError('error')"
+
+
+def test_an_error_that_nobody_listens_to_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    room = Room()
+    room.listeners.add("a", boom)
+    room.deliver(Event("a"), ErrorEvent(ConnectError("refused", 401), "connection", NOON))
+    first, second = caplog.records
+    assert {record.levelno for record in caplog.records} == {logging.WARNING}
+    assert first.getMessage() == "handler error, and nobody listens to errors: KeyError('a')"
+    assert first.exc_text is not None
+    assert "in boom" in first.exc_text
+    assert second.getMessage() == "connection error, and nobody listens to errors: ConnectError('refused')"
+    assert not second.exc_info
+
+
+def test_the_message_that_is_no_event_is_not_logged_with_its_error(caplog: pytest.LogCaptureFixture) -> None:
+    Room().deliver(ErrorEvent(ParseError("not JSON", "private"), "parse", NOON))
+    assert "ParseError('not JSON')" in caplog.text
+    assert "private" not in caplog.text
+
+
+def test_an_error_that_a_stream_takes_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    room = Room()
+    stream: EventStream[Any] = EventStream(room.streams, Filter(["error"], None, room.guard), 10)
+    room.streams.add(stream)
+    room.deliver(ErrorEvent(ConnectError("refused"), "connection", NOON))
+    assert stream.get(0).context == "connection"
+    assert caplog.records == []
+
+
+def test_an_error_of_a_listener_comes_ahead_of_the_next_event() -> None:
+    room = Room()
+    room.listeners.add("a", boom)
+    for name in ("error", "b"):
+        room.listeners.add(name, room.tell)
+    room.dispatcher.put([Event("a"), Event("b"), Event("a"), Event("b")])
+    room.thread.start()
+    assert room.run_out() == ["error", "b"] * 2
+
+
+# What is entered around the listeners.
+
+
+def test_a_context_is_entered_around_all_listeners_of_each_event() -> None:
+    @contextmanager
+    def around(event: AnyEvent) -> Iterator[None]:
+        room.told.append(f"enter {event.type}")
+        yield
+        room.told.append(f"exit {event.type}")
+
+    room = Room(around_event=around)
+    room.listeners.add("*", room.tell)
+    room.listeners.add("a", boom)
+    room.listeners.add("error", room.tell)
+    assert room.deliver(Event("a"), Event("b")) == [
+        *("enter a", "a", "enter error", "error", "exit error", "exit a"),
+        *("enter b", "b", "exit b"),
+    ]
+
+
+def test_no_context_is_entered_for_an_event_without_listeners() -> None:
+    entered: list[AnyEvent] = []
+
+    def around(event: AnyEvent) -> AbstractContextManager[None]:
+        entered.append(event)
+        return nullcontext()
+
+    Room(around_event=around).deliver(Event("a"), CONNECTED)
+    assert entered == []
+
+
+class Broken:
+    """A context manager that raises where it is told to."""
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+
+    def __call__(self, event: AnyEvent) -> Broken:
+        self._raise_in("call", event)
+        return self
+
+    def __enter__(self) -> None:
+        self._raise_in("enter")
+
+    def __exit__(self, *exc: object) -> None:
+        self._raise_in("exit")
+
+    def _raise_in(self, place: str, event: AnyEvent | None = None) -> None:
+        if place == self.place:
+            raise LookupError(place)
+
+
+@pytest.mark.parametrize("place", ["call", "enter", "exit"])
+def test_a_context_that_raises_is_an_error_event_and_the_listeners_run(
+    place: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    room = Room(around_event=Broken(place))
+    errors = collect_errors(room)
+    room.listeners.add("a", room.tell)
+    assert room.deliver(Event("a")) == ["a"]
+    assert [(repr(error.error), error.context) for error in errors] == [(f"LookupError('{place}')", "handler")]
+    assert [record.getMessage() for record in caplog.records] == ["a listener of the error event raised"]  # around it
+
+
+@pytest.mark.parametrize("answer", [None, 1, "context"])
+def test_what_is_no_context_is_an_error_event_and_the_listeners_run(answer: Any) -> None:
+    room = Room(around_event=lambda event: answer if event.type == "a" else nullcontext())
+    errors = collect_errors(room)
+    room.listeners.add("a", room.tell)
+    assert room.deliver(Event("a")) == ["a"]
+    expected = f"TypeError('around_event must return a context manager, not {type(answer).__name__}')"
+    assert [(repr(error.error), error.context) for error in errors] == [(expected, "handler")]
+
+
+def test_a_context_sees_no_exception_of_a_listener() -> None:
+    seen: list[object] = []
+
+    class Watching:
+        def __enter__(self) -> None:
+            pass
+
+        def __exit__(self, kind: object, value: object, trace: object) -> bool:
+            seen.append(value)
+            return True
+
+    room = Room(around_event=lambda event: Watching())
+    errors = collect_errors(room)
+    room.listeners.add("a", boom)
+    room.deliver(Event("a"))
+    assert len(errors) == 1
+    assert seen == [None, None]
+
+
+# The thread.
+
+
+def test_the_thread_waits_for_events_and_ends_behind_the_last() -> None:
+    room = Room()
+    room.listeners.add("*", room.tell)
+    room.thread.start()
+    room.dispatcher.put([Event("a")])
+    until(lambda: room.told)
+    room.dispatcher.put([Event("b"), Event("c")])
+    assert room.run_out() == ["a", "b", "c"]
+
+
+def test_the_thread_ends_with_its_client() -> None:
+    room = Room()
+    room.thread.start()
+    del room.delivery
+    gc.collect()
+    room.dispatcher.put([Event("a")])
+    room.join()
+    assert not room.dispatcher.put([Event("b")])
+
+
+@pytest.mark.parametrize("around_event", [None, lambda event: nullcontext()])
+def test_a_listener_that_exits_ends_the_thread_in_silence_and_releases_the_reader(around_event: Any) -> None:
+    def exit_thread(event: AnyEvent) -> None:
+        raise SystemExit
+
+    room = Room(size=1, around_event=around_event)
+    errors = collect_errors(room)
+    room.listeners.add("a", exit_thread)
+    room.listeners.add("b", room.tell)
+    room.thread.start()
+    with reader(room.dispatcher, "a", "b", "b", "b", "b"):
+        pass
+    room.join()
+    assert room.told == []
+    assert errors == []
+    assert not room.dispatcher.put([Event("c")])
+
+
+def test_an_event_is_not_kept_alive_once_it_is_delivered() -> None:
+    class Payload:
+        """Something that shows whether it is still there."""
+
+    room = Room()
+    room.listeners.add("a", room.tell)
+    room.thread.start()
+    value = Payload()
+    alive = weakref.ref(value)
+    room.dispatcher.put([Event("a", {"value": value})])
+    del value
+    until(lambda: alive() is None)
+    assert room.run_out() == ["a"]
+
+
+def test_a_listener_under_way_comes_back_to_the_client_s_own_events_when_its_dispatcher_is_abandoned() -> None:
+    room, entered, leave = Room(), threading.Event(), threading.Event()
+
+    def hang(event: AnyEvent) -> None:
+        entered.set()
+        leave.wait(10)
+
+    room.listeners.add("a", hang)
+    for name in ("b", "error"):
+        room.listeners.add(name, room.tell)
+    room.thread.start()
+    room.dispatcher.put([Event("a"), Event("b")])
+    entered.wait(10)
+    room.dispatcher.post(ErrorEvent(DisconnectedError("over"), "connection", NOON))
+    room.dispatcher.abandon()
+    leave.set()
+    assert room.run_out() == ["error"]

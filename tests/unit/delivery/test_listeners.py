@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import threading
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from masquerade_ws.delivery.listeners import CACHED_TYPES, Listener, Listeners
+
+
+def first(event: object) -> None:
+    """A handler."""
+
+
+def second(event: object) -> None:
+    """Another handler."""
+
+
+class Room:
+    def listen(self, event: object) -> None:
+        """A handler that is a new object at each access."""
+
+
+def handlers(listeners: Listeners, type: str) -> list[Callable[[Any], object]]:
+    return [listener.handler for listener in listeners.for_type(type)]
+
+
+def test_nobody_listens_at_first() -> None:
+    assert Listeners().for_type("a") == ()
+
+
+def test_those_who_listen_are_found_by_type_and_pattern_in_their_order() -> None:
+    listeners = Listeners()
+    for number, name in enumerate(["a.*", "a.b", "*", "b", "a.b.*"]):
+        listeners.add(name, str if number % 2 else repr)
+    assert [listener.type for listener in listeners.for_type("a.b")] == ["a.*", "a.b", "*"]
+    assert [listener.type for listener in listeners.for_type("a.b.c")] == ["a.*", "*", "a.b.*"]
+    assert [listener.type for listener in listeners.for_type("b")] == ["*", "b"]
+    assert [listener.type for listener in listeners.for_type("error")] == []
+
+
+def test_who_comes_or_goes_between_two_events_is_noticed() -> None:
+    listeners = Listeners()
+    listeners.add("a", first)
+    assert handlers(listeners, "a") == [first]
+    listeners.add("*", second)
+    assert handlers(listeners, "a") == [first, second]
+    listeners.remove("a", first)
+    assert handlers(listeners, "a") == [second]
+
+
+def test_the_same_handler_counts_once_for_a_type() -> None:
+    listeners = Listeners()
+    listeners.add("a", first)
+    listeners.add("a", second)
+    listeners.add("a", first)
+    listeners.add("*", first)
+    assert handlers(listeners, "a") == [first, second, first]
+    listeners.remove("a", first)
+    assert handlers(listeners, "a") == [second, first]
+
+
+def test_a_method_is_the_same_at_each_access() -> None:
+    listeners, room, other = Listeners(), Room(), Room()
+    listeners.add("a", room.listen)
+    listeners.add("a", room.listen)
+    listeners.add("a", other.listen)
+    assert handlers(listeners, "a") == [room.listen, other.listen]
+    listeners.remove("a", room.listen)
+    assert handlers(listeners, "a") == [other.listen]
+
+
+def test_removing_what_is_not_there_is_ignored() -> None:
+    listeners = Listeners()
+    listeners.add("a", first)
+    listeners.remove("a", second)
+    listeners.remove("b", first)
+    listeners.remove("*", first)
+    assert handlers(listeners, "a") == [first]
+
+
+def test_what_was_removed_is_inactive_for_an_event_under_way() -> None:
+    listeners = Listeners()
+    listeners.add("a", first)
+    (listener,) = listeners.for_type("a")
+    assert listener.active
+    listeners.remove("a", first)
+    assert not listener.active
+    assert not listeners.claim(listener)
+
+
+def test_a_once_listener_is_claimed_once() -> None:
+    listeners = Listeners()
+    listeners.add("a", first, once=True)
+    (listener,) = listeners.for_type("a")
+    assert listeners.claim(listener)
+    assert not listeners.claim(listener)
+    assert listeners.for_type("a") == ()
+
+
+def test_of_many_threads_one_claims_a_once_listener() -> None:
+    listeners = Listeners()
+    listeners.add("a", first, once=True)
+    (listener,) = listeners.for_type("a")
+    start = threading.Barrier(8)
+    claims: list[bool] = []
+
+    def claim() -> None:
+        start.wait()
+        claims.append(listeners.claim(listener))
+
+    threads = [threading.Thread(target=claim) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(claims) == [False] * 7 + [True]
+
+
+def test_a_lasting_registration_outdoes_a_single_one_whichever_came_first() -> None:
+    for order in ([True, False], [False, True], [False, False]):
+        listeners = Listeners()
+        for once in order:
+            listeners.add("a", first, once=once)
+        (listener,) = listeners.for_type("a")
+        assert listeners.claim(listener)
+        assert handlers(listeners, "a") == [first]
+
+
+def test_registering_once_twice_is_once() -> None:
+    listeners = Listeners()
+    listeners.add("a", first, once=True)
+    listeners.add("a", first, once=True)
+    (listener,) = listeners.for_type("a")
+    assert listeners.claim(listener)
+    assert listeners.for_type("a") == ()
+
+
+@pytest.mark.parametrize("handler", [None, 1, "handler"])
+def test_a_handler_that_cannot_be_called_is_refused(handler: Any) -> None:
+    listeners = Listeners()
+    with pytest.raises(TypeError, match=rf"^handler must be callable, not {type(handler).__name__}$"):
+        listeners.add("a", handler)
+    assert listeners.for_type("a") == ()
+
+
+@pytest.mark.parametrize(("type", "error"), [("", ValueError), ("a*", ValueError), (None, TypeError), (1, TypeError)])
+def test_a_name_that_is_no_type_is_refused(type: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match=r"^type "):
+        Listeners().add(type, first)
+
+
+def test_more_types_than_are_remembered_are_found_all_the_same() -> None:
+    listeners = Listeners()
+    listeners.add("a.*", first)
+    for _ in range(2):
+        for number in range(CACHED_TYPES + 10):
+            assert handlers(listeners, f"a.{number}") == [first]
+            assert handlers(listeners, f"b.{number}") == []
+
+
+def test_the_names_that_a_server_makes_up_take_no_memory_for_long() -> None:
+    listeners = Listeners()
+    listeners.add("*", first)
+    tracemalloc.start()
+    try:
+        for number in range(64):
+            assert handlers(listeners, f"{number}" + "x" * 2**20) == [first]
+        assert tracemalloc.get_traced_memory()[0] < 2**22
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_lock_that_is_held_when_the_process_forks_is_replaced() -> None:
+    listeners = Listeners()
+    listeners.add("a", first)
+    listeners._lock.acquire()
+    listeners.renew_lock()
+    listeners.add("a", second)
+    assert handlers(listeners, "a") == [first, second]
+
+
+def test_a_change_in_the_middle_of_another_is_kept() -> None:
+    """As when the collector runs a finalizer that unsubscribes."""
+    listeners = Listeners()
+    listeners.add("a", print)
+    first = listeners.for_type("a")
+    listeners.add("b", print)
+
+    def drop_the_first(known: tuple[Listener, ...]) -> tuple[Listener, ...]:
+        listeners.remove("a", print)
+        return (*known, Listener("c", print, once=False))
+
+    listeners._change(drop_the_first)
+    assert [listener.type for listener in listeners.for_type("b") + listeners.for_type("c")] == ["b", "c"]
+    assert listeners.for_type("a") == ()
+    assert not first[0].active

@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import threading
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from masquerade_ws.connection import Connection
+from masquerade_ws.delivery.blocking import Guard
+from masquerade_ws.delivery.dispatcher import Delivery, dispatch
+from masquerade_ws.delivery.event_queue import EventQueue
+from masquerade_ws.delivery.filters import AnyEvent, Filter
+from masquerade_ws.delivery.listeners import Listeners
+from masquerade_ws.delivery.reader import Intake, read
+from masquerade_ws.delivery.stream_index import StreamIndex
+from masquerade_ws.delivery.streams import EventStream
+from masquerade_ws.errors import DisconnectedError, ParseError
+from masquerade_ws.events import ErrorEvent, Event
+from masquerade_ws.stats import Counters
+from tests.support.raw_server import Peer, RawServer, close_payload, frame, until
+
+
+class Room:
+    """An intake, and what it feeds."""
+
+    def __init__(self, size: int = 100) -> None:
+        self.listeners = Listeners()
+        self.streams = StreamIndex(Guard())
+        self.counters = Counters()
+        self.intake = Intake(self.listeners, self.streams, self.counters)
+        self.dispatcher = EventQueue(size)
+        self.ended = threading.Event()
+
+    def stream(self, *names: str, **where: Any) -> EventStream[Any]:
+        stream: EventStream[Any] = EventStream(self.streams, Filter(names, where, self.streams.guard), 100)
+        self.streams.add(stream)
+        return stream
+
+    def take(self, batch: list[str | bytes]) -> Sequence[Any]:
+        """Take messages in."""
+        return self.intake.take(batch, self.dispatcher)
+
+    def read(self, connection: Connection) -> threading.Thread:
+        """Start a reader thread."""
+        intake = weakref.ref(self.intake)
+        thread = threading.Thread(target=lambda: read(connection, self.dispatcher, intake, self.ended.set))
+        thread.start()
+        return thread
+
+
+def wire(type: str, **payload: Any) -> str:
+    return json.dumps({"type": type, "payload": payload, "timestamp": "now"})
+
+
+def types(events: Sequence[AnyEvent]) -> list[str]:
+    return [event.type for event in events]
+
+
+def join(thread: threading.Thread) -> None:
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+# Taking messages in.
+
+
+def test_what_somebody_listens_to_is_for_the_dispatcher_in_the_order_of_arrival() -> None:
+    room = Room()
+    room.listeners.add("a.*", repr)
+    room.listeners.add("b", repr)
+    batch: list[str | bytes] = [wire("b"), wire("a.x", n=1), wire("c"), wire("a.y").encode(), wire("b")]
+    events = room.take(batch)
+    assert types(events) == ["b", "a.x", "a.y", "b"]
+    assert events[1] == Event("a.x", {"n": 1}, "now")
+
+
+def test_what_nobody_listens_to_is_not_queued() -> None:
+    assert Room().take([wire("a"), wire("b")]) == []
+
+
+def test_a_batch_that_is_listened_to_in_full_is_for_the_dispatcher_in_full() -> None:
+    room = Room()
+    room.listeners.add("*", repr)
+    assert types(room.take([wire("a"), wire("b")])) == ["a", "b"]
+
+
+def test_streams_are_fed_at_once_listeners_or_not() -> None:
+    room = Room()
+    some, every = room.stream("a", n=1), room.stream()
+    assert room.take([wire("a", n=1), wire("a", n=2), wire("b")]) == []
+    some.close()
+    every.close()
+    assert [event.payload for event in some] == [{"n": 1}]
+    assert types(list(every)) == ["a", "a", "b"]
+
+
+def test_a_message_that_is_no_event_is_an_error_event_in_its_place_and_reaches_no_stream() -> None:
+    room = Room()
+    room.listeners.add("*", repr)
+    stream = room.stream("*")
+    first, error, last = room.take([wire("a"), "{", wire("b")])
+    assert types([first, last]) == ["a", "b"]
+    assert isinstance(error, ErrorEvent)
+    assert isinstance(error.error, ParseError)
+    assert (error.context, error.error.data) == ("parse", "{")
+    stream.close()
+    assert types(list(stream)) == ["a", "b"]
+
+
+def test_a_batch_that_was_held_up_until_its_session_was_abandoned_reaches_nobody() -> None:
+    room = Room()
+    room.listeners.add("*", repr)
+    stream = room.stream()
+    room.dispatcher.abandon()
+    assert list(room.take([wire("a")])) == []
+    stream.close()
+    assert list(stream) == []
+
+
+def test_a_dispatcher_thread_at_rest_gets_the_messages_as_they_came_unless_somebody_waits() -> None:
+    room = Room(size=4)
+    room.listeners.add("a", repr)
+    messages: list[str | bytes] = [wire("a"), "{"]
+    delivery = Delivery(room.listeners, room.streams, None)
+    dispatching = room.dispatcher, weakref.ref(delivery), room.streams.guard, room.ended.set
+    thread = threading.Thread(target=dispatch, args=dispatching, daemon=True)
+    thread.start()
+    until(lambda: room.dispatcher.admit_unread(2))
+    assert room.take(messages) == messages
+    assert room.counters.messages_received == 2
+    assert types(room.take([wire("a"), wire("b"), wire("a")])) == ["a", "a"], "half of the room is for unread messages"
+    stream = room.stream("a")
+    assert types(room.take(messages)) == ["a", "error"]
+    stream.close()
+    assert room.take(messages) == messages
+    room.listeners.remove("a", repr)
+    assert list(room.take([wire("a")])) == [], "it is not woken for nothing"
+    room.dispatcher.finish()
+    join(thread)
+
+
+def test_an_error_is_for_the_dispatcher_though_nobody_listens() -> None:
+    assert types(Room().take(["{", wire("a")])) == ["error"]
+
+
+def test_every_message_is_counted_malformed_ones_too() -> None:
+    room = Room()
+    room.take([wire("a"), "{", b"\xff"])
+    room.take([wire("a")])
+    assert room.counters.snapshot(None)["messages_received"] == 4
+
+
+def test_messages_are_logged_for_debugging_alone(caplog: pytest.LogCaptureFixture) -> None:
+    room = Room()
+    caplog.set_level(logging.INFO, "masquerade_ws")
+    room.take([wire("quiet")])
+    assert caplog.text == ""
+    caplog.set_level(logging.DEBUG, "masquerade_ws")
+    room.take([wire("loud")])
+    assert caplog.messages == [f"received {wire('loud')}"]
+
+
+# The thread.
+
+
+def test_the_thread_reads_until_the_closing_handshake() -> None:
+    def script(peer: Peer) -> None:
+        peer.upgrade(glued=frame(1, wire("a").encode()) + frame(1, wire("b").encode()))
+        peer.send(frame(8, close_payload(1001, "bye")))
+        peer.read_close()
+
+    room = Room()
+    room.listeners.add("*", repr)
+    with RawServer(script) as server:
+        connection = Connection.open(server.url, proxy=False)
+        join(room.read(connection))
+    assert room.ended.is_set()
+    assert types(list(room.dispatcher.waiting())) == ["a", "b"]
+    assert (connection.close_code, connection.error) == (1001, None)
+
+
+def test_the_thread_ends_in_silence_with_a_connection_that_is_lost() -> None:
+    def script(peer: Peer) -> None:
+        peer.upgrade(glued=frame(1, wire("a").encode()))
+        peer.sock.close()
+
+    room = Room()
+    room.listeners.add("*", repr)
+    with RawServer(script) as server:
+        connection = Connection.open(server.url, proxy=False)
+        join(room.read(connection))
+    assert room.ended.is_set()
+    assert types(list(room.dispatcher.waiting())) == ["a"]
+    assert isinstance(connection.error, DisconnectedError)
+
+
+def talk(peer: Peer) -> None:
+    """Send an event for each message."""
+    peer.upgrade()
+    while True:
+        peer.read_frame()
+        peer.send(frame(1, wire("a").encode()))
+
+
+def test_the_thread_ends_with_its_client() -> None:
+    room = Room()
+    with RawServer(talk) as server, Connection.open(server.url, proxy=False) as connection:
+        thread = room.read(connection)
+        del room.intake
+        gc.collect()
+        connection.send("go on")
+        join(thread)
+        assert room.ended.is_set()
+        assert not connection.ended
+        connection.abort(DisconnectedError("the test is over"))
+
+
+def test_the_thread_keeps_no_client_alive_while_it_waits() -> None:
+    room = Room()
+    room.listeners.add("a", repr)
+    with RawServer(talk) as server, Connection.open(server.url, proxy=False) as connection:
+        thread = room.read(connection)
+        connection.send("go on")
+        assert room.dispatcher.wait()
+        intake = weakref.ref(room.intake)
+        del room.intake
+        until(lambda: intake() is None)
+        connection.abort(DisconnectedError("the test is over"))
+        join(thread)
+
+
+def test_the_thread_ends_when_the_dispatcher_takes_no_more_and_hands_over_what_it_holds() -> None:
+    def script(peer: Peer) -> None:
+        peer.upgrade(glued=b"".join(frame(1, wire(name).encode()) for name in "abc"))
+        peer.read_to_end()
+
+    room = Room(size=1)
+    room.listeners.add("*", repr)
+    with RawServer(script) as server, Connection.open(server.url, proxy=False) as connection:
+        thread = room.read(connection)
+        until(lambda: room.dispatcher.full)
+        room.dispatcher.release()
+        join(thread)
+        assert room.ended.is_set()
+        assert types(list(room.dispatcher.waiting())) == ["a", "b", "c"]
+        connection.abort(DisconnectedError("the test is over"))
+
+
+def test_events_that_nobody_listens_to_do_not_stop_the_thread() -> None:
+    room = Room()
+    stream = room.stream()
+    with RawServer(talk) as server, Connection.open(server.url, proxy=False) as connection:
+        thread = room.read(connection)
+        for _ in range(3):
+            connection.send("go on")
+            assert stream.get(10).type == "a"
+        connection.abort(DisconnectedError("the test is over"))
+        join(thread)
+    assert list(room.dispatcher.waiting()) == []

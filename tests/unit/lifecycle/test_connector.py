@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import traceback
+from typing import Any, Literal
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from masquerade_ws.errors import ConnectError
+from masquerade_ws.lifecycle.connector import Connector
+from tests.support.raw_server import Peer, RawServer, until
+
+TRANSPORT: dict[str, Any] = {
+    "headers": None,
+    "subprotocols": (),
+    "ssl_context": None,
+    "proxy": False,
+    "max_message_size": 2**20,
+    "send_timeout": 10.0,
+    "compression": None,
+}
+SECRET = "s3cr3t"
+
+
+def make(url: str, token_in: Literal["query", "header"] = "query", **transport: Any) -> Connector:
+    return Connector(url, token_in, {**TRANSPORT, **transport})
+
+
+def request_of(endpoint_url: str, token: str, token_in: Literal["query", "header"] = "query", **transport: Any) -> Peer:
+    """Open a connection to a server and return what it saw; the URL is what comes behind the port."""
+    peers: list[Peer] = []
+
+    def script(peer: Peer) -> None:
+        peer.upgrade()
+        peers.append(peer)
+        peer.hang()
+
+    with RawServer(script) as server:
+        url = f"ws://127.0.0.1:{server.port}{endpoint_url}"
+        connection = make(url, token_in, **transport).connection(token)
+        connection.connect(10)
+        connection.abort(ConnectionError("enough"))
+    return peers[0]
+
+
+def resource_of(peer: Peer) -> str:
+    return peer.request.split(" ", 2)[1]
+
+
+@pytest.mark.parametrize(
+    ("url", "resource"),
+    [
+        ("/ws", "/ws?token=t"),
+        ("", "/?token=t"),
+        ("/ws?", "/ws?token=t"),
+        ("/ws?a=1", "/ws?a=1&token=t"),
+        ("/ws?a=1&", "/ws?a=1&token=t"),
+        ("/ws?a=b%20c&token=old", "/ws?a=b%20c&token=old&token=t"),
+        ("?a=1", "/?a=1&token=t"),
+    ],
+)
+def test_the_token_goes_behind_the_query_that_is_there(url: str, resource: str) -> None:
+    assert resource_of(request_of(url, "t")) == resource
+
+
+@pytest.mark.parametrize(
+    ("token", "encoded"),
+    [("", ""), ("a b", "a%20b"), ("a+b/c=&d#e?f", "a%2Bb%2Fc%3D%26d%23e%3Ff"), ("ü%", "%C3%BC%25"), ("\r\n", "%0D%0A")],
+)
+def test_the_token_is_percent_encoded_in_the_query(token: str, encoded: str) -> None:
+    assert resource_of(request_of("/ws", token)) == f"/ws?token={encoded}"
+
+
+def test_the_token_goes_into_the_header_alone_beside_the_user_s() -> None:
+    peer = request_of("/ws?a=1", "a.b-c_d~e", "header", headers={"X-Own": "1"})
+    assert resource_of(peer) == "/ws?a=1"
+    assert peer.header("Authorization") == "Bearer a.b-c_d~e"
+    assert peer.header("X-Own") == "1"
+
+
+def test_each_connection_shows_its_own_token() -> None:
+    peers: list[Peer] = []
+
+    def script(peer: Peer) -> None:
+        peer.upgrade()
+        peers.append(peer)
+
+    with RawServer(script) as server:
+        endpoint = make(server.url, "header")
+        for token in ("one", "two"):
+            connection = endpoint.connection(token)
+            connection.connect(10)
+            until(lambda: len(peers) == (1 if token == "one" else 2))  # noqa: B023 - called at once
+            connection.abort(ConnectionError("enough"))
+    assert [peer.header("Authorization") for peer in peers] == ["Bearer one", "Bearer two"]
+
+
+def test_headers_and_subprotocols_that_the_user_changes_later_stay_as_they_were() -> None:
+    headers, subprotocols = {"X-Own": "1"}, ["chat"]
+    endpoint = make("ws://localhost/ws", headers=headers, subprotocols=subprotocols)
+    headers["X-Own"] = subprotocols[0] = "\r\n"
+    assert repr(endpoint.connection("t")) == "<Connection ws://localhost:80/ws not open>"
+
+
+def test_the_name_of_an_endpoint_has_no_query() -> None:
+    assert make(f"ws://localhost:34076/ws?key={SECRET}").name == "ws://localhost:34076/ws"
+
+
+def test_headers_may_hold_authorization_if_the_token_does_not_go_there() -> None:
+    assert request_of("/ws", "t", headers={"authorization": "Basic x"}).header("Authorization") == "Basic x"
+    with pytest.raises(ValueError, match=r"^headers must not have Authorization, "):
+        make("ws://localhost/ws", "header", headers={"authorization": SECRET})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"http://localhost/?{SECRET}",
+        f"ws://user:{SECRET}@localhost/ws",
+        f"ws://localhost/ws?{SECRET}#fragment",
+        f"ws://localhost/ws#{SECRET}",
+        f"ws:///ws?{SECRET}",
+        f"ws://localhost:99999/ws?{SECRET}",
+        f"ws://localhost:0/ws?{SECRET}",
+        f"ws://localhost/ws? {SECRET}",
+        f"ws://[::1/ws?{SECRET}",
+        SECRET,
+        "",
+    ],
+)
+def test_a_url_that_is_refused_is_not_shown(url: str) -> None:
+    with pytest.raises(ValueError, match=r"^url ") as caught:
+        make(url)
+    assert_no_secret(caught.value)
+
+
+@pytest.mark.parametrize("url", [None, 1, SECRET.encode()])
+def test_a_url_of_another_type_is_refused(url: Any) -> None:
+    with pytest.raises(TypeError, match=r"^url must be a str, not ") as caught:
+        make(url)
+    assert_no_secret(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "error"),
+    [
+        ("headers", {"X": f"{SECRET}\r\nY: 1"}, ValueError),
+        ("headers", {"X Y": SECRET}, ValueError),
+        ("headers", {"Host": SECRET}, ValueError),
+        ("headers", [("X", SECRET)], TypeError),
+        ("headers", {"X": 1}, TypeError),
+        ("subprotocols", "chat", TypeError),
+        ("ssl_context", 1, TypeError),
+        ("proxy", f"ftp://user:{SECRET}@host:1", ValueError),
+        ("max_message_size", 0, ValueError),
+        ("send_timeout", 0, ValueError),
+        ("compression", "gzip", ValueError),
+    ],
+)
+def test_a_bad_argument_is_named_and_shows_no_secret(argument: str, value: object, error: type[Exception]) -> None:
+    with pytest.raises(error, match=rf"^{argument} ") as caught:
+        make("ws://localhost/ws", "query", **{argument: value})
+    assert_no_secret(caught.value)
+
+
+@pytest.mark.parametrize("token", [f"{SECRET}\n", f"{SECRET}\r\nX: 1", f"{SECRET}ü", f"{SECRET}\x00", f"{SECRET}\x7f"])
+def test_a_token_that_a_header_cannot_carry_is_a_connect_error_without_it(token: str) -> None:
+    with pytest.raises(ConnectError, match=r"^get_token returned a token with characters that a header") as caught:
+        make("ws://localhost/ws", "header").connection(token)
+    assert_no_secret(caught.value)
+
+
+def test_a_token_that_utf_8_cannot_encode_is_a_connect_error_without_it() -> None:
+    with pytest.raises(ConnectError, match=r"^get_token returned a token with characters that UTF-8") as caught:
+        make("ws://localhost/ws").connection(f"{SECRET}\ud800")
+    assert_no_secret(caught.value)
+
+
+def assert_no_secret(error: BaseException) -> None:
+    """Check the error, its causes and contexts; the lines of this file are not shown, for they hold the secret."""
+    seen: BaseException | None = error
+    while seen is not None:
+        assert SECRET not in "".join(traceback.format_exception_only(type(seen), seen))
+        assert SECRET not in repr(vars(seen)) + repr(seen.args)
+        seen = seen.__cause__ or seen.__context__
+
+
+@settings(deadline=None)
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_any_token_comes_through_the_query_unharmed(token: str) -> None:
+    connection = make("ws://localhost/ws?a=1").connection(token)
+    resource = connection._options.request.target.resource
+    assert parse_qsl(urlsplit(resource).query, keep_blank_values=True) == [("a", "1"), ("token", token)]
+    assert repr(connection) == "<Connection ws://localhost:80/ws not open>"

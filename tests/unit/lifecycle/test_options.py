@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+from typing import Any
+
+import pytest
+
+from masquerade_ws.checks import check_count, check_duration
+from masquerade_ws.lifecycle.options import ClientOptions
+
+GOOD: dict[str, Any] = {
+    "get_token": lambda: "token",
+    "initial_reconnect_delay": 1.0,
+    "max_reconnect_delay": 30.0,
+    "heartbeat_interval": 30.0,
+    "auto_reconnect": True,
+    "reconnect_jitter": 0.0,
+    "min_uptime": 0.0,
+    "connect_timeout": 10.0,
+    "heartbeat_timeout": 10.0,
+    "queue_size": 10_000,
+    "token_in": "query",
+    "around_event": None,
+}
+MAY_BE_ZERO = ["initial_reconnect_delay", "max_reconnect_delay", "min_uptime"]
+POSITIVE = ["heartbeat_interval", "connect_timeout", "heartbeat_timeout"]
+
+
+def short(value: object) -> str:
+    return str(value)[:30]
+
+
+def test_the_defaults_of_the_client_are_accepted() -> None:
+    options = ClientOptions(**GOOD)
+    assert {name: getattr(options, name) for name in GOOD} == GOOD
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[(name, value) for name in MAY_BE_ZERO for value in (0, 0.0, 1e-9, 5, threading.TIMEOUT_MAX)],
+        *[(name, value) for name in POSITIVE for value in (1e-9, 5, threading.TIMEOUT_MAX)],
+        ("heartbeat_timeout", None),
+        *[("reconnect_jitter", value) for value in (0, 0.5, 1, 1.0)],
+        ("auto_reconnect", False),
+        ("queue_size", 1),
+        ("token_in", "header"),
+        ("around_event", contextlib.nullcontext),
+        ("get_token", str),
+    ],
+)
+def test_a_good_value_is_kept(name: str, value: object) -> None:
+    assert getattr(ClientOptions(**{**GOOD, name: value}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[(name, value) for name in MAY_BE_ZERO + POSITIVE for value in (-1, -0.1, math.nan, math.inf, -math.inf)],
+        *[(name, value) for name in MAY_BE_ZERO + POSITIVE for value in (threading.TIMEOUT_MAX * 2, 10**400)],
+        *[(name, value) for name in POSITIVE for value in (0, 0.0, -0.0)],
+        *[("reconnect_jitter", value) for value in (-0.1, 1.1, math.nan, math.inf, 10**400)],
+        *[("queue_size", value) for value in (0, -1)],
+        *[("token_in", value) for value in ("", "Query", "cookie", None, 1)],
+    ],
+    ids=short,
+)
+def test_a_value_out_of_range_is_a_value_error_that_names_the_argument(name: str, value: object) -> None:
+    with pytest.raises(ValueError, match=rf"^{name} must be "):
+        ClientOptions(**{**GOOD, name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[(name, value) for name in MAY_BE_ZERO + POSITIVE for value in ("1", True, (), 1j)],
+        *[(name, None) for name in MAY_BE_ZERO + POSITIVE if name != "heartbeat_timeout"],
+        *[("reconnect_jitter", value) for value in ("0", False, None)],
+        *[("auto_reconnect", value) for value in (0, 1, "yes", None)],
+        *[("queue_size", value) for value in (1.0, "1", True, None)],
+        *[("get_token", value) for value in (None, "token", 1)],
+        *[("around_event", value) for value in ("x", 1, contextlib.nullcontext())],
+    ],
+)
+def test_a_value_of_another_type_is_a_type_error_that_names_argument_and_type(name: str, value: object) -> None:
+    with pytest.raises(TypeError, match=rf"^{name} must be .*, not {type(value).__name__}$"):
+        ClientOptions(**{**GOOD, name: value})
+
+
+def test_a_token_given_in_place_of_get_token_is_not_shown() -> None:
+    with pytest.raises(TypeError) as caught:
+        ClientOptions(**{**GOOD, "get_token": "secret"})
+    assert "secret" not in str(caught.value)
+    assert "secret" not in repr(ClientOptions(**GOOD))
+
+
+def test_options_cannot_be_changed() -> None:
+    with pytest.raises(AttributeError):
+        ClientOptions(**GOOD).queue_size = 1  # type: ignore[misc]
+
+
+def test_a_duration_says_what_is_allowed() -> None:
+    with pytest.raises(ValueError, match=r"^timeout must be at least 0 and at most \d+ seconds, not -1$"):
+        check_duration("timeout", -1)
+    with pytest.raises(ValueError, match=r"^timeout must be more than 0 and at most \d+ seconds, not 0$"):
+        check_duration("timeout", 0, zero=False)
+
+
+def test_a_count_says_what_is_allowed() -> None:
+    check_count("maxsize", 1)
+    with pytest.raises(ValueError, match=r"^maxsize must be at least 1, not 0$"):
+        check_count("maxsize", 0)

@@ -1,0 +1,293 @@
+"""A life ends in full, whatever ends it, and leaves nobody waiting."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+
+from masquerade_ws import ConnectError, DisconnectedError, Event, WebSocketClient
+from masquerade_ws.lifecycle.session import Mail, Session
+from masquerade_ws.lifecycle.supervisor import supervise
+from masquerade_ws.lifecycle.transitions import Phase
+from masquerade_ws.testing import EventServer
+from tests.support.raw_server import Peer, RawServer, close_payload, frame, until
+from tests.support.scenes import FOUR, TIMEOUT, Hang, Record, client_of, names_of_threads, running, stay
+
+# What dies
+
+
+def test_a_loss_that_comes_behind_an_abandonment_is_nothing(client: WebSocketClient) -> None:
+    session = Session(1, None)
+    session.phase = Phase.CONNECTED  # as it was when the mail was taken; the connection has gone since
+    assert client._control._supervisor.step(session, Mail.LOST) is None
+    assert client.state == "disconnected"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("auto_reconnect", [True, False])
+def test_a_supervisor_thread_that_dies_leaves_nobody_waiting(
+    masquerade_server: EventServer, caplog: pytest.LogCaptureFixture, auto_reconnect: bool
+) -> None:
+    """A filter of the user's logging may raise anywhere."""
+
+    def refuse(record: logging.LogRecord) -> bool:
+        if "connection error" in record.getMessage():
+            raise LookupError("in a filter")
+        return True
+
+    caplog.set_level(logging.DEBUG, "masquerade_ws")
+    logger = logging.getLogger("masquerade_ws")
+    masquerade_server.refuse(503)
+    with client_of(masquerade_server.url, auto_reconnect=auto_reconnect) as client:
+        stream = client.events("news")
+        logger.addFilter(refuse)
+        try:
+            with pytest.raises(ConnectError):
+                running(client.connect).result()
+            with pytest.raises(DisconnectedError):
+                stream.get(timeout=TIMEOUT)
+            until(lambda: names_of_threads() == [])
+        finally:
+            logger.removeFilter(refuse)
+        client.connect()
+        assert client.state == "connected"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, MemoryError])
+def test_a_get_token_that_exits_ends_the_client_and_leaves_nobody_waiting(
+    masquerade_server: EventServer, kind: type[BaseException]
+) -> None:
+    raised = [kind()]
+
+    def get_token() -> str:
+        if raised:
+            raise raised.pop()
+        return "token"
+
+    with client_of(masquerade_server.url, get_token, auto_reconnect=False) as client:
+        stream = client.events("news")
+        with pytest.raises((ConnectError, DisconnectedError)):
+            running(client.connect).result()
+        until(lambda: names_of_threads() == [])
+        assert client.state == "disconnected"
+        assert list(stream) == []
+        client.connect()
+        assert client.state == "connected"
+
+
+# Threads
+
+
+def test_each_connection_has_its_own_reader_and_heartbeat(
+    client: WebSocketClient, masquerade_server: EventServer
+) -> None:
+    record = Record(client)
+    client.connect()
+    for count in (2, 3, 4):
+        masquerade_server.drop()
+        record.wait("connected", count)
+        client.connect()
+        until(lambda: names_of_threads() == FOUR)
+
+
+def test_no_thread_is_left_however_a_life_ends(masquerade_server: EventServer) -> None:
+    ends: dict[str, Callable[[WebSocketClient], object]] = {
+        "disconnect": lambda client: client.disconnect(),
+        "drop": lambda client: masquerade_server.drop(),
+        "close": lambda client: masquerade_server.close(),
+    }
+    for end in ends.values():
+        with client_of(masquerade_server.url, auto_reconnect=False) as client:
+            client.connect()
+            end(client)
+            until(lambda: names_of_threads() == [])
+            assert client.state == "disconnected"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("type", ["news", "connected"])
+def test_a_listener_that_exits_ends_the_client(
+    client: WebSocketClient, masquerade_server: EventServer, type: str
+) -> None:
+    def leave(event: object) -> None:
+        raise SystemExit
+
+    client.on(type, leave)
+    stream = client.events()
+    client.connect(block=False)
+    if type == "news":  # otherwise the connection may have ended before it is looked for
+        masquerade_server.wait_for_connections(1)
+        masquerade_server.emit("news")
+    until(lambda: client.stats.connections == 1 and names_of_threads() == [])
+    assert client.state == "disconnected"
+    assert len(list(stream)) <= 1
+    with pytest.raises(DisconnectedError):
+        client.wait_for("news")
+    client.off(type, leave)
+    client.connect()
+    assert client.state == "connected"
+
+
+def test_a_client_that_nobody_refers_to_ends_with_its_threads(masquerade_server: EventServer) -> None:
+    client = WebSocketClient(masquerade_server.url, lambda: "token")
+    client.on("news", print)
+    client.connect()
+    gone = weakref.ref(client)
+    del client
+    gc.collect()
+    assert gone() is None
+    until(lambda: names_of_threads() == [])
+    masquerade_server.wait_for_connections(0)
+
+
+def test_a_client_that_nobody_refers_to_ends_in_a_delay(masquerade_server: EventServer) -> None:
+    masquerade_server.refuse(503)
+    client = WebSocketClient(masquerade_server.url, lambda: "token", initial_reconnect_delay=60, max_reconnect_delay=60)
+    with pytest.raises(ConnectError):
+        client.connect()
+    del client
+    gc.collect()
+    until(lambda: names_of_threads() == [])
+
+
+def test_a_client_that_nobody_refers_to_ends_during_an_attempt(masquerade_server: EventServer, hang: Hang) -> None:
+    client = WebSocketClient(masquerade_server.url, hang)
+    client.connect(block=False)
+    assert hang.entered.wait(TIMEOUT)
+    del client
+    gc.collect()
+    hang.over.set()
+    until(lambda: names_of_threads() == [])
+
+
+def test_a_client_that_nobody_refers_to_ends_behind_a_listener_that_hangs(
+    masquerade_server: EventServer, hang: Hang
+) -> None:
+    """The listener has begun the next session, which waits for it."""
+    client = WebSocketClient(masquerade_server.url, lambda: "token")
+    reference = weakref.ref(client)
+
+    def restart(event: Event) -> None:
+        known = reference()
+        assert known is not None
+        known.disconnect(timeout=0.5)
+        known.connect(block=False)
+        del known
+        hang()
+
+    client.once("news", restart)
+    client.connect()
+    masquerade_server.emit("news")
+    assert hang.entered.wait(TIMEOUT)
+    del client
+    gc.collect()
+    assert reference() is None
+    until(lambda: names_of_threads() == ["masquerade-ws-dispatcher", "masquerade-ws-supervisor"])
+    hang.over.set()
+    until(lambda: names_of_threads() == [])
+
+
+def test_a_stream_keeps_its_client(masquerade_server: EventServer) -> None:
+    client = WebSocketClient(masquerade_server.url, lambda: "token")
+    client.connect()
+    stream = client.events("news")
+    gone = weakref.ref(client)
+    del client
+    gc.collect()
+    masquerade_server.emit("news")
+    assert stream.get(TIMEOUT).type == "news"
+    assert gone() is not None
+    del stream
+    gc.collect()
+    until(lambda: names_of_threads() == [])
+
+
+def test_a_supervisor_thread_that_dies_behind_its_client_ends_its_session() -> None:
+    session = Session(1, None)
+    session.mail = cast("Any", None)  # as if there were no memory
+    with pytest.raises(AttributeError):
+        supervise(lambda: None, session)
+    assert session.done.is_set()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("name", ["supervisor", "dispatcher", "reader", "heartbeat"])
+def test_memory_that_is_out_when_a_thread_starts_ends_the_client_and_leaves_nobody_waiting(
+    client: WebSocketClient, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    starts = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == f"masquerade-ws-{name}":
+            raise MemoryError
+        starts(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(MemoryError if name in {"supervisor", "dispatcher"} else DisconnectedError):
+            running(client.connect).result()
+        until(lambda: names_of_threads() == [])
+        assert client.state == "disconnected"
+    client.connect()
+    assert names_of_threads() == FOUR
+
+
+def test_threads_that_cannot_be_started_fail_the_first_attempt(
+    client: WebSocketClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts = threading.Thread.start
+    for name in ("dispatcher", "reader", "heartbeat"):
+
+        def refuse(thread: threading.Thread, name: str = name) -> None:
+            if thread.name == f"masquerade-ws-{name}":
+                raise RuntimeError("can't start new thread")
+            starts(thread)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(ConnectError, match="no thread"):
+                client.connect()
+            client.disconnect()
+            until(lambda: names_of_threads() == [])
+        assert client.state == "disconnected"
+    client.connect()
+    assert names_of_threads() == FOUR
+
+
+def test_loss_and_disconnect_at_once_end_in_good_order(masquerade_server: EventServer) -> None:
+    for _ in range(30):
+        with client_of(masquerade_server.url) as client:
+            record = Record(client, "disconnected", "connected")
+            client.connect()
+            dropping = running(masquerade_server.drop)
+            client.disconnect()
+            dropping.result()
+            assert client.state == "disconnected"
+            assert names_of_threads() == []
+            story = record.story
+            assert story[:2] == ["connected", "disconnected"]
+            assert story[-1] == "disconnected"
+
+
+def test_a_peer_that_closes_while_we_do_is_no_error() -> None:
+    def script(peer: Peer) -> None:
+        peer.upgrade()
+        peer.read_frame()
+        peer.send(frame(8, close_payload(1000)))
+        stay(peer)
+
+    for _ in range(20):
+        with RawServer(script) as server, client_of(server.url, auto_reconnect=False) as client:
+            record = Record(client)
+            client.connect()
+            client.emit("go")
+            client.disconnect()
+            assert record.of("error") == []
+            assert [event.code for event in record.of("disconnected")] == [1000]

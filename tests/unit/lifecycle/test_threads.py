@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from masquerade_ws.errors import ConnectError
+from masquerade_ws.lifecycle.threads import start
+from tests.support.raw_server import held, until
+from tests.support.scenes import running
+
+
+def test_a_thread_is_a_daemon_and_tells_whose_it_is() -> None:
+    seen: list[object] = []
+    thread = start("reader", seen.append, 7)
+    thread.join(10)
+    assert (thread.name, thread.daemon, seen) == ("masquerade-ws-reader", True, [7])
+
+
+def test_a_thread_that_is_refused_is_a_failure_to_connect(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(ConnectError, match="no thread could be started: can't start new thread"):
+        start("reader", print)
+
+
+def test_a_thread_does_not_wait_for_itself() -> None:
+    ended = threading.Event()
+
+    def join_oneself() -> None:
+        threading.current_thread().join()
+        ended.set()
+
+    start("reader", join_oneself)
+    assert ended.wait(10)
+
+
+def test_a_wait_for_a_thread_ends_at_its_deadline() -> None:
+    over = threading.Event()
+    thread = start("reader", over.wait, 10)
+    thread.join(0.01)
+    assert thread.is_alive()
+    over.set()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_a_wait_behind_that_of_another_thread_ends_at_its_own_deadline() -> None:
+    over = threading.Event()
+    thread = start("reader", over.wait, 10)
+    patient = running(lambda: thread.join())
+    until(lambda: held(thread._joining))
+    thread.join(0.01)
+    assert thread.is_alive()
+    over.set()
+    patient.result()
+    assert not thread.is_alive()
+
+
+@pytest.fixture
+def switching_always() -> Iterator[None]:
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual)
+
+
+@pytest.mark.usefixtures("switching_always")
+def test_many_threads_may_wait_for_one_at_once() -> None:
+    """Ahead of CPython 3.13 one in a few hundred to a few thousand such waits raised."""
+
+    def wait(thread: threading.Thread, ready: threading.Barrier) -> None:
+        ready.wait(10)
+        thread.join(10)
+
+    for _ in range(500):
+        ready, over = threading.Barrier(9), threading.Event()
+        thread = start("reader", over.wait, 10)
+        waiters = [running(lambda thread=thread, ready=ready: wait(thread, ready)) for _ in range(8)]
+        ready.wait(10)
+        over.set()
+        for waiter in waiters:
+            waiter.result()
+        assert not thread.is_alive()
