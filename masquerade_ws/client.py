@@ -398,10 +398,10 @@ class WebSocketClient:
 
     def reset_in_child(self) -> None:
         """Leave the connection and the threads to the parent, in a forked child."""
-        self._guard.forget()
-        self._listeners.renew_lock()
-        self._life.reset_in_child()
-        self._streams.renew_locks(DisconnectedError("the process forked; call connect() in the child"))
+        self._guard.after_fork()
+        self._listeners.after_fork()
+        self._life.after_fork()
+        self._streams.after_fork(DisconnectedError("the process forked; call connect() in the child"))
 
     def __repr__(self) -> str:
         return f"<WebSocketClient {self._name} {self.state}>"

@@ -40,7 +40,7 @@ class Guard:
             else:
                 self._roles[ident] = previous
 
-    def forget(self) -> None:
+    def after_fork(self) -> None:
         """Forget all threads, in a forked child, where the identities of those that are not there may come again."""
         self._roles.clear()
 

@@ -27,7 +27,7 @@ class EventQueue:
         self._size = size
         self._low = size // 2  # so that a reader that waited does not wake for one event at a time
         self._queue: deque[str | bytes | AnyEvent] = deque()
-        self._renew_locks()
+        self._make_locks()
         self._finishing = False
         self._released = False
         self._at_rest = False  # whether the thread waits
@@ -36,7 +36,7 @@ class EventQueue:
         self.full = False
         self.resumed_at = 0.0
 
-    def _renew_locks(self) -> None:
+    def _make_locks(self) -> None:
         # Guards changes of the flags, the reader's look at the room, and what `abandon` sorts out; reentrant, for a
         # finalizer that disconnects may run at any line.
         self._lock = threading.RLock()
@@ -114,9 +114,9 @@ class EventQueue:
             self.abandoned = True
             self._queue.extend(self.forget())
 
-    def abandon_in_child(self) -> None:
+    def after_fork(self) -> None:
         """Forget, in a forked child, what waits for a thread that is not there."""
-        self._renew_locks()
+        self._make_locks()
         self._queue.clear()
         self._finishing = self._released = True
 

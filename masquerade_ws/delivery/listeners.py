@@ -38,17 +38,20 @@ class Listeners:
     """
 
     def __init__(self) -> None:
-        self.renew_lock()
+        self._make_lock()
         self._all: tuple[Listener, ...] = ()
         self.by_type: dict[str, tuple[Listener, ...]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._all)
 
-    def renew_lock(self) -> None:
-        """Replace the lock, which another thread may have held when the process forked."""
+    def _make_lock(self) -> None:
         # Guards the change from one `_all` to the next; reentrant, for a finalizer that unsubscribes runs at any line.
         self._lock = threading.RLock()
+
+    def after_fork(self) -> None:
+        """Replace the lock in a forked child, since another thread of the parent may have held it."""
+        self._make_lock()
 
     def add(self, type: str, handler: HandlerT, *, once: bool = False) -> HandlerT:
         """Register ``handler`` and return it; one that is registered for ``type`` already stays where it is."""

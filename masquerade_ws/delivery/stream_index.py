@@ -135,12 +135,11 @@ class StreamIndex:
             if stream is not None:
                 stream.end(cause)
 
-    def renew_locks(self, cause: Exception) -> None:
+    def after_fork(self, cause: Exception) -> None:
         """Start anew in a forked child, whose streams have ended."""
         self._reset()
         for stream in self._all:
-            stream.renew_lock()
-            stream.end(cause)
+            stream.after_fork(cause)
 
     def _accepts(self, stream: EventStream[Any], event: AnyEvent) -> bool:
         try:

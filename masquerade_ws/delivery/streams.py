@@ -58,11 +58,15 @@ class EventStream(Generic[EventT_co]):
         self._dropped = 0
         self._unreported = 0
         self._end: BaseException | None = None
-        self.renew_lock()
+        self._make_lock()
 
-    def renew_lock(self) -> None:
-        """Replace the lock, which another thread may have held when the process forked."""
+    def _make_lock(self) -> None:
         self._changed = threading.Condition()  # guards the buffer, the counts and the end
+
+    def after_fork(self, cause: BaseException) -> None:
+        """End the stream in a forked child, where another thread of the parent may have held the lock."""
+        self._make_lock()
+        self.end(cause)
 
     @property
     def dropped(self) -> int:

@@ -128,15 +128,15 @@ class Session:
         self.close_cut()
         self.join()
 
-    def abandon_in_child(self) -> None:
+    def after_fork(self) -> None:
         """Forget, in a forked child, what belongs to the parent; the thread that forked may have been one of ours."""
         self.stopping = self.abandoned = True
         self.phase = Phase.ENDED
         self.done = threading.Event()
         self.done.set()
-        self.dispatcher.abandon_in_child()
+        self.dispatcher.after_fork()
         for connection in (self.connection, self.cut):
             if connection is not None:
                 connection.abandon()
         if self.previous is not None:
-            self.previous.abandon_in_child()
+            self.previous.after_fork()

@@ -48,14 +48,14 @@ class ClientState:
         self.state: ConnectionState = "disconnected"
         self.session: Session | None = None
 
-    def reset_in_child(self) -> None:
+    def after_fork(self) -> None:
         """Start anew in a forked child, which has none of the threads and may find any lock held."""
         session = self.session
         self._reset()
         if session is not None:
             if session.connection is not None:
                 self._counters.absorb(session.connection)
-            session.abandon_in_child()
+            session.after_fork()
 
     def __del__(self) -> None:
         if self.session is not None:

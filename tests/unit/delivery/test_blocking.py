@@ -54,10 +54,10 @@ def test_a_role_is_forgotten_but_for_the_code_around_it() -> None:
     guard = Guard()
     with guard.running(LISTENER):
         with guard.running(PREDICATE):
-            guard.forget()
+            guard.after_fork()
             assert guard.role is None
         assert guard.role == LISTENER
-        guard.forget()
+        guard.after_fork()
     assert guard.role is None
 
 

@@ -307,7 +307,7 @@ def test_a_dispatcher_abandoned_in_a_forked_child_needs_no_lock_and_ends() -> No
     dispatcher = EventQueue(10)
     dispatcher.put([Event("a")])
     dispatcher._changed.acquire()
-    dispatcher.abandon_in_child()
+    dispatcher.after_fork()
     assert not dispatcher.wait()
     assert not dispatcher.put([])
 

@@ -177,7 +177,7 @@ def test_a_lock_that_is_held_when_the_process_forks_is_replaced() -> None:
     listeners = Listeners()
     listeners.add("a", first)
     listeners._lock.acquire()
-    listeners.renew_lock()
+    listeners.after_fork()
     listeners.add("a", second)
     assert handlers(listeners, "a") == [first, second]
 

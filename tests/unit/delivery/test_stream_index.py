@@ -271,7 +271,7 @@ def test_after_a_fork_all_streams_have_ended_and_new_ones_work(index: StreamInde
     gc.collect()
     stream._changed.acquire()
     index._lock.acquire()
-    index.renew_locks(DisconnectedError("forked"))
+    index.after_fork(DisconnectedError("forked"))
     assert not index
     assert stream.get().type == "a"
     with pytest.raises(DisconnectedError, match=r"^forked$"):

@@ -385,12 +385,14 @@ def test_a_stream_shows_what_it_takes_and_how_it_stands() -> None:
     assert repr(stream) == "<EventStream of a, b.*, ended, 1 buffered>"
 
 
-def test_a_lock_that_is_held_when_the_process_forks_is_replaced() -> None:
+def test_in_a_forked_child_a_stream_has_ended_though_its_lock_was_held_when_the_process_forked() -> None:
     stream = make_stream()
     feed(stream, "a")
     stream._changed.acquire()
-    stream.renew_lock()
+    stream.after_fork(DisconnectedError("the process forked"))
     assert stream.get().type == "a"
+    with pytest.raises(DisconnectedError, match="the process forked"):
+        stream.get()
 
 
 @given(st.lists(st.sampled_from(["offer", "get", "wait"]), max_size=60), st.integers(1, 5))

@@ -292,5 +292,5 @@ def test_in_a_forked_child_what_a_connection_sent_before_still_counts() -> None:
     ):
         life.session.connection = connection
         connection.send("hello")
-        life.reset_in_child()
+        life.after_fork()
     assert counters.snapshot(None)["messages_sent"] == 1

@@ -88,7 +88,7 @@ def test_a_session_that_was_stopped_behind_one_that_ended_is_quiet() -> None:
 def test_in_a_forked_child_a_session_is_over_and_so_is_the_one_before_it() -> None:
     first = Session(1, None)
     second = Session(1, first)
-    second.abandon_in_child()
+    second.after_fork()
     for session in (first, second):
         assert session.ended
         assert session.abandoned
@@ -108,7 +108,7 @@ def test_in_a_forked_child_the_connections_of_a_session_are_over() -> None:
     session = Session(1, None)
     session.connection, session.cut = Connection("ws://127.0.0.1:1/"), Connection("ws://127.0.0.1:1/")
     connections = session.connection, session.cut
-    session.abandon_in_child()
+    session.after_fork()
     assert all(connection.ended for connection in connections)
 
 
