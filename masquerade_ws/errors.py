@@ -18,6 +18,9 @@ All of them can be pickled, so that they cross process boundaries unharmed.
 
 from __future__ import annotations
 
+from copy import copy
+from typing import TypeVar
+
 __all__ = [
     "ConnectError",
     "DisconnectedError",
@@ -29,7 +32,10 @@ __all__ = [
     "SendError",
     "StopReconnecting",
     "WaitTimeoutError",
+    "copy_of",
 ]
+
+_ErrorT = TypeVar("_ErrorT", bound="MasqueradeError")
 
 
 class MasqueradeError(Exception):
@@ -122,3 +128,21 @@ class ImageGenerationError(MasqueradeError):
         super().__init__(message)
         self.job_id = job_id
         self.retry_allowed = retry_allowed
+
+
+def copy_of(error: _ErrorT) -> _ErrorT:
+    """Return a copy of a stored error, to be raised.
+
+    Whoever raises the stored one itself adds to its traceback, and several threads would do so at once. ``copy.copy``
+    leaves out the causes, since pickling does.
+
+    Args:
+        error: The error of the library that is stored.
+
+    Returns:
+        A new error with the same arguments, fields, cause and context, and without a traceback.
+    """
+    twin = copy(error)
+    twin.__cause__, twin.__context__ = error.__cause__, error.__context__
+    twin.__suppress_context__ = error.__suppress_context__
+    return twin

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from masquerade_ws.cli.exit_status import DEBUG
-from masquerade_ws.cli.sanitize import clean
+from masquerade_ws.sanitize import clean
 
 
 class _SafeHandler(logging.Handler):

@@ -27,8 +27,8 @@ from typing import Any, NoReturn
 import click
 
 from masquerade_ws import MasqueradeError
-from masquerade_ws.cli.sanitize import clean
 from masquerade_ws.cli.tokens import TokenError
+from masquerade_ws.sanitize import clean
 
 DEBUG = "masquerade_ws.debug"  # where a context keeps the option --debug
 _LATE, _FAULT, _REFUSED, _INTERRUPTED = 1, 2, 3, 130

@@ -12,10 +12,10 @@ import click
 
 from masquerade_ws import Event, WaitTimeoutError
 from masquerade_ws.cli.output import event_line, json_line, note, note_of, say
-from masquerade_ws.cli.sanitize import clean
 from masquerade_ws.cli.session import Session, open_session
 from masquerade_ws.cli.tokens import TokenSource
 from masquerade_ws.cli.where import Wanted
+from masquerade_ws.sanitize import clean
 
 
 def listen(

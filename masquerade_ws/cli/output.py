@@ -17,8 +17,8 @@ import click
 
 from masquerade_ws import ClientEvent, ConnectedEvent, DisconnectedEvent, ErrorEvent, Event
 from masquerade_ws.cli.exit_status import explain
-from masquerade_ws.cli.sanitize import clean, to_json
 from masquerade_ws.cli.where import value_of
+from masquerade_ws.sanitize import clean, to_json
 
 _COLOURS = {
     "image.generation.started": "blue",

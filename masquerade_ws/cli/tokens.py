@@ -9,7 +9,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from masquerade_ws.cli.sanitize import clean
+from masquerade_ws.sanitize import clean
 
 VARIABLE = "MASQUERADE_TOKEN"
 

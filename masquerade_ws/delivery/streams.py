@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterator
-from copy import copy
 from itertools import islice
 from types import TracebackType
 from typing import Any, Generic, Protocol
@@ -21,7 +20,7 @@ from masquerade_ws.checks import check_timeout
 from masquerade_ws.deadline import Deadline
 from masquerade_ws.delivery.blocking import Guard
 from masquerade_ws.delivery.filters import AnyEvent, Filter, Where
-from masquerade_ws.errors import DisconnectedError, EventsDroppedError, WaitTimeoutError
+from masquerade_ws.errors import DisconnectedError, EventsDroppedError, WaitTimeoutError, copy_of
 from masquerade_ws.events import Event
 
 __all__ = ["EventStream"]
@@ -169,7 +168,7 @@ class EventStream(Generic[EventT_co]):
 
     def _ending(self) -> BaseException | None:
         """Return what ended the stream; a cause of ours as a copy, since several threads may raise it."""
-        return copy(self._end) if type(self._end) is DisconnectedError else self._end
+        return copy_of(self._end) if type(self._end) is DisconnectedError else self._end
 
     def _report_dropped(self) -> None:
         if self._unreported:

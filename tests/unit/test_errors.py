@@ -18,7 +18,10 @@ from masquerade_ws.errors import (
     SendError,
     StopReconnecting,
     WaitTimeoutError,
+    copy_of,
 )
+
+NAMES = {name for name in errors.__all__ if isinstance(getattr(errors, name), type)}
 
 SAMPLES = [
     MasqueradeError("m"),
@@ -55,12 +58,12 @@ def test_every_error_is_the_library_s_and_what_python_calls_it(error: type[Excep
 
 
 def test_every_error_of_the_module_can_be_had_from_the_package() -> None:
-    for name in errors.__all__:
+    for name in NAMES:
         assert getattr(masquerade_ws, name) is getattr(errors, name)
 
 
 def test_the_samples_are_complete() -> None:
-    assert {type(error).__name__ for error in SAMPLES} == set(errors.__all__)
+    assert {type(error).__name__ for error in SAMPLES} == NAMES
 
 
 @pytest.mark.parametrize("error", SAMPLES, ids=repr)
@@ -106,3 +109,25 @@ def test_what_the_arguments_say_is_kept() -> None:
 
 def test_no_error_shows_the_message_that_it_holds() -> None:
     assert "private" not in repr(ParseError("m", "private")) + str(ParseError("m", "private"))
+
+
+@pytest.mark.parametrize("error", SAMPLES, ids=repr)
+def test_a_copy_to_raise_has_what_the_error_holds_and_its_causes_and_grows_no_traceback(error: MasqueradeError) -> None:
+    try:
+        try:
+            raise KeyError("before")
+        except KeyError:
+            raise error from OSError("why")
+    except MasqueradeError as stored:
+        twin = copy_of(stored)
+    assert (type(twin), twin.args, vars(twin)) == (type(error), error.args, vars(error))
+    assert (twin.__cause__, twin.__context__) == (error.__cause__, error.__context__)
+    assert (repr(twin.__cause__), repr(twin.__context__)) == ("OSError('why')", "KeyError('before')")
+    assert twin.__suppress_context__
+    assert twin.__traceback__ is None
+
+
+def test_a_copy_of_an_error_without_a_cause_shows_its_context() -> None:
+    error = DisconnectedError("m")
+    error.__context__ = KeyError("before")
+    assert not copy_of(error).__suppress_context__

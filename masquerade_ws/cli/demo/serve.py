@@ -15,8 +15,8 @@ import click
 from masquerade_ws.cli.demo.gateway import Gateway
 from masquerade_ws.cli.exit_status import is_closed_pipe
 from masquerade_ws.cli.output import check_output
-from masquerade_ws.cli.sanitize import clean
 from masquerade_ws.cli.session import BEAT
+from masquerade_ws.sanitize import clean
 
 
 def run(host: str, port: int, output: Path) -> None:

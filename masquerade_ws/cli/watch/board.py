@@ -13,7 +13,7 @@ from typing import Any
 
 from masquerade_ws import ClientEvent, ConnectedEvent, DisconnectedEvent, Event, StateChangeEvent
 from masquerade_ws.cli.output import note_of
-from masquerade_ws.cli.sanitize import clean
+from masquerade_ws.sanitize import clean
 
 _MANY = 200  # jobs that are remembered, and messages; a server can name any number of them
 _LONG = 500  # characters of a text that are kept; no terminal shows more in a line

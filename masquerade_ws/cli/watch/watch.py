@@ -11,12 +11,12 @@ from rich.live import Live
 
 from masquerade_ws.cli.listen import listen
 from masquerade_ws.cli.output import note
-from masquerade_ws.cli.sanitize import clean
 from masquerade_ws.cli.session import Session, open_session
 from masquerade_ws.cli.tokens import TokenSource
 from masquerade_ws.cli.watch.board import Board
 from masquerade_ws.cli.watch.keys import QUIT, keyboard
 from masquerade_ws.cli.watch.views import picture
+from masquerade_ws.sanitize import clean
 
 _TICK = 0.1  # seconds from one picture to the next
 _HEARTBEAT = 5.0  # seconds; each measures the latency
