@@ -5,7 +5,12 @@ from __future__ import annotations
 import configparser
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+from docutils import nodes
+from sphinx.util.docutils import SphinxDirective
+
+from masquerade_ws.lifecycle.transitions import STATES, TRANSITIONS, Phase, Trigger
 
 HERE = Path(__file__).parent
 SETUP = configparser.ConfigParser()
@@ -68,6 +73,30 @@ def mark_commands(_app: Any, _context: Any, lines: list[str]) -> None:
             lines[index] = re.sub(r"(?<![\w`-])--[a-z][a-z-]*", r"``\g<0>``", line)
 
 
+class Transitions(SphinxDirective):
+    """``.. transitions::`` shows the table of the life cycle as it is in the code."""
+
+    has_content: ClassVar[bool] = False
+
+    @staticmethod
+    def rows() -> list[tuple[str, str, str]]:
+        moves = ((shown(before), shown(trigger), shown(after)) for (before, trigger), after in TRANSITIONS.items())
+        return [("in the phase (state)", "on the trigger", "to the phase (state)"), *moves]
+
+    def run(self) -> list[nodes.Node]:
+        lines = [".. list-table::", "    :header-rows: 1", ""]
+        for row in self.rows():
+            lines += [f"    {' ' if index else '*'} - {cell}" for index, cell in enumerate(row)]
+        return self.parse_text_to_nodes("\n".join(lines))
+
+
+def shown(member: Phase | Trigger) -> str:
+    """Return how a member of an enumeration is shown, a phase with the state that users see."""
+    name = f"*{member.name.lower().replace('_', ' ')}*"
+    return f"{name} (``{STATES[member]}``)" if isinstance(member, Phase) and member in STATES else name
+
+
 def setup(app: Any) -> None:
+    app.add_directive("transitions", Transitions)
     for part in ("description", "options"):
         app.connect(f"sphinx-click-process-{part}", mark_commands)

@@ -1,0 +1,128 @@
+"""The pages for those who change the library name what exists, and the picture shows the packages that there are."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from docs.figures.packages import PICTURE, draw
+from masquerade_ws.lifecycle.transitions import TRANSITIONS, Phase, Trigger
+from tests.docs.reading import literals, tables_of, text_of
+from tests.support.pages import ROOT
+from tests.test_layout import PACKAGE
+
+ARCHITECTURE = text_of("docs/explanation/architecture.rst")
+CONTRIBUTING = text_of("CONTRIBUTING.rst")
+PAGES = {"architecture": ARCHITECTURE, "contributing": CONTRIBUTING}
+# Names of Python, of the protocol and of values; whatever else looks like a name is one of the package.
+OUTSIDE = {
+    # of Python
+    *("Condition", "Event", "Future", "from", "json.loads", "poll", "recv", "repr", "shutdown", "__all__", "__slots__"),
+    *("ssl.MemoryBIO", "ssl.SSLObject", "ssl.SSLSocket"),
+    # values and names on the wire
+    *("connected", "disconnected", "error", "no_proxy", "state:change", "v"),
+    # of the set-up and the tests
+    *("bench", "ci", "dev", "docs", "nox", "slow", "speed", "test", "test_a_slow_listener_delays_no_wait"),
+    *("masquerade_ws.connection", "masquerade_ws.contrib", "masquerade_ws.testing"),
+}
+
+
+def names_in(body: list[ast.stmt], before: str = "") -> Iterator[str]:
+    """Yield what a module or a class defines, ``Class.member`` included."""
+    for node in body:
+        if isinstance(node, ast.ClassDef):
+            yield f"{before}{node.name}"
+            yield from names_in(node.body, f"{before}{node.name}.")
+        elif isinstance(node, ast.FunctionDef):
+            yield f"{before}{node.name}"
+            for each in ast.walk(node):  # the attributes that a method sets, and the arguments that a user gives
+                if isinstance(each, ast.Attribute) and isinstance(each.ctx, ast.Store) and before:
+                    yield f"{before}{each.attr}"
+                elif isinstance(each, ast.arg):
+                    yield each.arg
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            for target in ast.walk(node):
+                if isinstance(target, ast.Name) and isinstance(target.ctx, ast.Store):
+                    yield f"{before}{target.id}"
+
+
+def names_of(path: Path) -> set[str]:
+    return {*names_in(ast.parse(path.read_text(encoding="utf-8")).body)}
+
+
+NAMES = {path.relative_to(PACKAGE).as_posix(): names_of(path) for path in PACKAGE.rglob("*.py")}
+ALL_NAMES = {
+    *(name for names in NAMES.values() for name in names),
+    *(name.rpartition(".")[2] for names in NAMES.values() for name in names),
+}
+
+
+def is_known(name: str) -> bool:
+    return name in ALL_NAMES or name in OUTSIDE or name.removeprefix("client.") in ALL_NAMES
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_each_file_that_a_page_names_exists(page: str) -> None:
+    named = {each for each in literals(PAGES[page]) if re.fullmatch(r"[\w./]+(?:\.py|\.rst|\.cfg|/run|/)", each)}
+
+    assert named
+    for name in named:
+        assert any((root / name).exists() for root in (PACKAGE, ROOT)), name
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_each_name_that_a_page_names_exists(page: str) -> None:
+    candidates = {each.removesuffix("()") for each in literals(PAGES[page])}
+    named = {each for each in candidates if re.fullmatch(r"[A-Za-z_]\w*(?:\.\w+)*", each) and not each.endswith(".py")}
+
+    unknown = {name for name in named if not is_known(name) and not any((r / name).exists() for r in (PACKAGE, ROOT))}
+
+    assert unknown == set()
+
+
+@pytest.mark.parametrize("pair", re.findall(r"``([\w/]+\.py)``:\s+``([\w.]+)``", ARCHITECTURE), ids=" ".join)
+def test_a_step_is_in_the_module_that_the_page_names(pair: tuple[str, str]) -> None:
+    module, name = pair
+
+    assert name in NAMES[module]
+
+
+WHERE = tables_of(CONTRIBUTING)["behaviour | module | where in it"]
+
+
+@pytest.mark.parametrize("row", WHERE, ids=lambda row: row[0])
+def test_a_behaviour_is_where_the_table_says(row: list[str]) -> None:
+    _, module, where = row
+
+    assert literals(where)
+    assert {*literals(where)} <= NAMES[literals(module)[0]]
+
+
+def test_each_package_is_described() -> None:
+    rooms = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
+
+    assert rooms <= {*re.findall(r"``(\w+)``", ARCHITECTURE.split("The way of an event")[0])}
+
+
+def test_the_picture_of_the_packages_is_up_to_date() -> None:
+    assert PICTURE.read_text(encoding="utf-8") == draw(), "run: python -m docs.figures.packages"
+
+
+def test_each_phase_and_each_trigger_is_explained() -> None:
+    explained = ARCHITECTURE.split("How it works:")[1].split("Ends, and who wakes whom")[0].lower()
+
+    for member in (*Phase, *Trigger):
+        assert f"*{member.name.lower().replace('_', ' ')}*" in explained, member
+
+
+def test_the_table_of_transitions_is_shown_from_the_code() -> None:
+    directive = pytest.importorskip("docs.conf", reason="the pages are built by Sphinx").Transitions
+
+    rows = directive.rows()
+
+    assert len(rows) == len(TRANSITIONS) + 1
+    assert ("*connected* (``connected``)", "*lost*", "*waiting* (``disconnected``)") in rows
