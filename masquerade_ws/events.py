@@ -325,7 +325,13 @@ class DisconnectedEvent:
 
 @dataclass(frozen=True, slots=True)
 class StateChangeEvent:
-    """The client's state has changed; ``timestamp`` (ISO 8601) says when."""
+    """The client's state has changed.
+
+    Attributes:
+        old_state: What it was.
+        new_state: What it is now.
+        timestamp: When, ISO 8601.
+    """
 
     type: ClassVar[Literal["state:change"]] = "state:change"
     old_state: ConnectionState

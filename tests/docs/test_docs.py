@@ -1,10 +1,10 @@
-"""The pages in docs/ are true: all code that they show is run.
+"""README.rst and the pages in docs/ are true: all code that they show is run.
 
 Each block of Python (``.. code-block:: python``) is run as it stands, against a real server that takes the place of
 ``ws://localhost:34076/ws``. It answers ``image.generate`` by playing a job, and where a scene mentions ``job-42`` it
 plays that job again and again. A block that uses a ``client`` without making one gets a connected one. A block with
-functions named ``test_...`` is given to pytest. Comments, invisible in the built pages, stand before a block or behind
-it and say more:
+functions named ``test_...`` is given to pytest. Comments, invisible in the built pages, stand before or after a block
+and say more:
 
 ``.. given: CODE``
     Python that is run before the block, in one line or indented below: to prepare the server, for instance. It finds
@@ -14,7 +14,7 @@ it and say more:
     Python that is run after the block, with its names: to cause something, and to check it.
 ``.. prints: TEXT``
     What is printed, in one line or indented below. Shown to the reader it is a ``.. code-block:: output`` instead.
-    Either stands behind the block. Lines must come as they are and in this order; ``...`` stands for anything, as a
+    Either stands after the block. Lines must come as they are and in this order; ``...`` stands for anything, as a
     line of its own for any lines, and times of day may differ. ``^C`` as a line interrupts a process.
 ``.. goes on``
     The next block goes on from the one before: it has its names. Otherwise a block starts afresh.
@@ -22,7 +22,7 @@ it and say more:
     The next block is skipped if one of these modules is not installed.
 ``.. in a process``
     The next block, with what belongs to it, runs in a process of its own: because it changes what is global, as the
-    settings of Django, or never ends by itself. In that case what it prints must end with ``^C``.
+    settings of Django do, or never ends by itself. In that case what it prints must end with ``^C``.
 ``.. at the gateway``
     The whole page talks to the gateway of ``masquerade-ws serve`` instead of the test server.
 
@@ -51,18 +51,22 @@ from pathlib import Path
 import pytest
 
 import masquerade_ws
-from masquerade_ws import errors
+from masquerade_ws import WebSocketClient, errors
+from masquerade_ws.testing import EventServer
+from tests.docs.reading import SETUP
 from tests.support.pages import ROOT, Scene, commands_of, play_scene, scenes_of
 
 DOCS = ROOT / "docs"
-PAGES = sorted(DOCS.rglob("*.rst"))
+README = ROOT / "README.rst"
+PAGES = [README, *sorted(DOCS.rglob("*.rst"))]
 SCENES = {scene.name: scene for page in PAGES for scene in scenes_of(page)}
 RUN = {"python", "console", "output"}
+INTERNAL = {"close_at_exit", "await_end", "reset_in_child"}  # members of the client that are not public
 SHOWN = {"text", "ini", "html", "http", "json", "nginx", "toml", "typescript", "yaml"}
 
 
 def name_of(page: Path) -> str:
-    return page.relative_to(DOCS).with_suffix("").as_posix()
+    return page.relative_to(ROOT).with_suffix("").as_posix()
 
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -137,8 +141,6 @@ def test_a_command_is_right(page: str, command: str) -> None:
 
 
 def test_the_extras_exist() -> None:
-    from tests.docs.test_readme import SETUP  # noqa: PLC0415
-
     extras = {*SETUP["options.extras_require"]}
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
@@ -173,8 +175,8 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_pages_are_built_without_a_warning(html: Path) -> None:
-    assert {page.relative_to(html).with_suffix("").as_posix() for page in html.rglob("*.html")} >= {
-        name_of(page) for page in PAGES if page.parent.name != "figures"
+    assert {f"docs/{page.relative_to(html).with_suffix('').as_posix()}" for page in html.rglob("*.html")} >= {
+        name_of(page) for page in PAGES if page != README and page.parent.name != "figures"
     }
 
 
@@ -188,6 +190,11 @@ def test_the_reference_has_all_that_may_be_imported(html: Path) -> None:
     assert {f"masquerade_ws.{name}" for name in masquerade_ws.__all__} <= documented
     for name in ("connection.Connection", "testing.EventServer", "contrib.flask.MasqueradeWS", "contrib.django.client"):
         assert f"masquerade_ws.{name}" in documented
+    for owner, path in ((WebSocketClient, "masquerade_ws"), (EventServer, "masquerade_ws.testing")):
+        members = {name for name in dir(owner) if not name.startswith("_")} - INTERNAL
+        assert {f"{path}.{owner.__name__}.{name}" for name in members} <= documented
+    for name in ("get", "wait_for", "close", "dropped"):
+        assert f"masquerade_ws.EventStream.{name}" in documented
 
 
 def test_the_search_finds_pages_by_words_and_by_names(html: Path) -> None:
