@@ -13,6 +13,7 @@ from typing import Any, Literal
 from typing_extensions import Self
 
 from masquerade_ws.checks import check_callable, check_count, check_duration, check_flag, check_timeout
+from masquerade_ws.connection.options import ConnectionOptions
 from masquerade_ws.deadline import Deadline
 from masquerade_ws.delivery.blocking import Guard
 from masquerade_ws.delivery.dispatcher import Delivery
@@ -120,16 +121,16 @@ class WebSocketClient:
             token_in=token_in,
             around_event=around_event,
         )
-        transport = {
-            "headers": headers,
-            "subprotocols": subprotocols,
-            "ssl_context": ssl_context,
-            "proxy": proxy,
-            "max_message_size": max_message_size,
-            "send_timeout": send_timeout,
-            "compression": compression,
-        }
-        endpoint = Connector(url, token_in, transport)
+        connection_options = ConnectionOptions(
+            headers=headers,
+            subprotocols=subprotocols,
+            ssl_context=ssl_context,
+            proxy=proxy,
+            max_message_size=max_message_size,
+            send_timeout=send_timeout,
+            compression=compression,
+        )
+        endpoint = Connector(url, token_in, connection_options)
         self._name = endpoint.name
         self._guard = Guard()
         self._listeners = Listeners()

@@ -1,4 +1,4 @@
-"""One attempt to connect: its deadline, its cancellation, and TCP."""
+"""One attempt to connect: its deadline, its cancellation, and what it has open."""
 
 from __future__ import annotations
 
@@ -6,22 +6,15 @@ import errno
 import os
 import socket
 import threading
-from typing import TYPE_CHECKING, Any
 
+from masquerade_ws.connection.sockets import Waker, ready
 from masquerade_ws.deadline import Deadline
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-from masquerade_ws.connection.sockets import Cancelled, Waker, wait
-
-__all__ = ["Address", "Attempt", "dial"]
-
-# Family, type, protocol, canonical name and socket address, as socket.getaddrinfo returns them.
-Address = tuple[int, int, int, str, Any]
+__all__ = ["Attempt", "Cancelled"]
 
 
-_IN_PROGRESS = {0, errno.EINPROGRESS, errno.EWOULDBLOCK, getattr(errno, "WSAEWOULDBLOCK", errno.EWOULDBLOCK)}
+class Cancelled(Exception):  # noqa: N818 - it reports no error
+    """Another thread ended the attempt."""
 
 
 class Attempt:
@@ -32,7 +25,7 @@ class Attempt:
 
     Attributes:
         phase: What is being done, for the message of a time-out.
-        sock: The socket of the moment, so that a forked child can close it; it never blocks, for `wait` is to.
+        sock: The socket of the moment, so that `close` finds it; it never blocks, since `wait` is to.
         looked_up: Set when the look-up of the moment ends or the attempt is cancelled.
     """
 
@@ -45,7 +38,7 @@ class Attempt:
         self._waker: Waker | None = None  # made by the first wait, and often there is none
 
     def cancel(self) -> None:
-        """End the attempt, from another thread or a signal handler; not to be called after ``close``."""
+        """End the attempt, from another thread or a signal handler; never at the same time as `close`."""
         if self.cancelled:
             return
         self.cancelled = True
@@ -58,8 +51,8 @@ class Attempt:
         """Raise if the attempt is to end.
 
         Raises:
-            TimeoutError: Time ran out.
-            Cancelled: Another thread ended the attempt.
+            TimeoutError: If time ran out.
+            Cancelled: If another thread ended the attempt.
         """
         if self.cancelled:
             raise Cancelled
@@ -70,61 +63,25 @@ class Attempt:
         """Wait for the socket, by default until the attempt's own deadline.
 
         Raises:
-            TimeoutError: Time ran out.
-            Cancelled: Another thread ended the attempt.
+            TimeoutError: If time ran out.
+            Cancelled: If another thread ended the attempt.
         """
         assert self.sock is not None
         if self._waker is None:
             self._waker = Waker()
-        self.check()  # behind that: `cancel` sets the flag ahead of its look at the waker, so one sees the other
-        if not wait(self.sock, (deadline or self.deadline).remaining(), read=read, write=write, wake=self._waker):
+        self.check()  # after the waker is there: `cancel` sets the flag before it looks for the waker
+        descriptor, waker = self.sock.fileno(), self._waker.fileno()
+        readers = [descriptor, waker] if read else [waker]
+        found = ready(readers, [descriptor] if write else [], (deadline or self.deadline).remaining())
+        if waker in found:
+            raise Cancelled
+        if not found:
             raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
 
     def close(self) -> None:
-        """Let go of the wake-up channel."""
-        if self._waker is not None:
-            self._waker.close()
-
-    def discard(self) -> None:
-        """Close the socket of an attempt that failed."""
-        if self.sock is not None:
-            self.sock.close()
-            self.sock = None
-
-
-def dial(addresses: Sequence[Address], attempt: Attempt) -> None:
-    """Connect to the first address that answers; each may use its share of the time left.
-
-    Raises:
-        OSError: What the last address failed with.
-    """
-    attempt.phase = "connecting"
-    failure = OSError(errno.EADDRNOTAVAIL, "no address found")
-    for tried, address in enumerate(addresses):
-        left = attempt.deadline.remaining()
-        share = Deadline(None if left is None else left / (len(addresses) - tried))
-        try:
-            return _dial(address, attempt, share)
-        except OSError as exc:
-            attempt.discard()
-            failure = exc
-    raise failure
-
-
-def _dial(address: Address, attempt: Attempt, deadline: Deadline) -> None:
-    family, kind, protocol, _, sockaddr = address
-    attempt.sock = sock = socket.socket(family, kind, protocol)
-    sock.setblocking(False)
-    error = sock.connect_ex(sockaddr)
-    if error in _IN_PROGRESS:
-        if not wait(sock, 0, write=True):  # as it is at once on the local machine
-            attempt.wait(write=True, deadline=deadline)
-        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    # A local port that nobody listens on may be given to this very socket, which then connects to itself.
-    if not error and sock.getsockname()[1] == sockaddr[1] and sock.getsockname() == sock.getpeername():
-        error = errno.ECONNREFUSED
-    if error:
-        raise OSError(error, os.strerror(error))
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    attempt.check()  # for a connect without a wait has not looked
+        """Close what the attempt has open: its socket, unless a connection took that over, and its waker."""
+        sock, self.sock = self.sock, None
+        waker, self._waker = self._waker, None
+        for one in (sock, waker):
+            if one is not None:
+                one.close()

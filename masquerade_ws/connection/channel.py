@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from masquerade_ws.connection.tls import TLS
-from masquerade_ws.connection.attempt import Attempt
 from masquerade_ws.connection.sockets import RECV_SIZE, send_now
+
+if TYPE_CHECKING:
+    from masquerade_ws.connection.attempt import Attempt
+    from masquerade_ws.connection.tls import TLS
 
 __all__ = ["Channel"]
 
 
 class Channel:
-    """The byte stream of an attempt: its socket, and TLS on it once that is started."""
+    """The byte stream of an attempt: its socket, and TLS on it once that is started.
+
+    Args:
+        attempt: Has a connected socket, which does not block.
+    """
 
     def __init__(self, attempt: Attempt) -> None:
         assert attempt.sock is not None
@@ -23,7 +28,7 @@ class Channel:
 
     def recv(self, size: int = RECV_SIZE) -> bytes:
         """Return the next bytes; ``b""`` at the end of the stream."""
-        while self.tls is None or not self.tls.ended:
+        while self.tls is None or not self.tls.recv_closed:
             data = self._recv_raw(size)
             if not data or self.tls is None:
                 return data
@@ -43,7 +48,7 @@ class Channel:
         """Do the TLS handshake.
 
         Raises:
-            ssl.SSLError: The peer's certificate or its TLS is not acceptable.
+            ssl.SSLError: If the peer's certificate or its TLS is not acceptable.
         """
         self.attempt.phase = "the TLS handshake"
         while not tls.handshake():
@@ -63,6 +68,6 @@ class Channel:
 
     def _send_raw(self, data: bytes) -> None:
         view = memoryview(data)
-        # To send nothing would tell of a reset, and lose the answer before it.
+        # To send nothing would report a reset, and lose the answer before it.
         while view and (view := view[send_now(self.sock, view) :]):
             self.attempt.wait(write=True)

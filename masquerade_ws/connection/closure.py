@@ -14,26 +14,26 @@ __all__ = ["Closure"]
 
 
 class Closure:
-    """The end of a connection.
+    """How a connection ended, and whether TCP is closed.
 
     Attributes:
         code: The close code (RFC 6455, 7.1.5); ``None`` until the end is decided.
         reason: The close reason (7.1.6).
         error: First cause of a loss; ``None`` after a closing handshake.
-        ended: Whether TCP is closed, too.
+        tcp_closed: Whether the socket is closed, too.
     """
 
     def __init__(self) -> None:
         self.code: int | None = None
         self.reason = ""
         self.error: Exception | None = None
-        self.ended = False
-        # Guards the first three together, and tells of the end. Reentrant, for a signal handler may close the
-        # connection whose end its own thread is deciding.
+        self.tcp_closed = False
+        # Guards the first three together, and reports that TCP is closed. Reentrant, since a signal handler may close
+        # the connection whose end its own thread is deciding.
         self._changed = threading.Condition(threading.RLock())
 
     def decide(self, code: int, reason: str = "", error: Exception | None = None) -> bool:
-        """Set how the connection ended, unless that is decided; tell whether this call did it."""
+        """Set how the connection ended, unless that is decided; return whether this call did it."""
         with self._changed:
             if self.code is not None:
                 return False
@@ -52,27 +52,27 @@ class Closure:
         code, reason = violation.code, violation.reason
         self.decide(code, reason, DisconnectedError(f"the peer broke the protocol: {reason}", code, reason))
 
-    def end(self) -> None:
-        """Tell that TCP is closed."""
+    def note_tcp_closed(self) -> None:
+        """Note that TCP is closed, and wake those who wait for that."""
         with self._changed:
-            self.ended = True
+            self.tcp_closed = True
             self._changed.notify_all()
 
-    def wait_ended(self, timeout: float | None) -> bool:
-        """Wait until TCP is closed, at most ``timeout`` seconds; tell whether it is."""
+    def wait_tcp_closed(self, timeout: float | None) -> bool:
+        """Wait until TCP is closed, at most ``timeout`` seconds; return whether it is."""
         with self._changed:
-            return self._changed.wait_for(lambda: self.ended, timeout)
+            return self._changed.wait_for(lambda: self.tcp_closed, timeout)
 
-    def abandon(self) -> None:
+    def after_fork(self) -> None:
         """End without a decision, in a forked child, where a lock may be held for ever."""
         self._changed = threading.Condition(threading.RLock())
-        self.ended = True
+        self.tcp_closed = True
 
     def check(self) -> None:
         """Raise unless the connection ended by a closing handshake.
 
         Raises:
-            DisconnectedError: It ended otherwise; chained from the first cause, if that is of another kind.
+            DisconnectedError: If it ended otherwise; chained from the first cause, if that is of another kind.
         """
         if isinstance(self.error, DisconnectedError):
             raise self.error

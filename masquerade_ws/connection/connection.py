@@ -17,6 +17,7 @@ from masquerade_ws.connection.sender import Sender
 from masquerade_ws.deadline import Deadline
 from masquerade_ws.errors import ConnectError, DisconnectedError, SendError
 from masquerade_ws.protocol.frames import BINARY, PING, TEXT, FrameReceiver, build_close
+from masquerade_ws.protocol.uri import parse_uri
 
 if TYPE_CHECKING:
     import ssl
@@ -35,53 +36,31 @@ __all__ = ["Connection"]
 class Connection:
     """A WebSocket connection (RFC 6455). One thread iterates over it; any thread sends and closes.
 
+    `open` makes one and connects it. The words for its ends, and the verbs that end it, are explained in
+    `masquerade_ws.connection.established`.
+
     Args:
         url: ``ws://`` or ``wss://``, without user name and fragment.
-        headers: Further request headers.
-        subprotocols: Names to offer, the preferred one first.
-        ssl_context: Replaces the default, which verifies with the system's roots and wants TLS 1.2 or newer.
-        proxy: URL of an HTTP or SOCKS proxy; ``None``: the environment's; ``False``: none.
-        max_message_size: Bytes that a received message may have, after decompression.
-        send_timeout: Seconds that a send may take.
-        compression: ``"deflate"`` offers permessage-deflate (RFC 7692).
+        options: The other arguments of `open`; ``None`` takes the defaults.
 
     Attributes:
         subprotocol: What the server chose.
 
     Raises:
-        ValueError: An argument has a value that is not allowed.
-        TypeError: An argument has the wrong type.
+        TypeError: If ``url`` is of the wrong type.
+        ValueError: If ``url`` has a value that is not allowed.
     """
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        subprotocols: Sequence[str] = (),
-        ssl_context: ssl.SSLContext | None = None,
-        proxy: str | Literal[False] | None = None,
-        max_message_size: int = 16 * 2**20,
-        send_timeout: float = 10.0,
-        compression: Literal["deflate"] | None = None,
-    ) -> None:
-        self._options = ConnectionOptions.checked(
-            url,
-            headers=headers,
-            subprotocols=subprotocols,
-            ssl_context=ssl_context,
-            proxy=proxy,
-            max_message_size=max_message_size,
-            send_timeout=send_timeout,
-            compression=compression,
-        )
+    def __init__(self, url: str, options: ConnectionOptions | None = None) -> None:
+        self._uri = parse_uri(url)
+        self._options = options or ConnectionOptions()
         self.subprotocol: str | None = None
-        self._outcome = Closure()
-        # Guards the phase of life, which is _attempt, _link and, before there was either, the end. Reentrant, for a
-        # finalizer that disconnects may run at any line.
+        self._closure = Closure()
+        # Guards the phase of life, which is _attempt, _established and, before there was either, the end. Reentrant,
+        # since a finalizer that disconnects may run at any line.
         self._lock = threading.RLock()
         self._attempt: Attempt | None = None
-        self._link: EstablishedConnection | None = None
+        self._established: EstablishedConnection | None = None
 
     @classmethod
     def open(
@@ -97,9 +76,25 @@ class Connection:
         send_timeout: float = 10.0,
         compression: Literal["deflate"] | None = None,
     ) -> Self:
-        """Make a connection and connect it; see the class and ``connect`` for arguments and errors."""
-        connection = cls(
-            url,
+        """Make a connection and connect it.
+
+        Args:
+            url: ``ws://`` or ``wss://``, without user name and fragment.
+            headers: Further request headers.
+            subprotocols: Names to offer, the preferred one first.
+            ssl_context: Replaces the default, which verifies with the system's roots and wants TLS 1.2 or newer.
+            proxy: URL of an HTTP or SOCKS proxy; ``None`` takes the environment's, ``False`` none.
+            timeout: Seconds for look-up, TCP, proxy, TLS and opening handshake together; ``None``: no limit.
+            max_message_size: Bytes that a received message may have, after decompression.
+            send_timeout: Seconds that a send may take.
+            compression: ``"deflate"`` offers permessage-deflate (RFC 7692).
+
+        Raises:
+            ConnectError: If it did not work.
+            TypeError: If an argument is of the wrong type.
+            ValueError: If an argument has a value that is not allowed.
+        """
+        options = ConnectionOptions(
             headers=headers,
             subprotocols=subprotocols,
             ssl_context=ssl_context,
@@ -108,6 +103,7 @@ class Connection:
             send_timeout=send_timeout,
             compression=compression,
         )
+        connection = cls(url, options)
         connection.connect(timeout)
         return connection
 
@@ -118,20 +114,21 @@ class Connection:
             timeout: Seconds for look-up, TCP, proxy, TLS and opening handshake together; ``None``: no limit.
 
         Raises:
-            ConnectError: It did not work, or another thread closed the connection meanwhile.
-            RuntimeError: It was called before.
+            ConnectError: If it did not work, or another thread closed the connection meanwhile.
+            RuntimeError: If it was called before.
         """
         if timeout is not None:
             check_duration("timeout", timeout)
         attempt = self._begin(timeout)
         try:
-            if self._outcome.ended:
-                raise ConnectError(f"cannot connect to {self._name}: closed before")
-            self._publish(attempt, *open_channel(self._options, attempt))
-        except BaseException as exc:
-            attempt.discard()
-            self._outcome.decide(1006, "", exc if isinstance(exc, Exception) else None)
-            self._outcome.end()
+            if self._closure.tcp_closed:
+                raise ConnectError(f"cannot connect to {self._uri.name}: closed before")
+            self._publish(attempt, *open_channel(self._uri, self._options, attempt))
+        except BaseException as error:
+            with self._lock:
+                attempt.close()
+            self._closure.decide(1006, "", error if isinstance(error, Exception) else None)
+            self._closure.note_tcp_closed()
             raise
         finally:
             with self._lock:
@@ -140,7 +137,7 @@ class Connection:
 
     def _begin(self, timeout: float | None) -> Attempt:
         with self._lock:
-            if self._attempt is not None or self._link is not None:
+            if self._attempt is not None or self._established is not None:
                 raise RuntimeError("connect() was called before")
             self._attempt = Attempt(timeout)
             return self._attempt
@@ -150,40 +147,37 @@ class Connection:
         inflater, deflater = agreed.compression or (None, None)
         sender = Sender(channel.sock, channel.tls, deflater)
         frames = FrameReceiver(max_message_size=self._options.max_message_size, inflater=inflater)
-        receiver = Receiver(channel.sock, channel.tls, frames, sender, self._outcome)
+        receiver = Receiver(channel.sock, channel.tls, frames, sender, self._closure)
         receiver.preload(agreed.glued)
         self.subprotocol = agreed.subprotocol
-        link = EstablishedConnection(channel.sock, sender, receiver, self._outcome)
+        established = EstablishedConnection(channel.sock, sender, receiver, self._closure)
         with self._lock:
-            self._link = link  # ahead of the look: a signal handler may close the connection in between
+            self._established = established  # set before the look: a signal handler may close it in between
             if not attempt.cancelled:
+                attempt.sock = None
                 return
-            self._link = None
-        raise ConnectError(f"cannot connect to {self._name}: closed meanwhile")
-
-    @property
-    def _name(self) -> str:
-        return self._options.request.target.name
+            self._established = None
+        raise ConnectError(f"cannot connect to {self._uri.name}: closed meanwhile")
 
     # Receiving
 
     def __iter__(self) -> Iterator[str | bytes]:
-        """Yield each message, ``str`` for text and ``bytes`` for binary; ends and raises as ``batches`` does."""
+        """Yield each message, ``str`` for text and ``bytes`` for binary; ends and raises as `batches` does."""
         return chain.from_iterable(self.batches())
 
     def batches(self) -> Iterator[list[str | bytes]]:
         """Yield the messages that arrived together, until the closing handshake.
 
         Raises:
-            DisconnectedError: Any other end; what came before it has been yielded.
+            DisconnectedError: If it ended otherwise; what came before that has been yielded.
         """
-        if self._link is None:
+        if self._established is None:
             raise DisconnectedError("the connection is not open")
-        return self._link.batches()
+        return self._established.batches()
 
     def readable(self) -> bool:
-        """Tell whether something received waits to be read, be it the stream's end."""
-        return self._link is not None and self._link.receiver.readable()
+        """Return whether something received waits to be read, be it the stream's end."""
+        return self._established is not None and self._established.receiver.readable()
 
     # Sending
 
@@ -191,8 +185,9 @@ class Connection:
         """Send a message: text for ``str``, binary for ``bytes``.
 
         Raises:
-            SendError: It was not sent within ``send_timeout``. A send that fails half-way ends the connection; one
+            SendError: If it was not sent within ``send_timeout``. A send that fails half-way ends the connection; one
                 that only waited for another thread's send does not.
+            TypeError: If ``data`` is neither.
         """
         if isinstance(data, str):
             self._send(TEXT, data.encode())
@@ -205,9 +200,9 @@ class Connection:
         """Send a ping (5.5.2); its answer sets ``latency``.
 
         Raises:
-            TypeError: Not ``bytes``.
-            ValueError: More than 125 bytes.
-            SendError: As for ``send``.
+            TypeError: If ``data`` is not ``bytes``.
+            ValueError: If it is longer than 125 bytes.
+            SendError: As for `send`.
         """
         if not isinstance(data, bytes):
             raise TypeError(f"data must be bytes, not {type(data).__name__}")
@@ -219,23 +214,23 @@ class Connection:
         """Send a message and a ping, but let other threads' sends go first for at most ``patience`` seconds.
 
         Raises:
-            SendError: As for ``send``.
+            SendError: As for `send`.
         """
         deadline = Deadline(patience)
         self._send(TEXT, text.encode(), deadline.remaining())
         self._send(PING, b"", deadline.remaining())
 
     def _send(self, opcode: int, payload: bytes, patience: float | None = None) -> None:
-        if self._link is None:
+        if self._established is None:
             raise SendError("the connection is not open")
-        self._link.send(opcode, payload, self._options.send_timeout, patience)
+        self._established.send(opcode, payload, self._options.send_timeout, patience)
 
     # Ending
 
     def close(self, code: int = 1000, reason: str = "", timeout: float = 2.0) -> None:
         """Close the connection (7.1.2); what arrives until the peer answers can still be iterated over.
 
-        Safe from any thread at any time; ends a ``connect`` that is under way.
+        Safe from any thread at any time; ends a `connect` that is under way.
 
         Args:
             code: 1000 to 1003, 1007 to 1014 or 3000 to 4999.
@@ -243,64 +238,63 @@ class Connection:
             timeout: Seconds for the peer's answer; after that TCP is closed without it.
 
         Raises:
-            TypeError: An argument has the wrong type.
-            ValueError: An argument has a value that is not allowed.
+            TypeError: If an argument is of the wrong type.
+            ValueError: If an argument has a value that is not allowed.
         """
         if not isinstance(code, int) or not isinstance(reason, str):
             raise TypeError("code must be an int and reason a str")
         payload = build_close(code, reason)
         check_duration("timeout", timeout)
-        if self.ended:
+        if self.tcp_closed:
             return
         deadline = Deadline(timeout)
-        first = self._outcome.decide(code, reason)
-        link = self._cancel()
-        if link is None:
+        first = self._closure.decide(code, reason)
+        established = self._cancel()
+        if established is None:
             return
         if first:
-            link.close(payload, deadline, self._options.max_message_size)
+            established.close(payload, deadline, self._options.max_message_size)
         else:
-            link.finish(deadline)
+            established.finish(deadline)
 
     def abort(self, cause: Exception) -> None:
-        """Drop TCP now, without a closing handshake, which wakes the reader and all senders.
+        """Shut TCP down now, without a closing handshake, which wakes the reader and all senders, and close it.
 
         Args:
             cause: Why; becomes ``error`` unless the connection had ended before.
         """
-        if self.ended:
+        if self.tcp_closed:
             return
         self.cut(cause)
-        if self._link is not None:
-            self._link.drop()
+        if self._established is not None:
+            self._established.abort()
 
     def cut(self, cause: Exception) -> None:
-        """Do as ``abort``, but leave it to the threads that are busy with TCP, and so wake, to close it."""
-        self._outcome.decide(1006, "", cause)
-        link = self._cancel()
-        if link is not None:
-            link.cut()
+        """Do as `abort`, but leave it to the threads that use TCP, and so wake, to close it."""
+        self._closure.decide(1006, "", cause)
+        established = self._cancel()
+        if established is not None:
+            established.cut()
 
-    def abandon(self) -> None:
+    def after_fork(self) -> None:
         """Close the descriptor alone, in a forked child: the parent's connection stays as it is.
 
-        Takes no lock, for a thread that is not here any more may hold it.
+        Takes no lock, since a thread that is not here any more may hold it.
         """
-        self._outcome.abandon()
-        if self._link is not None:
-            self._link.abandon()
+        self._closure.after_fork()
+        if self._established is not None:
+            self._established.after_fork()
         elif self._attempt is not None:
-            self._attempt.discard()
             self._attempt.close()
 
     def _cancel(self) -> EstablishedConnection | None:
-        """Return the link, or else end the attempt, whose thread then sees Cancelled, or the one yet to come."""
+        """Return what is established, or else end the attempt, whose thread then sees Cancelled, or the one to come."""
         with self._lock:
             if self._attempt is not None:
                 self._attempt.cancel()
-            elif self._link is None:
-                self._outcome.end()
-            return self._link
+            elif self._established is None:
+                self._closure.note_tcp_closed()
+            return self._established
 
     def __enter__(self) -> Self:
         return self
@@ -313,13 +307,13 @@ class Connection:
     # What it is like
 
     @property
-    def ended(self) -> bool:
+    def tcp_closed(self) -> bool:
         """Whether the connection has ended and TCP is closed."""
-        return self._outcome.ended
+        return self._closure.tcp_closed
 
-    def wait_ended(self, timeout: float | None) -> bool:
-        """Wait until the connection has ended, at most ``timeout`` seconds; tell whether it has."""
-        return self._outcome.wait_ended(timeout)
+    def wait_tcp_closed(self, timeout: float | None) -> bool:
+        """Wait until TCP is closed, at most ``timeout`` seconds; return whether it is."""
+        return self._closure.wait_tcp_closed(timeout)
 
     @property
     def close_code(self) -> int | None:
@@ -328,46 +322,46 @@ class Connection:
         It is the peer's; 1005 for a close frame without one; 1006 for a loss without a closing handshake; our own
         once we failed or closed the connection.
         """
-        return self._outcome.code
+        return self._closure.code
 
     @property
     def close_reason(self) -> str:
         """The close reason (7.1.6)."""
-        return self._outcome.reason
+        return self._closure.reason
 
     @property
     def error(self) -> Exception | None:
         """First cause of a loss; ``None`` while the connection is open, and after a closing handshake."""
-        return self._outcome.error
+        return self._closure.error
 
     @property
     def latency(self) -> float | None:
         """Round trip of the last answered ping, in seconds."""
-        return None if self._link is None else self._link.receiver.latency
+        return None if self._established is None else self._established.receiver.latency
 
     @property
     def last_received(self) -> float:
         """``time.monotonic()`` of the last byte received."""
-        return 0.0 if self._link is None else self._link.receiver.last_received
+        return 0.0 if self._established is None else self._established.receiver.last_received
 
     @property
     def messages_sent(self) -> int:
         """Messages sent."""
-        return 0 if self._link is None else self._link.sender.messages_sent
+        return 0 if self._established is None else self._established.sender.messages_sent
 
     @property
     def bytes_received(self) -> int:
         """Bytes received since the opening handshake, as they came."""
-        return 0 if self._link is None else self._link.receiver.bytes_received
+        return 0 if self._established is None else self._established.receiver.bytes_received
 
     @property
     def bytes_sent(self) -> int:
         """Bytes sent since the opening handshake, as they went."""
-        return 0 if self._link is None else self._link.sender.bytes_sent
+        return 0 if self._established is None else self._established.sender.bytes_sent
 
     def __repr__(self) -> str:
         if self.close_code is not None:
             state = f"closed with {self.close_code}"
         else:
-            state = "not open" if self._link is None else "open"
-        return f"<Connection {self._name} {state}>"
+            state = "not open" if self._established is None else "open"
+        return f"<Connection {self._uri.name} {state}>"

@@ -1,4 +1,19 @@
-"""An open connection: the three ways in which it ends, and TCP closed once and by the right side."""
+"""An open connection: the ways in which it ends, and TCP closed once and by the right side.
+
+Three words name what has ended, here and in the modules that this one builds on:
+
+* ``recv_closed``: nothing more will be read, after a close frame, a violation or the end of the stream;
+* ``send_closed``: nothing more will be sent, after our close frame or a frame that was sent in part;
+* ``tcp_closed``: the socket is closed, so that both of the others hold.
+
+Five verbs end a connection:
+
+* ``close`` does the closing handshake (RFC 6455, 7.1.2) and then finishes;
+* ``finish`` answers how the peer ended, lets it close TCP first (7.1.1), and closes TCP;
+* ``abort`` shuts TCP down at once, and closes it when no thread uses it any more;
+* ``cut`` shuts TCP down alone, which wakes the threads that use it: they see the end of the stream and close it;
+* ``after_fork`` closes the descriptor in a forked child and leaves the parent's connection as it is.
+"""
 
 from __future__ import annotations
 
@@ -31,59 +46,59 @@ class EstablishedConnection:
         sock: The connected socket.
         sender: Its send side.
         receiver: Its receive side.
-        outcome: Where its end is noted.
+        closure: Where its end is noted.
     """
 
-    def __init__(self, sock: socket.socket, sender: Sender, receiver: Receiver, outcome: Closure) -> None:
+    def __init__(self, sock: socket.socket, sender: Sender, receiver: Receiver, closure: Closure) -> None:
         self.sender = sender
         self.receiver = receiver
         self._sock = sock
-        self._outcome = outcome
+        self._closure = closure
         # Guards the descriptor from being shut down after it is closed, when its number may be another socket's.
-        # Reentrant, for a signal handler may close the connection that its own thread is closing.
+        # Reentrant, since a signal handler may close the connection that its own thread is closing.
         self._lock = threading.RLock()
 
     def batches(self) -> Iterator[list[str | bytes]]:
         """Yield the messages that arrived together; at the end answer the peer and close.
 
         Raises:
-            DisconnectedError: The end was no closing handshake.
+            DisconnectedError: If the end was not a closing handshake.
         """
         while (messages := self.receiver.receive()) is not None:
             if messages:
                 yield messages
                 del messages  # not to be kept until the next come
         self.finish(Deadline(_LINGER))
-        self._outcome.check()
+        self._closure.check()
 
     def send(self, opcode: int, payload: bytes, timeout: float, patience: float | None = None) -> None:
         """Send a frame, as the sender does; a failure half-way ends the connection.
 
         Raises:
-            SendError: It was not sent.
+            SendError: If it was not sent.
         """
         try:
             self.sender.send(opcode, payload, timeout, patience)
         except SendError:
             raise
-        except OSError as exc:
-            error = SendError(f"sending failed ({exc})")
-            error.__cause__ = exc
-            self.drop(error)
-            raise error from exc
+        except OSError as cause:
+            error = SendError(f"sending failed ({cause})")
+            error.__cause__ = cause
+            self.abort(error)
+            raise error from cause
         except BaseException:  # an interrupt, with half a frame sent perhaps
-            self.drop(SendError("sending was interrupted"))
+            self.abort(SendError("sending was interrupted"))
             raise
 
     def close(self, payload: bytes, deadline: Deadline, limit: int) -> None:
-        """Do the closing handshake (7.1.2), reading up to ``limit`` bytes, and close TCP."""
+        """Do the closing handshake (7.1.2), reading up to ``limit`` bytes, and finish."""
         if self.sender.close(payload, deadline):
             self.receiver.await_close(deadline, limit)
         self.finish(deadline)
 
     def finish(self, deadline: Deadline) -> None:
         """Answer how the peer ended, let it close TCP first (7.1.1), then close it."""
-        if self._outcome.ended:
+        if self._closure.tcp_closed:
             return
         frames = self.receiver.frames
         linger = Deadline(min(_LINGER, deadline.remaining() or 0))
@@ -95,26 +110,26 @@ class EstablishedConnection:
             code, _ = frames.close
             self.sender.close(build_close(None if code == 1005 else code, ""), linger)
             self.receiver.drain(linger)
-        self.drop()
+        self.abort()
 
-    def drop(self, cause: Exception | None = None) -> None:
-        """Shut TCP down, and close it once no thread is busy with it; ``cause`` stands if it is the first."""
+    def abort(self, cause: Exception | None = None) -> None:
+        """Shut TCP down, and close it once no thread uses it; ``cause`` stands if it is the first."""
         if cause is not None:
-            self._outcome.decide(1006, "", cause)
-        self.cut()  # both fail and leave, so both locks come free
+            self._closure.decide(1006, "", cause)
+        self.cut()  # both sides fail and leave, so both locks come free
         with self.receiver.lock, self.sender.lock, self._lock:
-            self.receiver.over = self.sender.ended = True
+            self.receiver.recv_closed = self.sender.send_closed = True
             self._sock.close()
-            self._outcome.end()
+            self._closure.note_tcp_closed()
 
     def cut(self) -> None:
         """Shut TCP down, which wakes a reader in recv and a sender in its wait."""
         with self._lock:
-            if not self._outcome.ended:
+            if not self._closure.tcp_closed:
                 shutdown(self._sock, socket.SHUT_RDWR)
 
-    def abandon(self) -> None:
+    def after_fork(self) -> None:
         """Close the descriptor alone, in a forked child, where every lock may be held for ever."""
-        self.receiver.abandon()
-        self.sender.ended = True
+        self.receiver.after_fork()
+        self.sender.send_closed = True
         self._sock.close()

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import unquote
 
-from masquerade_ws.connection.handshake import read_head
+from masquerade_ws.connection.http_head import read_head
 from masquerade_ws.connection.resolver import resolve
 from masquerade_ws.errors import ConnectError
 from masquerade_ws.protocol.uri import host_and_port, split_url
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from masquerade_ws.connection.channel import Channel
-    from masquerade_ws.protocol.uri import Target
+    from masquerade_ws.protocol.uri import WebSocketURI
 
 __all__ = ["Proxy", "choose_proxy", "open_tunnel", "parse_proxy"]
 
@@ -28,7 +28,7 @@ _PORTS = {"http": 80, "socks4": 1080, "socks4a": 1080, "socks5": 1080, "socks5h"
 
 
 class Proxy(NamedTuple):
-    """A proxy and what it wants to know of us."""
+    """A proxy and what it wants to know about us."""
 
     scheme: str
     host: str
@@ -41,8 +41,8 @@ def parse_proxy(url: str, argument: str = "proxy") -> Proxy:
     """Read a proxy's URL; errors show nothing of it.
 
     Raises:
-        TypeError: Not a ``str``.
-        ValueError: Not a URL of a proxy that is supported here.
+        TypeError: If it is not a ``str``.
+        ValueError: If it is not the URL of a proxy that is supported here.
     """
     parts, host, port = split_url(url, argument, _PORTS)
     if parts.path not in {"", "/"} or parts.query or parts.fragment:
@@ -54,11 +54,11 @@ def parse_proxy(url: str, argument: str = "proxy") -> Proxy:
     return Proxy(parts.scheme, host, port or _PORTS[parts.scheme], username, password)
 
 
-def choose_proxy(proxy: Proxy | Literal[False] | None, target: Target) -> Proxy | None:
+def choose_proxy(proxy: Proxy | Literal[False] | None, target: WebSocketURI) -> Proxy | None:
     """Return the proxy to use: the one given, none, or the environment's.
 
     Raises:
-        ValueError: The environment names a proxy that is not supported.
+        ValueError: If the environment names a proxy that is not supported.
     """
     if proxy is not None:
         return proxy or None
@@ -78,13 +78,13 @@ def _from_environment(variable: str) -> str | None:
     return url
 
 
-def open_tunnel(proxy: Proxy, channel: Channel, target: Target) -> None:
+def open_tunnel(proxy: Proxy, channel: Channel, target: WebSocketURI) -> None:
     """Have the proxy, to which the channel leads, connect to the target.
 
     Raises:
-        ConnectError: It refused.
-        OSError: The connection broke, or time ran out.
-        Cancelled: Another thread ended the attempt.
+        ConnectError: If it refused.
+        OSError: If the connection broke, or time ran out.
+        Cancelled: If another thread ended the attempt.
     """
     if proxy.scheme == "http":
         _connect(proxy, channel, target)
@@ -92,7 +92,7 @@ def open_tunnel(proxy: Proxy, channel: Channel, target: Target) -> None:
         _socks(proxy, channel, target)
 
 
-def _connect(proxy: Proxy, channel: Channel, target: Target) -> None:
+def _connect(proxy: Proxy, channel: Channel, target: WebSocketURI) -> None:
     """Ask an HTTP proxy (RFC 9110, 9.3.6)."""
     channel.attempt.phase = "the proxy's CONNECT"
     authority = host_and_port(target.host, target.port)
@@ -108,7 +108,7 @@ def _connect(proxy: Proxy, channel: Channel, target: Target) -> None:
         raise ConnectError("the proxy sent more than its response")
 
 
-def _socks(proxy: Proxy, channel: Channel, target: Target) -> None:
+def _socks(proxy: Proxy, channel: Channel, target: WebSocketURI) -> None:
     """Ask a SOCKS proxy, through python-socks."""
     from python_socks import ProxyType  # noqa: PLC0415 - an optional dependency
     from python_socks.sync import Proxy as SocksProxy  # noqa: PLC0415
@@ -123,8 +123,8 @@ def _socks(proxy: Proxy, channel: Channel, target: Target) -> None:
         # The hop stands where python-socks takes a proxy before this one, so that all goes over our own channel.
         socks = SocksProxy(kind, proxy.host, proxy.port, proxy.username, proxy.password, rdns=True, forward=hop)
         socks.connect(host, target.port)
-    except Exception as exc:
-        failure = hop.failure or ConnectError(f"the proxy refused or broke its protocol ({type(exc).__name__})")
+    except Exception as error:
+        failure = hop.failure or ConnectError(f"the proxy refused or broke its protocol ({type(error).__name__})")
     else:
         return
     # Raised here, since the context could show the password.
@@ -156,12 +156,12 @@ class _Hop:
     def _noting(self) -> Generator[None, None, None]:
         try:
             yield
-        except Exception as exc:
-            self.failure = exc
+        except Exception as error:
+            self.failure = error
             raise
 
 
-def _resolved(channel: Channel, target: Target, family: int | None) -> str:
+def _resolved(channel: Channel, target: WebSocketURI, family: int | None) -> str:
     for address in resolve(target.host, target.port, channel.attempt):
         if family in {None, address[0]}:
             return str(address[4][0])

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["Receiver"]
 
 _FLOOD_SIZE = 8 * RECV_SIZE
-# So many messages at once the dispatcher thread can deal with before Python takes the interpreter from it, which it
-# does after 5 ms (sys.getswitchinterval).
+# The dispatcher thread can deal with this many messages before Python hands the interpreter to another thread, which
+# it does after 5 ms (sys.getswitchinterval).
 _FLOOD_COUNT = 2000
 
 
@@ -33,27 +33,27 @@ class Receiver:
         tls: TLS on it, if there is.
         frames: The parser.
         sender: Where pongs go.
-        outcome: Where the end is noted that the peer or the network brings.
+        closure: Where the end is noted that the peer or the network brings.
 
     Attributes:
         latency: Round trip of the last answered ping, in seconds.
         last_received: ``time.monotonic()`` of the last byte received.
         bytes_received: Bytes received since the opening handshake.
-        over: Nothing more will be read.
+        recv_closed: Whether nothing more will be read.
     """
 
     def __init__(
-        self, sock: socket.socket, tls: TLS | None, frames: FrameReceiver, sender: Sender, outcome: Closure
+        self, sock: socket.socket, tls: TLS | None, frames: FrameReceiver, sender: Sender, closure: Closure
     ) -> None:
         self.latency: float | None = None
         self.last_received = time.monotonic()
         self.bytes_received = 0
-        self.over = False
+        self.recv_closed = False
         self.frames = frames
         self._sock = sock
         self._tls = tls
         self._sender = sender
-        self._outcome = outcome
+        self._closure = closure
         # Guards all of the receive side, and the descriptor from being closed under another thread's recv. Held during
         # recv; reentrant, for a signal handler may close the connection that its own thread iterates over.
         self.lock = threading.RLock()
@@ -76,7 +76,7 @@ class Receiver:
             self._backlog += self._take(data)
 
     def readable(self) -> bool:
-        """Tell whether something waits to be read, be it the stream's end."""
+        """Return whether something waits to be read, be it the stream's end."""
         try:
             return bool(self._backlog) or wait(self._sock, 0, read=True)
         except OSError:  # closed meanwhile
@@ -92,11 +92,11 @@ class Receiver:
             timeout=deadline.remaining() or 0
         ):
             try:
-                if self.over or not wait(self._sock, deadline.remaining(), read=True):
+                if self.recv_closed or not wait(self._sock, deadline.remaining(), read=True):
                     return
                 if not self._raw:
                     self._backlog += self._read() or ()
-                elif not self._gather():  # a signal handler amid a read of its own thread, which parses this as well
+                elif not self._gather():  # a signal handler within a read of its own thread, which parses this as well
                     return
             except OSError:  # reset, or closed meanwhile
                 return
@@ -116,21 +116,21 @@ class Receiver:
         finally:
             self.lock.release()
 
-    def abandon(self) -> None:
+    def after_fork(self) -> None:
         """Read nothing more, in a forked child, where the lock may be held for ever."""
-        self.over = True
+        self.recv_closed = True
         self.lock = threading.RLock()
 
     def _read(self) -> list[str | bytes] | None:
         """Read once and parse that; ``None`` at the end."""
-        if self.over:
+        if self.recv_closed:
             return None
         try:
             self._send_stalled()
             if not self._gather():
                 self._lose(None)
-        except OSError as exc:
-            self._lose(exc)
+        except OSError as error:
+            self._lose(error)
         return self._parse() if self._raw else None
 
     def _send_stalled(self) -> None:
@@ -142,7 +142,7 @@ class Receiver:
                 break
 
     def _gather(self) -> bool:
-        """Block until there are bytes or the stream ends; tell which.
+        """Block until there are bytes or the stream ends; return whether there are bytes.
 
         Woken by bytes, by the peer's end of the stream, or by our own shutdown of the socket. In one step, so that a
         signal handler finds the bytes still in the kernel or here already.
@@ -177,12 +177,12 @@ class Receiver:
         frames = self.frames
         messages = frames.feed(data)
         if frames.close is not None:
-            self.over = True
-            self._outcome.decide(*frames.close)
+            self.recv_closed = True
+            self._closure.decide(*frames.close)
         elif frames.violation is not None:
-            self.over = True
-            self._outcome.fail(frames.violation)
-        elif self._tls is not None and self._tls.ended:
+            self.recv_closed = True
+            self._closure.fail(frames.violation)
+        elif self._tls is not None and self._tls.recv_closed:
             self._lose(self._tls.fault)
         if frames.pongs:
             self._note(frames.pongs)
@@ -203,9 +203,9 @@ class Receiver:
             self.frames.ping = None
         try:
             self._sender.flush()
-        except OSError as exc:
-            self._lose(exc)
+        except OSError as error:
+            self._lose(error)
 
     def _lose(self, cause: OSError | None) -> None:
-        self.over = True
-        self._outcome.lose(cause)
+        self.recv_closed = True
+        self._closure.lose(cause)

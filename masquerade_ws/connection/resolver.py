@@ -6,22 +6,25 @@ import errno
 import os
 import socket
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from masquerade_ws.connection.sockets import Cancelled
+from masquerade_ws.connection.attempt import Cancelled
 
 if TYPE_CHECKING:
-    from masquerade_ws.connection.attempt import Address, Attempt
+    from masquerade_ws.connection.attempt import Attempt
 
-__all__ = ["resolve"]
+__all__ = ["Address", "resolve"]
+
+# Family, type, protocol, canonical name and socket address, as socket.getaddrinfo returns them.
+Address = tuple[int, int, int, str, Any]
 
 
 def resolve(host: str, port: int, attempt: Attempt) -> list[Address]:
     """Return the addresses of a host, within the attempt's deadline.
 
     Raises:
-        OSError: The look-up failed, or time ran out.
-        Cancelled: Another thread ended the attempt.
+        OSError: If the look-up failed, or time ran out.
+        Cancelled: If another thread ended the attempt.
     """
     return _numeric(host, port) or _look_up(host, port, attempt)
 
@@ -45,12 +48,12 @@ def _look_up(host: str, port: int, attempt: Attempt) -> list[Address]:
     def look_up() -> None:
         try:
             outcome.append([*socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)])
-        except Exception as exc:  # raised again in the thread that waits
-            outcome.append(exc)
+        except Exception as error:  # raised again in the thread that waits
+            outcome.append(error)
         done.set()
 
     attempt.looked_up = done = threading.Event()
-    # Ends with its look-up; a daemon, for that may take longer than the process lives.
+    # Ends with its look-up; a daemon, since that may take longer than the process lives.
     threading.Thread(target=look_up, name="masquerade-ws-resolver", daemon=True).start()
     if not attempt.cancelled:
         done.wait(attempt.deadline.remaining())  # woken by the look-up's end and by cancel()

@@ -37,6 +37,11 @@ class Sender:
         sock: The connected socket.
         tls: TLS on it, if there is.
         deflater: The agreed compression, if there is.
+
+    Attributes:
+        messages_sent: Messages sent.
+        bytes_sent: Bytes sent since the opening handshake, as they went.
+        send_closed: Whether nothing more will be sent.
     """
 
     def __init__(self, sock: socket.socket, tls: TLS | None, deflater: Deflater | None) -> None:
@@ -47,39 +52,39 @@ class Sender:
         self._deflater = deflater
         # Whether a send without a wait before it never waits itself. gevent's would: a blocking socket in name alone.
         self._eager = DONTWAIT != 0 and os.get_blocking(sock.fileno())
-        # Guards the socket's send direction, _unsent, ended and the deflater: frames go out whole and in order.
-        # Reentrant, for a signal handler may close the connection that its own thread is sending on.
+        # Guards the socket's send direction, _unsent, send_closed and the deflater: frames go out whole and in order.
+        # Reentrant, since a signal handler may close the connection that its own thread is sending on.
         self.lock = threading.RLock()
-        self._writing = False  # the thread that has the lock may be amid a frame
+        self._mid_frame = False  # the thread that has the lock may be in the middle of a frame
         self._unsent: bytes | memoryview = b""  # what the kernel would not take yet of what must go out next
-        # Masking keys, fetched in bulk, for each fetch costs as much as half a frame.
+        # Masking keys, fetched in bulk, since each fetch costs as much as half a frame.
         self._keys = chain.from_iterable(map(_KEY.iter_unpack, map(os.urandom, repeat(64 * _KEY.size))))
         self._pings: deque[tuple[bytes, float]] = deque(maxlen=_PINGS_KEPT)  # not answered yet, with their times
         self._pong: bytes | None = None
-        self._closing = False
-        self.ended = False
+        self._close_asked = False
+        self.send_closed = False
 
     @property
     def stalled(self) -> bool:
         """Whether something waits for the kernel that no thread is busy sending."""
-        return bool(self._unsent) and not (self._closing or self.ended or self._writing)
+        return bool(self._unsent) and not (self._close_asked or self.send_closed or self._mid_frame)
 
     def send(self, opcode: int, payload: bytes, timeout: float, patience: float | None = None) -> None:
         """Send a frame within ``timeout`` seconds, of which the sends of other threads may take ``patience``.
 
         Raises:
-            SendError: The frame was not sent, and the connection is as it was.
-            OSError: The connection is broken, perhaps with half a frame sent.
+            SendError: If the frame was not sent, and the connection is as it was.
+            OSError: If the connection is broken, perhaps with half a frame sent.
         """
-        if self.ended:  # also in a forked child, where the lock may be held for ever
+        if self.send_closed:  # also in a forked child, where the lock may be held for ever
             raise SendError(_CLOSED)
         until = time.monotonic() + timeout  # a Deadline would cost a thirtieth of a small send
         if not self.lock.acquire(True, timeout if patience is None else min(timeout, patience)):
             raise SendError("sending timed out while another thread was sending")
         try:
-            if self._writing:
+            if self._mid_frame:
                 raise SendError("this thread is in the middle of another send")
-            if self._closing or self.ended:
+            if self._close_asked or self.send_closed:
                 raise SendError(_CLOSED)
             if opcode == PING:
                 self._pings.append((payload, time.monotonic()))
@@ -87,18 +92,18 @@ class Sender:
             self.messages_sent += opcode < CLOSE
         finally:
             self.lock.release()
-        # What the reader could not send meanwhile is left to this thread, for the reader may be in recv by now.
+        # What the reader could not send meanwhile is left to this thread, since the reader may be in recv by now.
         if self._owes():
             self.flush()
             while self.stalled and wait(self._sock, _left(until), write=True):
                 self.flush()
 
     def close(self, payload: bytes, deadline: Deadline) -> bool:
-        """Send a close frame, the last frame of all; tell whether the kernel took it.
+        """Send a close frame, the last frame of all; return whether the kernel took it.
 
         A peer that does not read would not read that either, so nothing waits for it.
         """
-        self._closing = True  # threads that wait for the lock give up when they get it
+        self._close_asked = True  # threads that wait for the lock give up when they get it
         try:
             while not self.lock.acquire(timeout=_shorter(deadline)):
                 if deadline.expired() or not wait(self._sock, _shorter(deadline), write=True):
@@ -106,7 +111,7 @@ class Sender:
         except OSError:
             return False
         try:
-            if self._writing or self.ended or not wait(self._sock, _shorter(deadline), write=True):
+            if self._mid_frame or self.send_closed or not wait(self._sock, _shorter(deadline), write=True):
                 return False
             self._write(CLOSE, payload, time.monotonic() + (deadline.remaining() or 0))
         except OSError:
@@ -114,11 +119,11 @@ class Sender:
         else:
             return True
         finally:
-            self.ended = True
+            self.send_closed = True
             self.lock.release()
 
     def pinged(self, payload: bytes) -> float | None:
-        """Return when the ping was sent that a pong answers, the latest of its kind, for a peer may answer only that.
+        """Return when the ping was sent that a pong answers, the latest of its kind, since a peer may answer only that.
 
         It is forgotten, and all before it (RFC 6455, 5.5.3).
         """
@@ -139,34 +144,34 @@ class Sender:
         """Send what is owed to the peer, as far as that goes without waiting for a thread or the kernel.
 
         Raises:
-            OSError: The connection is broken.
+            OSError: If the connection is broken.
         """
         while self._owes() and self.lock.acquire(blocking=False):
             try:
-                if self._writing or self._closing or self.ended or not self._flushed():
+                if self._mid_frame or self._close_asked or self.send_closed or not self._flushed():
                     return  # if the kernel is full, the reader now waits for the socket to be writable
             finally:
                 self.lock.release()
 
     def _flushed(self) -> bool:
-        """Send what the kernel takes at once; tell whether that was all."""
-        self._writing = True
+        """Send what the kernel takes at once; return whether that was all."""
+        self._mid_frame = True
         try:
             self._collect()
             while self._unsent and wait(self._sock, 0, write=True):
                 self._push()
             return not self._unsent
         except BaseException:  # with some of it sent perhaps
-            self.ended = True
+            self.send_closed = True
             raise
         finally:
-            self._writing = False
+            self._mid_frame = False
 
     def _owes(self) -> bool:
         return self._pong is not None or bool(self._unsent) or (self._tls is not None and self._tls.owes)
 
     def _collect(self) -> None:
-        """Queue the pong and TLS's own records behind what is unsent."""
+        """Queue the pong and TLS's own records after what is unsent."""
         pong, self._pong = self._pong, None
         self._queue(b"" if pong is None else build_frame(PONG, pong, next(self._keys)[0]))
 
@@ -181,7 +186,7 @@ class Sender:
 
     def _write(self, opcode: int, payload: bytes, until: float) -> None:
         """Send all that is unsent and a frame; whatever interrupts that leaves the connection unfit to send."""
-        self._writing = True
+        self._mid_frame = True
         try:
             self._queue(self._frame(opcode, payload))
             if self._eager:
@@ -191,10 +196,10 @@ class Sender:
                     raise TimeoutError("timed out, as the peer does not read")
                 self._push()
         except BaseException:
-            self.ended = True
+            self.send_closed = True
             raise
         finally:
-            self._writing = False
+            self._mid_frame = False
 
     def _push(self) -> None:
         sent = send_now(self._sock, self._unsent)

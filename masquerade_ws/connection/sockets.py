@@ -1,4 +1,4 @@
-"""Waiting on sockets."""
+"""Waiting on sockets, sending what fits, and waking a wait from another thread."""
 
 from __future__ import annotations
 
@@ -8,73 +8,50 @@ import math
 import os
 import select
 import socket
+from collections.abc import Collection
 from io import FileIO
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    pass
-
-__all__ = ["DONTWAIT", "RECV_SIZE", "Cancelled", "Waker", "send_now", "shutdown", "wait"]
+__all__ = ["DONTWAIT", "RECV_SIZE", "Waker", "ready", "send_now", "shutdown", "wait"]
 
 RECV_SIZE = 65536
-
-
-DONTWAIT = getattr(socket, "MSG_DONTWAIT", 0)  # tells a send not to block; Windows cannot
-
-
-# Where a send cannot be told so, so much fits into a socket that is writable.
+DONTWAIT = getattr(socket, "MSG_DONTWAIT", 0)  # asks a send not to block, which Windows cannot do
+# Where a send cannot be asked that, this many bytes fit into a socket that is writable.
 _SMALL_SEND = 16384
-
-
 _LONGEST_POLL = 2**31 - 1  # milliseconds
 
 
-class Cancelled(Exception):  # noqa: N818 - it reports no error
-    """The attempt was cancelled by another thread."""
+def ready(readers: Collection[int], writers: Collection[int], timeout: float | None) -> set[int]:
+    """Wait until descriptors are ready or broken, and return those; none when time runs out."""
+    # Looked up now, not when imported: gevent may replace them, or take poll away.
+    return (_poll if hasattr(select, "poll") else _select)(readers, writers, timeout)
 
 
-def wait(
-    sock: socket.socket,
-    timeout: float | None,
-    *,
-    read: bool = False,
-    write: bool = False,
-    wake: Waker | None = None,
-) -> bool:
-    """Wait until the socket is ready or broken; False when time runs out.
+def _poll(readers: Collection[int], writers: Collection[int], timeout: float | None) -> set[int]:
+    poll = select.poll()
+    for descriptor in {*readers, *writers}:
+        reads, writes = descriptor in readers, descriptor in writers
+        poll.register(descriptor, (select.POLLIN if reads else 0) | (select.POLLOUT if writes else 0))
+    milliseconds = None if timeout is None else min(math.ceil(timeout * 1000), _LONGEST_POLL)
+    return {descriptor for descriptor, _ in poll.poll(milliseconds)}
+
+
+def _select(readers: Collection[int], writers: Collection[int], timeout: float | None) -> set[int]:
+    # Windows reports a connect that failed as an exceptional condition only.
+    return {one for group in select.select(readers, writers, writers, timeout) for one in group}
+
+
+def wait(sock: socket.socket, timeout: float | None, *, read: bool = False, write: bool = False) -> bool:
+    """Wait until the socket is ready or broken; return ``False`` when time runs out.
 
     One that another thread closes meanwhile may be waited for until then.
 
     Raises:
-        Cancelled: ``wake`` became readable.
-        OSError: The socket is closed.
+        OSError: If the socket is closed.
     """
-    descriptor = sock.fileno()  # once, for another thread may close the socket at any line
+    descriptor = sock.fileno()  # once, since another thread may close the socket at any line
     if descriptor < 0:
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-    # Looked up now, not when imported: gevent may replace them, or take poll away.
-    ready = (_poll if hasattr(select, "poll") else _select)(descriptor, timeout, read, write, wake)
-    if wake is not None and wake.fileno() in ready:
-        raise Cancelled
-    return bool(ready)
-
-
-def _poll(descriptor: int, timeout: float | None, read: bool, write: bool, wake: Waker | None) -> set[int]:
-    poll = select.poll()
-    poll.register(descriptor, (select.POLLIN if read else 0) | (select.POLLOUT if write else 0))
-    if wake is not None:
-        poll.register(wake, select.POLLIN)
-    milliseconds = None if timeout is None else min(math.ceil(timeout * 1000), _LONGEST_POLL)
-    return {fd for fd, _ in poll.poll(milliseconds)}
-
-
-def _select(descriptor: int, timeout: float | None, read: bool, write: bool, wake: Waker | None) -> set[int]:
-    readers = [descriptor] if read else []
-    if wake is not None:
-        readers.append(wake.fileno())
-    writers = [descriptor] if write else []
-    # Windows reports a connect that failed as an exceptional condition only.
-    return {one for group in select.select(readers, writers, writers, timeout) for one in group}
+    return bool(ready([descriptor] if read else [], [descriptor] if write else [], timeout))
 
 
 def send_now(sock: socket.socket, data: bytes | memoryview) -> int:
@@ -103,17 +80,18 @@ class Waker:
             self._end, self._far_end = socket.socketpair()
 
     def fileno(self) -> int:
+        """Return the descriptor to wait for."""
         return self._end.fileno()
 
     def set(self) -> None:
-        """End the wait; not to be called after ``close``."""
+        """End the wait; not to be called after `close`."""
         if self._far_end is None:
             os.eventfd_write(self.fileno(), 1)
         else:
             self._far_end.send(b"\0")
 
     def close(self) -> None:
-        """Let go of the descriptors."""
+        """Close the descriptors."""
         self._end.close()
         if self._far_end is not None:
             self._far_end.close()

@@ -25,16 +25,16 @@ class TLS:
         host: The name or address that the peer's certificate must be for.
 
     Attributes:
-        ended: The peer has closed its direction, or sent what is not valid.
+        recv_closed: Whether the peer has closed its direction, or sent what is not valid.
         fault: What was not valid.
     """
 
     def __init__(self, context: ssl.SSLContext, host: str) -> None:
-        self.ended = False
+        self.recv_closed = False
         self.fault: ssl.SSLError | None = None
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        # Guards the OpenSSL object and both buffers, which no two threads may use at once. Reentrant, for a signal
+        # Guards the OpenSSL object and both buffers, which no two threads may use at once. Reentrant, since a signal
         # handler may close the connection that its own thread iterates over.
         self._lock = threading.RLock()
         self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
@@ -45,10 +45,10 @@ class TLS:
         return self._outgoing.pending > 0
 
     def handshake(self) -> bool:
-        """Go on with the handshake and tell whether it is complete.
+        """Go on with the handshake and return whether it is complete.
 
         Raises:
-            ssl.SSLError: The peer is not acceptable.
+            ssl.SSLError: If the peer is not acceptable.
         """
         with self._lock:
             try:
@@ -76,16 +76,16 @@ class TLS:
                     piece = self._object.read(_RECORD)
                 except ssl.SSLWantReadError:
                     break
-                except ssl.SSLError as exc:
-                    self.fault, piece = exc, b""
+                except ssl.SSLError as error:
+                    self.fault, piece = error, b""
                 if not piece:
-                    self.ended = True
+                    self.recv_closed = True
                     break
                 plain.append(piece)
         return b"".join(plain)
 
     def encrypt(self, data: bytes) -> bytes:
-        """Return the records to send for ``data``, behind those of TLS's own that wait."""
+        """Return the records to send for ``data``, after those of TLS's own that wait."""
         with self._lock:
             view = memoryview(data)
             while view:

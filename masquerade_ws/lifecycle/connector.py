@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import quote
 
 from masquerade_ws.connection.connection import Connection
+from masquerade_ws.connection.options import ConnectionOptions
 from masquerade_ws.errors import ConnectError
-from masquerade_ws.protocol.uri import parse_target
+from masquerade_ws.protocol.uri import parse_uri
 
 __all__ = ["Connector"]
 
-HEADER_TEXT = re.compile(r"[\x20-\x7e]*")
+_HEADER_TEXT = re.compile(r"[\x20-\x7e]*")
 
 
 class Connector:
@@ -21,24 +22,22 @@ class Connector:
     Args:
         url: Where to.
         token_in: Where the token goes: into the query or into the header ``Authorization``.
-        transport: The other arguments of a connection.
+        options: What each connection is made with, beside URL and token.
+
+    Attributes:
+        name: The URL without its query, to be shown.
 
     Raises:
-        TypeError: If one of them is of the wrong type.
-        ValueError: If one of them has a value that is not allowed.
+        TypeError: If ``url`` is of the wrong type.
+        ValueError: If ``url`` has a value that is not allowed, or the headers leave no room for the token.
     """
 
-    def __init__(self, url: str, token_in: Literal["query", "header"], transport: dict[str, Any]) -> None:
-        Connection(url, **transport)  # checks them all
-        self.name = parse_target(url).name
+    def __init__(self, url: str, token_in: Literal["query", "header"], options: ConnectionOptions) -> None:
+        self.name = parse_uri(url).name
         self._url = url
         self._token_in = token_in
-        copied: dict[str, Any] = {
-            "headers": dict(transport["headers"] or {}),
-            "subprotocols": tuple(transport["subprotocols"]),
-        }
-        self._transport: dict[str, Any] = {**transport, **copied}  # the user's own may change after the check
-        if token_in == "header" and any(name.lower() == "authorization" for name in self._transport["headers"]):
+        self._options = options
+        if token_in == "header" and any(name.lower() == "authorization" for name in options.headers or ()):
             raise ValueError("headers must not have Authorization, since token_in='header' makes it of the token")
 
     def connection(self, token: str) -> Connection:
@@ -50,12 +49,10 @@ class Connector:
         if self._token_in == "query":
             encoded = _percent_encode(token)
             separator = "" if self._url.endswith(("?", "&")) else "&" if "?" in self._url else "?"
-            return Connection(f"{self._url}{separator}token={encoded}", **self._transport)
-        if not HEADER_TEXT.fullmatch(token):
+            return Connection(f"{self._url}{separator}token={encoded}", self._options)
+        if not _HEADER_TEXT.fullmatch(token):
             raise ConnectError("get_token returned a token with characters that a header cannot carry")
-        transport = dict(self._transport)
-        transport["headers"] = {**transport["headers"], "Authorization": f"Bearer {token}"}
-        return Connection(self._url, **transport)
+        return Connection(self._url, self._options.with_headers({"Authorization": f"Bearer {token}"}))
 
 
 def _percent_encode(token: str) -> str:

@@ -125,7 +125,7 @@ class Control:
         else:  # it waits for this thread ahead of that, for the token or for the next event
             connection = session.connection
             if connection is not None:
-                connection.wait_ended(deadline.remaining())
+                connection.wait_tcp_closed(deadline.remaining())
             over = session.ended
         if not over:
             self._life.abandon(session, deadline)

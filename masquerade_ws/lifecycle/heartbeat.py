@@ -30,7 +30,7 @@ def beat(connection: Connection, dispatcher: EventQueue, interval: float, timeou
     silence = math.inf if timeout is None else timeout
     unanswered: float | None = None  # when the first heartbeat since the last sign of life was due
     limit = math.inf
-    while not connection.wait_ended((wake := min(due, limit)) - time.monotonic()):
+    while not connection.wait_tcp_closed((wake := min(due, limit)) - time.monotonic()):
         now = time.monotonic()
         stopped = now - wake > _STOPPED  # the reader too, with the answer in its hands perhaps: ask anew
         if unanswered is not None and (stopped or _heard(connection, dispatcher, unanswered)):

@@ -137,6 +137,6 @@ class Session:
         self.dispatcher.after_fork()
         for connection in (self.connection, self.cut):
             if connection is not None:
-                connection.abandon()
+                connection.after_fork()
         if self.previous is not None:
             self.previous.after_fork()

@@ -44,7 +44,7 @@ class Inflater:
             What the piece holds; ``limit + 1`` bytes, the rest undone, if it holds more than ``limit``.
 
         Raises:
-            zlib.error: The data is not DEFLATE, or made to be slow.
+            zlib.error: If the data is not DEFLATE, or made to be slow.
         """
         plain = self._decompress(data, limit)
         if final and len(plain) <= limit:
@@ -107,7 +107,7 @@ def negotiate(header_value: str) -> tuple[Inflater, Deflater]:
         Both halves of the compression, as agreed.
 
     Raises:
-        ValueError: anything but one permessage-deflate that answers ``OFFER``.
+        ValueError: If it is anything but one permessage-deflate that answers `OFFER`.
     """
     name, *parameters = (part.strip(" \t") for part in header_value.split(";"))
     if name != "permessage-deflate":

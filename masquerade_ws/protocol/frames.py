@@ -49,7 +49,7 @@ class Violation(Exception):  # noqa: N818 - kept as a value far more often than 
 _FIN = 0x80
 _RSV1 = 0x40
 _SHORT_TEXT = 0x8100  # a whole text message's header, its length in the lower byte
-_LONG_TEXT = 0x817E  # the same with a length of 16 bits behind it
+_LONG_TEXT = 0x817E  # the same with a length of 16 bits after it
 _TWO_WORDS = Struct(">HH")
 _HEADER_16 = Struct(">BBH").pack
 _PONGS_KEPT = 8
@@ -67,8 +67,8 @@ class FrameReceiver:
     Attributes:
         ping: Payload of the latest ping, which answers for all before it (5.5.3), until the caller sets it to None.
         pongs: Payloads of the latest few pongs, until the caller removes them.
-        close: Code (1005: none given) and reason of the peer's close frame; nothing behind it is read.
-        violation: The first fault; nothing behind it is read.
+        close: Code (1005: none given) and reason of the peer's close frame; nothing after it is read.
+        violation: The first fault; nothing after it is read.
     """
 
     def __init__(self, *, max_message_size: int, inflater: Inflater | None = None) -> None:
@@ -79,7 +79,7 @@ class FrameReceiver:
         self._max_size = max_message_size
         self._fast = max_message_size >= 65535  # a 16-bit length then needs no check
         self._inflater = inflater
-        self._ended = False
+        self._recv_closed = False
         self._header = b""  # the beginning of a header that the last chunk ended in
         # The frame whose payload is being read.
         self._in_frame = False
@@ -106,7 +106,7 @@ class FrameReceiver:
             The messages they complete, in order: ``str`` for text, ``bytes`` for binary.
         """
         messages: list[str | bytes] = []
-        if self._ended:
+        if self._recv_closed:
             return messages
         try:
             self._read(self._header + data if self._header else data, messages)
@@ -123,7 +123,7 @@ class FrameReceiver:
         self._header = b""
         pos, end = 0, len(data)
         view = memoryview(data)
-        while pos < end and not self._ended:
+        while pos < end and not self._recv_closed:
             if not self._in_frame:
                 if self._fast and not self._kind:
                     pos = self._read_text_frames(data, pos, messages)
@@ -281,7 +281,7 @@ class FrameReceiver:
 
     def _end(self) -> None:
         """Read nothing more and let go of what was read in part."""
-        self._ended = True
+        self._recv_closed = True
         self._control = b""
         self._end_message()
 
@@ -297,7 +297,7 @@ def _parse_close(payload: bytes) -> tuple[int, str]:
 
 
 def _may_be_sent(code: int) -> bool:
-    """Tell whether a close frame may carry this code (7.4.1, 7.4.2, and the IANA registry for 1012 to 1014)."""
+    """Return whether a close frame may carry this code (7.4.1, 7.4.2, and the IANA registry for 1012 to 1014)."""
     return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
 
 

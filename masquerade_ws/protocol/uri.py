@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 from urllib.parse import SplitResult, quote, urlsplit
 
-__all__ = ["Target", "host_and_port", "parse_target", "split_url"]
+__all__ = ["WebSocketURI", "host_and_port", "parse_uri", "split_url"]
 
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\ud800-\udfff]")
 _PORTS = {"ws": 80, "wss": 443}
@@ -16,8 +16,8 @@ _PORTS = {"ws": 80, "wss": 443}
 _SAFE = "/?:@!$&'()*+,;=%"
 
 
-class Target(NamedTuple):
-    """The parts of a WebSocket URL.
+class WebSocketURI(NamedTuple):
+    """The parts of a WebSocket URI (RFC 6455, 3).
 
     Attributes:
         resource: Path and query for the request line; the query may hold the token.
@@ -52,8 +52,8 @@ def split_url(url: str, argument: str, schemes: Iterable[str]) -> tuple[SplitRes
     """Split a URL and return it with its host, in ASCII, and port; errors show nothing of it.
 
     Raises:
-        TypeError: Not a ``str``.
-        ValueError: No URL, of another scheme, or without a host.
+        TypeError: If it is not a ``str``.
+        ValueError: If it is not a URL, has another scheme, or has no host.
     """
     if not isinstance(url, str):
         raise TypeError(f"{argument} must be a str, not {type(url).__name__}")
@@ -84,12 +84,12 @@ def _split(url: str) -> tuple[SplitResult, str, int | None] | None:
         return None
 
 
-def parse_target(url: str) -> Target:
+def parse_uri(url: str) -> WebSocketURI:
     """Read a WebSocket URL.
 
     Raises:
-        TypeError: Not a ``str``.
-        ValueError: Not an absolute ``ws://`` or ``wss://`` URL, or with a user name or a fragment.
+        TypeError: If it is not a ``str``.
+        ValueError: If it is not an absolute ``ws://`` or ``wss://`` URL, or has a user name or a fragment.
     """
     parts, host, port = split_url(url, "url", _PORTS)
     if "@" in parts.netloc:
@@ -99,4 +99,4 @@ def parse_target(url: str) -> Target:
     port = _PORTS[parts.scheme] if port is None else port
     path = quote(parts.path or "/", safe=_SAFE)
     resource = f"{path}?{quote(parts.query, safe=_SAFE)}" if parts.query else path
-    return Target(parts.scheme, host, port, resource, f"{parts.scheme}://{host_and_port(host, port)}{path}")
+    return WebSocketURI(parts.scheme, host, port, resource, f"{parts.scheme}://{host_and_port(host, port)}{path}")

@@ -69,7 +69,7 @@ def test_no_event_comes_of_a_connection_that_disconnect_was_ahead_of(monkeypatch
     def overtaken(connection: Connection, timeout: float) -> None:
         connect(connection, timeout)
         disconnecting.append(running(client.disconnect))
-        assert connection.wait_ended(TIMEOUT)
+        assert connection.wait_tcp_closed(TIMEOUT)
 
     monkeypatch.setattr(Connection, "connect", overtaken)
     with RawServer(script) as server, client_of(server.url) as client:

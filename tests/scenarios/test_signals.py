@@ -293,7 +293,7 @@ try:
     connection.send("x" * 50_000_000)
 except SendError:
     say("failed")
-assert connection.ended and connection.close_code == 1000
+assert connection.tcp_closed and connection.close_code == 1000
 say("end")
 """
     with RawServer(deaf) as raw, Script(INTERRUPTED + CLOSER + text, raw.url) as script:

@@ -128,7 +128,7 @@ class FakeConnection:
     def cut(self, cause: Exception) -> None:
         self._world.unlocked()  # its supervisor thread closes it
 
-    def wait_ended(self, timeout: float | None) -> bool:
+    def wait_tcp_closed(self, timeout: float | None) -> bool:
         return self.ended
 
     def _end(self, code: int, error: Exception | None) -> None:

@@ -21,6 +21,7 @@ __all__ = [
     "close_payload",
     "frame",
     "held",
+    "loopback",
     "shown",
     "silent_port",
     "tcp_pair",
@@ -82,6 +83,11 @@ def silent_port() -> Iterator[int]:
             sock.setblocking(False)
             sock.connect_ex(listener.getsockname())
         yield listener.getsockname()[1]
+
+
+def loopback(port: int) -> tuple[int, int, int, str, tuple[str, int]]:
+    """Return an address of this machine as a look-up would."""
+    return socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", port)
 
 
 def shown(error: BaseException | None) -> str:

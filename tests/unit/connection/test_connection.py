@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -20,6 +21,7 @@ import masquerade_ws
 from masquerade_ws.connection import Connection
 from masquerade_ws.connection.attempt import Attempt
 from masquerade_ws.connection.opening import open_channel
+from masquerade_ws.connection.options import ConnectionOptions
 from masquerade_ws.errors import ConnectError, DisconnectedError, SendError
 from tests.support.raw_server import Peer, RawServer, close_payload, frame, tls_contexts, until
 
@@ -232,7 +234,7 @@ def test_5_5_1_a_close_frame_ends_the_iteration_and_is_echoed(
         assert list(connection) == ["last words"]
     assert answers == [echoed]
     assert (connection.close_code, connection.close_reason, connection.error) == (code, reason, None)
-    assert connection.ended
+    assert connection.tcp_closed
 
 
 def test_5_5_1_messages_are_delivered_before_the_close_is_answered() -> None:
@@ -277,7 +279,7 @@ def test_7_1_1_a_peer_that_never_closes_tcp_is_waited_for_a_short_time_only() ->
     with RawServer(script) as server:
         connection = Connection.open(server.url)
         assert elapsed(lambda: list(connection)) < 5
-        assert connection.ended
+        assert connection.tcp_closed
 
 
 def test_7_1_5_a_loss_without_a_close_frame_raises_after_the_messages() -> None:
@@ -292,7 +294,7 @@ def test_7_1_5_a_loss_without_a_close_frame_raises_after_the_messages() -> None:
             next(messages)
     assert caught.value.code == connection.close_code == 1006
     assert connection.error is caught.value
-    assert connection.ended
+    assert connection.tcp_closed
 
 
 def test_7_1_5_a_reset_is_a_loss_chained_from_what_the_system_said() -> None:
@@ -365,7 +367,7 @@ def test_7_1_2_close_does_the_closing_handshake() -> None:
         connection.close(4000, "bye")
     assert answers == [4000]
     assert (connection.close_code, connection.close_reason, connection.error) == (4000, "bye", None)
-    assert connection.ended
+    assert connection.tcp_closed
     assert list(connection) == []
 
 
@@ -398,7 +400,7 @@ def test_close_within_the_iteration_keeps_what_comes_for_it() -> None:
         for message in connection:
             messages.append(message)
             connection.close()
-            assert connection.ended
+            assert connection.tcp_closed
     assert messages == ["one", "two", "three"]
 
 
@@ -411,7 +413,7 @@ def test_close_gives_up_on_a_peer_that_does_not_answer() -> None:
         connection = Connection.open(server.url)
         iteration = Iteration(connection)
         assert 0.2 <= elapsed(lambda: connection.close(timeout=0.3)) < 5
-        assert connection.ended
+        assert connection.tcp_closed
         iteration.join()
     assert (connection.close_code, iteration.error) == (1000, None)
 
@@ -425,7 +427,7 @@ def test_close_stops_keeping_messages_of_a_peer_that_floods() -> None:
     with RawServer(script) as server:
         connection = Connection.open(server.url, max_message_size=100_000)
         connection.close()
-        assert connection.ended
+        assert connection.tcp_closed
         assert connection.bytes_received < 300_000
 
 
@@ -460,7 +462,7 @@ def test_close_from_many_threads_at_once_closes_once() -> None:
             thread.start()
         for thread in threads:
             thread.join(10)
-        assert connection.ended
+        assert connection.tcp_closed
         assert connection.error is None
 
 
@@ -479,7 +481,7 @@ def test_leaving_the_block_closes() -> None:
     with websockets_server(echo) as url:
         with Connection.open(url) as connection:
             pass
-        assert connection.ended
+        assert connection.tcp_closed
         assert connection.close_code == 1000
 
 
@@ -539,9 +541,9 @@ def test_abort_wakes_a_close_that_waits_for_the_answer() -> None:
 def test_wait_ended_is_woken_by_the_end() -> None:
     with websockets_server(echo) as url:
         connection = Connection.open(url)
-        assert not connection.wait_ended(0)
+        assert not connection.wait_tcp_closed(0)
         with running(connection.close):
-            assert connection.wait_ended(10)
+            assert connection.wait_tcp_closed(10)
 
 
 # Sending that fails
@@ -580,7 +582,7 @@ def test_time_spent_waiting_for_another_send_fails_this_send_alone() -> None:
         connection = Connection.open(server.url, send_timeout=0.5)
         with running(lambda: connection.send(bytes(2**22))):
             until(lambda: connection.bytes_sent > 0)
-            connection._options = connection._options._replace(send_timeout=0.05)  # this thread is the less patient
+            connection._options = replace(connection._options, send_timeout=0.05)  # this thread is the less patient
             with pytest.raises(SendError, match="another thread"):
                 connection.send("late")
             assert connection.error is None
@@ -666,14 +668,14 @@ def test_a_connect_under_way_is_ended_at_once(end: str) -> None:
                 connection.close()
             else:
                 connection.abort(RuntimeError("enough"))
-            assert connection.wait_ended(5)
+            assert connection.wait_tcp_closed(5)
     assert len(errors) == 1
 
 
 def test_a_connection_closed_before_cannot_be_opened() -> None:
     connection = Connection("ws://127.0.0.1:1/")
     connection.close()
-    assert connection.ended
+    assert connection.tcp_closed
     with pytest.raises(ConnectError, match="closed before"):
         connection.connect(1)
 
@@ -717,7 +719,7 @@ def test_a_connect_cancelled_at_the_last_moment_raises_and_leaves_nothing(monkey
         monkeypatch.setattr("masquerade_ws.connection.connection.open_channel", late)
         with pytest.raises(ConnectError, match="closed meanwhile"):
             connection.connect(10)
-        assert connection.ended
+        assert connection.tcp_closed
     assert ends == [b""]
 
 
@@ -761,7 +763,7 @@ def test_a_signal_handler_may_close_a_connection_anywhere_in_its_thread_s_connec
             connection = Connection(server.url)
             if not closed_at_a_line_of_connect(connection, number):
                 break
-            assert connection.ended, f"still open if closed at line {number} of its connect()"
+            assert connection.tcp_closed, f"still open if closed at line {number} of its connect()"
             assert connection.close_code in codes
         connection.close()
     assert number > 100
@@ -793,7 +795,7 @@ def test_an_attempt_that_failed_has_ended() -> None:
         connection = Connection(server.url)
         with pytest.raises(ConnectError) as caught:
             connection.connect(10)
-    assert connection.ended
+    assert connection.tcp_closed
     assert connection.error is caught.value
 
 
@@ -877,7 +879,9 @@ def test_bytes_that_are_no_tls_end_the_connection_after_what_came_before() -> No
 
 def test_the_repr_shows_peer_and_state_and_no_secret() -> None:
     with RawServer(silent) as server:
-        connection = Connection(f"{server.url}?token=SECRET", headers={"Authorization": "Bearer SECRET"})
+        connection = Connection(
+            f"{server.url}?token=SECRET", ConnectionOptions(headers={"Authorization": "Bearer SECRET"})
+        )
         assert repr(connection) == f"<Connection {server.url} not open>"
         connection.close()
         assert repr(connection) == f"<Connection {server.url} closed with 1000>"

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from masquerade_ws.connection import Connection
-from masquerade_ws.connection import established as link_module
+from masquerade_ws.connection import established as established_module
 from masquerade_ws.connection import sender as sender_module
 from masquerade_ws.errors import DisconnectedError, SendError
 from tests.support.raw_server import Peer, RawServer, close_payload, frame, held, until
@@ -32,7 +32,7 @@ def test_an_interrupted_send_leaves_no_torn_frame(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr(sender_module, "send_now", interrupt)
         with pytest.raises(KeyboardInterrupt):
             connection.send("interrupted")
-        assert connection.ended
+        assert connection.tcp_closed
         with pytest.raises(SendError):
             connection.send("after")
     assert received == [b""]
@@ -74,12 +74,12 @@ def test_the_descriptor_is_closed_once_and_not_before_its_users_have_left() -> N
                     thread.join(10)
                     assert not thread.is_alive()
                 assert os.fstat(innocent.fileno())
-            assert connection.ended
+            assert connection.tcp_closed
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-def test_abandoning_in_a_forked_child_leaves_the_parent_s_connection_untouched() -> None:
+def test_a_forked_child_leaves_the_parent_s_connection_untouched() -> None:
     def script(peer: Peer) -> None:
         peer.upgrade()
         peer.send(frame(1, peer.read_frame()[1]))
@@ -91,8 +91,8 @@ def test_abandoning_in_a_forked_child_leaves_the_parent_s_connection_untouched()
         received: list[str | bytes] = []
         reader = threading.Thread(target=lambda: received.extend(connection))
         reader.start()
-        assert connection._link is not None
-        lock = connection._link.receiver.lock
+        assert connection._established is not None
+        lock = connection._established.receiver.lock
         until(lambda: held(lock))  # the reader is in recv, and so it is for ever in the child
         child = os.fork()
         if child == 0:
@@ -109,9 +109,9 @@ def test_abandoning_in_a_forked_child_leaves_the_parent_s_connection_untouched()
 
 def _child(connection: Connection) -> int:
     """Check in the child that nothing blocks and nothing is sent."""
-    connection.abandon()
-    assert connection.ended
-    assert connection.wait_ended(0)
+    connection.after_fork()
+    assert connection.tcp_closed
+    assert connection.wait_tcp_closed(0)
     assert not connection.readable()
     assert list(connection) == []
     connection.close()
@@ -121,31 +121,32 @@ def _child(connection: Connection) -> int:
     return 0
 
 
-def test_abandoning_takes_no_lock() -> None:
+def test_a_forked_child_takes_no_lock() -> None:
     with RawServer(lambda peer: (peer.upgrade(), peer.read_to_end())) as server:
         connection = Connection.open(server.url)
-        link = connection._link
-        assert link is not None
-        for lock in (link.receiver.lock, link.sender.lock, link._lock, connection._lock, connection._outcome._changed):
+        established = connection._established
+        assert established is not None
+        locks = established.receiver.lock, established.sender.lock, established._lock
+        for lock in (*locks, connection._lock, connection._closure._changed):
             holder = threading.Thread(target=lock.acquire)  # as in a child, where the threads that hold them are not
             holder.start()
             holder.join()
         assert _child(connection) == 0
 
 
-def test_abandoning_an_attempt_closes_its_sockets() -> None:
+def test_a_forked_child_closes_the_socket_of_an_attempt() -> None:
     connection = Connection("ws://127.0.0.1:1/")
     attempt = connection._begin(10)  # which in the child no thread is busy with
     attempt.sock = sock = socket.socket()
-    connection.abandon()
-    assert connection.ended
+    connection.after_fork()
+    assert connection.tcp_closed
     assert sock.fileno() == -1
 
 
-def test_abandoning_what_was_never_opened_ends_it() -> None:
+def test_a_forked_child_ends_what_was_never_opened() -> None:
     connection = Connection("ws://127.0.0.1:1/")
-    connection.abandon()
-    assert connection.ended
+    connection.after_fork()
+    assert connection.tcp_closed
 
 
 def test_a_violation_of_a_peer_that_takes_no_answer_is_bounded() -> None:
@@ -184,7 +185,7 @@ def test_a_close_of_a_peer_that_takes_no_answer_is_bounded() -> None:
 
 
 def test_a_signal_handler_may_close_the_connection_that_its_thread_is_closing(monkeypatch: pytest.MonkeyPatch) -> None:
-    shutdown = link_module.shutdown
+    shutdown = established_module.shutdown
 
     def shutdown_late(sock: socket.socket, how: int) -> None:
         monkeypatch.undo()
@@ -193,9 +194,9 @@ def test_a_signal_handler_may_close_the_connection_that_its_thread_is_closing(mo
 
     with RawServer(lambda peer: peer.upgrade()) as raw:
         connection = Connection.open(raw.url)
-        monkeypatch.setattr(link_module, "shutdown", shutdown_late)
+        monkeypatch.setattr(established_module, "shutdown", shutdown_late)
         closing = threading.Thread(target=connection.abort, args=(OSError("first"),), daemon=True)
         closing.start()
         closing.join(10)
-        assert connection.ended
+        assert connection.tcp_closed
         assert str(connection.error) == "first"

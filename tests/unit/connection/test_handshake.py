@@ -13,7 +13,7 @@ import websocket
 
 from masquerade_ws.connection import Connection
 from masquerade_ws.connection.attempt import Attempt
-from masquerade_ws.connection.handshake import check_headers, check_subprotocols
+from masquerade_ws.connection.http_head import check_headers, check_subprotocols
 from masquerade_ws.errors import ConnectError
 from tests.support.raw_server import Peer, RawServer, close_payload, frame, shown, tls_contexts
 

@@ -8,7 +8,6 @@ import ssl
 import threading
 import time
 from contextlib import closing
-from typing import Any
 
 import pytest
 
@@ -17,17 +16,8 @@ from masquerade_ws.connection.attempt import Attempt
 from masquerade_ws.connection.opening import open_channel
 from masquerade_ws.connection.options import ConnectionOptions
 from masquerade_ws.errors import ConnectError
+from masquerade_ws.protocol.uri import parse_uri
 from tests.support.raw_server import Peer, RawServer, shown, silent_port, tls_contexts, until
-
-DEFAULTS: dict[str, Any] = {
-    "headers": None,
-    "subprotocols": (),
-    "ssl_context": None,
-    "proxy": None,
-    "max_message_size": 2**24,
-    "send_timeout": 10.0,
-    "compression": None,
-}
 
 
 def failure(url: str, timeout: float = 10, **options: object) -> ConnectError:
@@ -46,13 +36,9 @@ def failure(url: str, timeout: float = 10, **options: object) -> ConnectError:
 def test_a_connection_s_socket_blocks_though_the_process_has_a_default_time_out() -> None:
     socket.setdefaulttimeout(5)
     try:
-        with RawServer(Peer.upgrade) as server:
-            options = ConnectionOptions.checked(server.url, **DEFAULTS)
-            attempt = Attempt(10)
-            with closing(attempt):
-                channel, _ = open_channel(options, attempt)
-                assert channel.sock.gettimeout() is None
-                attempt.discard()
+        with RawServer(Peer.upgrade) as server, closing(Attempt(10)) as attempt:
+            channel, _ = open_channel(parse_uri(server.url), ConnectionOptions(), attempt)
+            assert channel.sock.gettimeout() is None
     finally:
         socket.setdefaulttimeout(None)
 
@@ -151,7 +137,7 @@ def test_closing_ends_each_phase_at_once(phase: str, monkeypatch: pytest.MonkeyP
         elif phase in {"proxy", "socks"}:
             scheme = "http" if phase == "proxy" else "socks5h"
             url, proxy = "ws://192.0.2.1/", f"{scheme}://127.0.0.1:{server.port}"  # type: ignore[assignment]
-        connection = Connection(url, proxy=proxy)  # type: ignore[arg-type]
+        connection = Connection(url, ConnectionOptions(proxy=proxy))  # type: ignore[arg-type]
         closer = threading.Thread(target=lambda: (begun.wait(10), connection.close()))
         closer.start()
         start = time.monotonic()
@@ -160,7 +146,7 @@ def test_closing_ends_each_phase_at_once(phase: str, monkeypatch: pytest.MonkeyP
         assert time.monotonic() - start < 5
         closer.join()
     release.set()
-    assert connection.ended
+    assert connection.tcp_closed
     assert connection.close_code == 1000
 
 
@@ -224,7 +210,7 @@ def test_an_interrupt_leaves_no_socket_behind(monkeypatch: pytest.MonkeyPatch) -
         connection = Connection(server.url)
         with pytest.raises(KeyboardInterrupt):
             connection.connect(10)
-    assert connection.ended
+    assert connection.tcp_closed
 
 
 # TLS
@@ -299,7 +285,7 @@ def test_a_server_without_tls_is_a_failure() -> None:
 def test_a_bad_argument_is_refused_by_its_name(options: dict[str, object], kind: type[Exception]) -> None:
     (name,) = options
     with pytest.raises(kind, match=name):
-        Connection("ws://h/", **options)  # type: ignore[arg-type]
+        Connection.open("ws://h/", **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("timeout", "kind"), [(-1, ValueError), (math.nan, ValueError), ("1", TypeError)])

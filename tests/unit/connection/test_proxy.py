@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 
 from masquerade_ws.connection import Connection
+from masquerade_ws.connection.options import ConnectionOptions
 from masquerade_ws.connection.proxy import Proxy, choose_proxy, parse_proxy
 from masquerade_ws.errors import ConnectError
-from masquerade_ws.protocol.uri import parse_target
+from masquerade_ws.protocol.uri import parse_uri
 from tests.support.raw_server import Peer, RawServer, frame, shown, tls_contexts, until
 
 
@@ -250,7 +251,7 @@ def test_socks4_cannot_name_an_ipv6_address() -> None:
 def test_without_python_socks_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(ValueError, match=r"proxy.*pip install masquerade-ws\[socks\]"):
-        Connection("ws://h/", proxy="socks5://h")
+        ConnectionOptions(proxy="socks5://h")
     assert parse_proxy("http://h").port == 80
 
 
@@ -335,7 +336,7 @@ def test_a_proxy_s_url_is_split() -> None:
 )
 def test_a_bad_proxy_is_refused_by_name_and_not_shown(url: str) -> None:
     with pytest.raises(ValueError, match="proxy") as caught:
-        Connection("ws://h/", proxy=url)
+        ConnectionOptions(proxy=url)
     assert "SECRET" not in str(caught.value)
     assert caught.value.__context__ is None
 
@@ -343,7 +344,7 @@ def test_a_bad_proxy_is_refused_by_name_and_not_shown(url: str) -> None:
 @pytest.mark.parametrize("proxy", [True, 1, b"http://h"])
 def test_a_proxy_of_another_type_is_refused(proxy: object) -> None:
     with pytest.raises(TypeError, match="proxy"):
-        Connection("ws://h/", proxy=proxy)  # type: ignore[arg-type]
+        ConnectionOptions(proxy=proxy)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -381,13 +382,13 @@ def test_the_environment_names_the_proxy(
 ) -> None:
     for name, value in variables.items():
         environment.setenv(name, value)
-    proxy = choose_proxy(None, parse_target(url))
+    proxy = choose_proxy(None, parse_uri(url))
     assert (proxy and proxy.host) == host
 
 
 def test_false_means_no_proxy_whatever_the_environment_says(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("http_proxy", "http://p")
-    assert choose_proxy(False, parse_target("ws://h/")) is None
+    assert choose_proxy(False, parse_uri("ws://h/")) is None
 
 
 def test_the_environment_s_proxy_is_used(environment: pytest.MonkeyPatch) -> None:

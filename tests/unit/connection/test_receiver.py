@@ -25,7 +25,7 @@ from tests.support.raw_server import Peer, RawServer, close_payload, frame, held
 class Ends(NamedTuple):
     receiver: Receiver
     sender: Sender
-    outcome: Closure
+    closure: Closure
     peer: Peer
     sock: socket.socket
 
@@ -33,10 +33,10 @@ class Ends(NamedTuple):
 @pytest.fixture
 def ends() -> Iterator[Ends]:
     with tcp_pair() as (near, far):
-        outcome = Closure()
+        closure = Closure()
         sender = Sender(near, None, None)
-        receiver = Receiver(near, None, FrameReceiver(max_message_size=2**20), sender, outcome)
-        yield Ends(receiver, sender, outcome, Peer(far, threading.Event()), near)
+        receiver = Receiver(near, None, FrameReceiver(max_message_size=2**20), sender, closure)
+        yield Ends(receiver, sender, closure, Peer(far, threading.Event()), near)
 
 
 def test_5_5_2_a_ping_is_answered_with_its_payload(ends: Ends) -> None:
@@ -100,14 +100,14 @@ def test_a_socket_that_breaks_under_a_pong_ends_the_connection(ends: Ends) -> No
     ends.sock.shutdown(socket.SHUT_WR)
     assert ends.receiver.receive() == ["x"]
     assert ends.receiver.receive() is None
-    assert ends.outcome.code == 1006
+    assert ends.closure.code == 1006
 
 
 def test_5_5_1_nothing_is_read_behind_a_close_frame(ends: Ends) -> None:
     ends.peer.send(frame(1, b"x") + frame(8, close_payload(1001)) + frame(1, b"y"))
     assert ends.receiver.receive() == ["x"]
     assert ends.receiver.receive() is None
-    assert ends.outcome.code == 1001
+    assert ends.closure.code == 1001
 
 
 @pytest.mark.parametrize(("length", "size"), [(8, RECV_SIZE), (98, 200_000), (2**14, 8 * RECV_SIZE)])
@@ -134,7 +134,7 @@ def test_waiting_for_the_close_frame_keeps_the_messages(ends: Ends) -> None:
     ends.peer.send(frame(1, b"a"))
     ends.peer.send(frame(1, b"b") + frame(8, close_payload(1000)))
     ends.receiver.await_close(Deadline(10), 2**20)
-    assert ends.receiver.over
+    assert ends.receiver.recv_closed
     assert ends.receiver.receive() == ["a", "b"]
     assert ends.receiver.receive() is None
 
@@ -142,7 +142,7 @@ def test_waiting_for_the_close_frame_keeps_the_messages(ends: Ends) -> None:
 def test_waiting_for_the_close_frame_ends_with_the_stream(ends: Ends) -> None:
     ends.peer.sock.close()
     ends.receiver.await_close(Deadline(10), 2**20)
-    assert ends.receiver.over
+    assert ends.receiver.recv_closed
 
 
 def test_waiting_for_the_close_frame_ends_when_another_thread_has_read_it(ends: Ends) -> None:
@@ -172,7 +172,7 @@ def test_a_read_in_the_middle_of_another_comes_behind_it(ends: Ends, monkeypatch
     monkeypatch.setattr(ends.receiver.frames, "feed", feed_late)
     assert ends.receiver.receive() == ["first", "later", "third"]
     assert ends.receiver.receive() is None
-    assert ends.outcome.code == 1000
+    assert ends.closure.code == 1000
     assert ends.receiver.bytes_received == len(frame(1, b"first") * 3 + frame(8, close_payload(1000)))
 
 
@@ -229,11 +229,11 @@ def test_draining_a_closed_socket_ends(ends: Ends) -> None:
     ends.receiver.drain(Deadline(10))
 
 
-def test_an_abandoned_receiver_is_over_though_its_lock_is_held(ends: Ends) -> None:
+def test_a_forked_child_reads_nothing_more_though_the_lock_is_held(ends: Ends) -> None:
     holder = threading.Thread(target=ends.receiver.lock.acquire)
     holder.start()
     holder.join()
-    ends.receiver.abandon()
+    ends.receiver.after_fork()
     assert ends.receiver.receive() is None
 
 

@@ -5,22 +5,13 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 
-from masquerade_ws.connection.attempt import Attempt
+from masquerade_ws.connection.attempt import Attempt, Cancelled
 from masquerade_ws.connection.resolver import resolve
-from masquerade_ws.connection.sockets import Cancelled
 
 FOUND = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 80))]
-
-
-@pytest.fixture
-def attempt() -> Iterator[Attempt]:
-    attempt = Attempt(10)
-    yield attempt
-    attempt.close()
 
 
 class SlowLookUp:

@@ -79,7 +79,7 @@ def test_the_peer_s_end_of_the_stream_is_noted_behind_its_text(ends: tuple[TLS, 
     with pytest.raises(ssl.SSLWantReadError):
         server.object.unwrap()
     assert tls.decrypt(records + server.outgoing.read()) == b"last words"
-    assert tls.ended
+    assert tls.recv_closed
     assert tls.fault is None
 
 
@@ -88,7 +88,7 @@ def test_a_fault_is_noted_behind_the_text_before_it(ends: tuple[TLS, Server]) ->
     good, bad = server.write(b"good"), bytearray(server.write(b"bad"))
     bad[-1] ^= 1
     assert tls.decrypt(good + bytes(bad)) == b"good"
-    assert tls.ended
+    assert tls.recv_closed
     assert tls.fault is not None
 
 

@@ -216,7 +216,7 @@ def test_the_thread_ends_with_its_client() -> None:
         connection.send("go on")
         join(thread)
         assert room.ended.is_set()
-        assert not connection.ended
+        assert not connection.tcp_closed
         connection.abort(DisconnectedError("the test is over"))
 
 

@@ -8,28 +8,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from masquerade_ws.connection.options import ConnectionOptions
 from masquerade_ws.errors import ConnectError
 from masquerade_ws.lifecycle.connector import Connector
 from tests.support.raw_server import Peer, RawServer, until
 
-TRANSPORT: dict[str, Any] = {
-    "headers": None,
-    "subprotocols": (),
-    "ssl_context": None,
-    "proxy": False,
-    "max_message_size": 2**20,
-    "send_timeout": 10.0,
-    "compression": None,
-}
 SECRET = "s3cr3t"
 
 
-def make(url: str, token_in: Literal["query", "header"] = "query", **transport: Any) -> Connector:
-    return Connector(url, token_in, {**TRANSPORT, **transport})
+def make(url: str, token_in: Literal["query", "header"] = "query", **options: Any) -> Connector:
+    return Connector(url, token_in, ConnectionOptions(proxy=False, **options))
 
 
-def request_of(endpoint_url: str, token: str, token_in: Literal["query", "header"] = "query", **transport: Any) -> Peer:
-    """Open a connection to a server and return what it saw; the URL is what comes behind the port."""
+def request_of(endpoint_url: str, token: str, token_in: Literal["query", "header"] = "query", **options: Any) -> Peer:
+    """Open a connection to a server and return what it saw; the URL is what comes after the port."""
     peers: list[Peer] = []
 
     def script(peer: Peer) -> None:
@@ -39,7 +31,7 @@ def request_of(endpoint_url: str, token: str, token_in: Literal["query", "header
 
     with RawServer(script) as server:
         url = f"ws://127.0.0.1:{server.port}{endpoint_url}"
-        connection = make(url, token_in, **transport).connection(token)
+        connection = make(url, token_in, **options).connection(token)
         connection.connect(10)
         connection.abort(ConnectionError("enough"))
     return peers[0]
@@ -159,9 +151,9 @@ def test_a_url_of_another_type_is_refused(url: Any) -> None:
         ("compression", "gzip", ValueError),
     ],
 )
-def test_a_bad_argument_is_named_and_shows_no_secret(argument: str, value: object, error: type[Exception]) -> None:
+def test_a_bad_argument_is_named_and_shows_no_secret(argument: str, value: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match=rf"^{argument} ") as caught:
-        make("ws://localhost/ws", "query", **{argument: value})
+        ConnectionOptions(**{argument: value})
     assert_no_secret(caught.value)
 
 
@@ -191,6 +183,6 @@ def assert_no_secret(error: BaseException) -> None:
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_any_token_comes_through_the_query_unharmed(token: str) -> None:
     connection = make("ws://localhost/ws?a=1").connection(token)
-    resource = connection._options.request.target.resource
+    resource = connection._uri.resource
     assert parse_qsl(urlsplit(resource).query, keep_blank_values=True) == [("a", "1"), ("token", token)]
     assert repr(connection) == "<Connection ws://localhost:80/ws not open>"

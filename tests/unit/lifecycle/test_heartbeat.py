@@ -106,14 +106,14 @@ def test_a_heartbeat_is_an_event_and_then_a_ping() -> None:
 
 def test_the_first_heartbeat_waits_for_its_time() -> None:
     with beating(answer_pings, LONG, 10) as room:
-        assert not room.connection.wait_ended(0.05)
+        assert not room.connection.wait_tcp_closed(0.05)
         assert room.sent == 0
 
 
 def test_a_peer_that_answers_pings_lives_on() -> None:
     with beating(answer_pings, 0.02, 5) as room:
         until(lambda: room.sent >= 10)
-        assert not room.connection.ended
+        assert not room.connection.tcp_closed
         until(lambda: room.connection.latency is not None)
 
 
@@ -127,13 +127,13 @@ def test_any_byte_of_the_peer_is_a_sign_of_life() -> None:
     with beating(drip, 0.05, 2.0) as room:
         start = time.monotonic()
         until(lambda: time.monotonic() - start > 2.4 and room.sent > 5)
-        assert not room.connection.ended
+        assert not room.connection.tcp_closed
 
 
 def test_a_silent_peer_is_dead_after_the_time_that_it_was_given() -> None:
     start = time.monotonic()
     with beating(swallow, 0.05, 0.1) as room:
-        assert room.connection.wait_ended(10)
+        assert room.connection.wait_tcp_closed(10)
         assert time.monotonic() - start >= 0.15
         room.thread.join(10)
         error = room.connection.error
@@ -144,14 +144,14 @@ def test_a_silent_peer_is_dead_after_the_time_that_it_was_given() -> None:
 
 def test_the_time_of_a_silent_peer_runs_from_the_first_heartbeat_without_an_answer() -> None:
     with beating(swallow, 0.02, 0.3) as room:
-        assert room.connection.wait_ended(10)
+        assert room.connection.wait_tcp_closed(10)
         assert 1 <= room.sent < 20
 
 
 def test_without_a_limit_a_silent_peer_is_never_dead() -> None:
     with beating(swallow, 0.01, None) as room:
         until(lambda: room.sent >= 10)
-        assert not room.connection.ended
+        assert not room.connection.tcp_closed
 
 
 @contextmanager
@@ -173,8 +173,8 @@ def test_a_peer_is_not_dead_while_we_do_not_read_but_may_be_after_that() -> None
         with full(room.dispatcher):
             thread.start()
             until(lambda: room.sent >= 15)
-            assert not room.connection.ended
-        assert room.connection.wait_ended(10)
+            assert not room.connection.tcp_closed
+        assert room.connection.wait_tcp_closed(10)
         assert str(room.connection.error).startswith("the peer was silent")
         thread.join(10)
         assert not thread.is_alive()
@@ -195,7 +195,7 @@ def test_what_waits_to_be_read_is_a_sign_of_life(interval: float, timeout: float
         thread = threading.Thread(target=beat, args=beats)
         thread.start()
         until(lambda: room.sent >= 8)
-        assert not room.connection.ended
+        assert not room.connection.tcp_closed
         room.end()
         thread.join(10)
         assert not thread.is_alive()
@@ -209,7 +209,7 @@ def test_a_heartbeat_that_cannot_be_sent_ends_the_connection_as_a_send_does(
         stuffing = threading.Thread(target=stuff, args=(room.connection,))
         stuffing.start()
         stuffing.join(20)
-        assert room.connection.wait_ended(10)
+        assert room.connection.wait_tcp_closed(10)
         room.thread.join(10)
         assert not room.thread.is_alive()
 
@@ -217,11 +217,11 @@ def test_a_heartbeat_that_cannot_be_sent_ends_the_connection_as_a_send_does(
 def test_a_heartbeat_that_waits_for_another_send_in_vain_harms_nothing(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG", "masquerade_ws")
     with beating(answer_pings, 0.01, 10, send_timeout=0.02) as room:
-        link = room.connection._link
-        assert link is not None
-        with link.sender.lock:  # as a long send holds it
+        established = room.connection._established
+        assert established is not None
+        with established.sender.lock:  # as a long send holds it
             until(lambda: "a heartbeat was not sent" in caplog.text)
-        assert not room.connection.ended
+        assert not room.connection.tcp_closed
         before = room.sent
         until(lambda: room.sent > before)
 

@@ -109,7 +109,7 @@ def test_in_a_forked_child_the_connections_of_a_session_are_over() -> None:
     session.connection, session.cut = Connection("ws://127.0.0.1:1/"), Connection("ws://127.0.0.1:1/")
     connections = session.connection, session.cut
     session.after_fork()
-    assert all(connection.ended for connection in connections)
+    assert all(connection.tcp_closed for connection in connections)
 
 
 def test_a_client_that_has_ended_starts_in_a_forked_child(masquerade_server: EventServer) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from masquerade_ws.protocol.uri import host_and_port, parse_target
+from masquerade_ws.protocol.uri import host_and_port, parse_uri
 from tests.support.raw_server import shown
 
 
@@ -24,7 +24,7 @@ from tests.support.raw_server import shown
     ],
 )
 def test_a_url_is_split(url: str, parts: tuple[str, int, str, str], authority: str | None) -> None:
-    target = parse_target(url)
+    target = parse_uri(url)
     assert (target.host, target.port, target.resource, target.name) == parts
     if authority is not None:
         assert target.authority == authority
@@ -57,14 +57,14 @@ def test_a_url_is_split(url: str, parts: tuple[str, int, str, str], authority: s
 )
 def test_a_bad_url_is_refused_by_name_and_not_shown(url: str, fault: str) -> None:
     with pytest.raises(ValueError, match=f"url .*({fault})") as caught:
-        parse_target(url)
+        parse_uri(url)
     assert "SECRET" not in shown(caught.value)
     assert caught.value.__context__ is None
 
 
 def test_a_url_of_another_type_is_refused() -> None:
     with pytest.raises(TypeError, match="url must be a str, not bytes"):
-        parse_target(b"ws://h/")  # type: ignore[arg-type]
+        parse_uri(b"ws://h/")  # type: ignore[arg-type]
 
 
 def test_an_authority_has_brackets_and_no_zone() -> None:
