@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import logging
 
+from masquerade_ws.user_code import ends_program
+
 __all__ = ["logger", "show_debug"]
 
 logger = logging.getLogger("masquerade_ws")
+_pass_on = logger.handle
+
+
+def _handle(record: logging.LogRecord) -> None:
+    """Pass a record on; report what a handler or a filter raises as `logging` does, so that it ends no thread."""
+    try:
+        _pass_on(record)
+    except BaseException as error:
+        if ends_program(error):
+            raise
+        logging.Handler().handleError(record)
+
+
+logger.handle = _handle  # type: ignore[method-assign]
 
 
 def show_debug() -> None:
-    """Show the logger's records on stderr, unless logging is configured already; leaves the root logger alone."""
+    """Show the logger's records on stderr, unless logging is configured already; leave the root logger alone."""
     if not logger.hasHandlers():
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s [%(threadName)s] %(message)s"))

@@ -1,4 +1,8 @@
-"""Where user code runs on a thread that others wait for, and so must not block."""
+"""Where user code runs on a thread that others wait for, and so must not block.
+
+A wait there would never end: a listener that waits for an event keeps the dispatcher thread from delivering it, a
+predicate keeps the reader thread from receiving it.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +21,8 @@ class Guard:
     """What each thread is doing for one client."""
 
     def __init__(self) -> None:
-        # By the thread's identity, which gevent may redefine later: a `threading.local` that is older than that would
-        # take all greenlets for one thread.
+        # By thread identity, which gevent may redefine later: a `threading.local` made before that would take all
+        # greenlets for one thread.
         self._roles: dict[int, str] = {}
 
     @property
@@ -28,7 +32,11 @@ class Guard:
 
     @contextmanager
     def running(self, role: str) -> Generator[None, None, None]:
-        """Mark the current thread as running user code of this role."""
+        """Mark the current thread as running user code.
+
+        Args:
+            role: Which, as an error names it.
+        """
         ident = threading.get_ident()
         previous = self._roles.get(ident)
         self._roles[ident] = role
@@ -45,7 +53,14 @@ class Guard:
         self._roles.clear()
 
     def check(self, member: str) -> None:
-        """Raise `RuntimeError` if ``member`` would block the thread that it waits for."""
+        """Refuse a wait for what only the current thread can bring.
+
+        Args:
+            member: What waits, as the error names it.
+
+        Raises:
+            RuntimeError: If the current thread runs user code.
+        """
         if self.role is not None:
             problem = f"{member} would block in {self.role}, and so hold up what it waits for"
             raise RuntimeError(f"{problem}; call it on another thread")

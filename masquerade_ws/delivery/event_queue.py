@@ -1,4 +1,13 @@
-"""The queue between the reader thread and the dispatcher thread."""
+"""The queue between the reader thread and the dispatcher thread.
+
+Who waits where, and who wakes whom:
+
+- The dispatcher thread waits in `EventQueue.wait` while the queue is empty, for a bell. `put`, `wake` and `finish` ring
+  it. The thread ends when `wait` returns false: the queue is empty and `finish` was called.
+- The reader thread waits in `EventQueue.put` while the queue is full, for a condition. The dispatcher thread notifies
+  it once the queue is half empty, and `release`, `finish` and `abandon` do so for good. The reader ends when `put`
+  returns false.
+"""
 
 from __future__ import annotations
 
@@ -19,46 +28,72 @@ __all__ = ["EventQueue"]
 class EventQueue:
     """The events that wait for listeners, in one session of a client.
 
+    A session ends in one or more of four ways, each for good:
+
+    - released: the reader hands over what it holds, however full the queue is, and then reads no more;
+    - finishing: the dispatcher thread delivers what is queued, and then ends; the reader is released as well;
+    - abandoned: somebody hung. The reader brings nothing any more, and only the client's own events are delivered;
+    - given up: nobody waits for the dispatcher thread any longer. What a listener that hung returns or raises has no
+      consequence, and no other listener is called.
+
     Args:
         size: How many events of the server may wait before the reader must.
+
+    Attributes:
+        abandoned: Whether the queue is abandoned: what the reader brings now would come after the last events, or
+            among those of the next session.
+        given_up: Whether the dispatcher thread is given up.
+        full: Whether the reader waits for room.
+        resumed_at: When the reader last stopped waiting for room, by the monotonic clock.
     """
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._low = size // 2  # so that a reader that waited does not wake for one event at a time
         self._queue: deque[str | bytes | AnyEvent] = deque()
-        self._make_locks()
+        self._renew_locks()
         self._finishing = False
         self._released = False
-        self._at_rest = False  # whether the thread waits
-        self._unread_since = 0.0  # when the messages came that are queued unread
-        self.abandoned = False  # what the reader brings now would overtake the last events, or the next session's
+        self._at_rest = False  # whether the dispatcher thread waits
+        self._unread_since = 0.0  # when the messages came that are queued undecoded
+        self.abandoned = False
+        self.given_up = False
         self.full = False
         self.resumed_at = 0.0
 
-    def _make_locks(self) -> None:
-        # Guards changes of the flags, the reader's look at the room, and what `abandon` sorts out; reentrant, for a
-        # finalizer that disconnects may run at any line.
+    def _renew_locks(self) -> None:
+        # Guards changes of the flags, the reader's check for room, and the sorting in `abandon`. It is reentrant, since
+        # a finalizer that disconnects may run at any line.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
-        # Wakes the dispatcher thread, which a condition would make wait for the lock as well. Looked up now, not when
-        # imported: gevent may replace it.
+        # Wakes the dispatcher thread, which would have to acquire the lock as well if it waited for a condition. Looked
+        # up when the queue is made, not when the module is imported: gevent may replace it in between.
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
 
-    def admit_unread(self, count: int) -> bool:
-        """Note the time of receipt of ``count`` messages that are to be put as they came, or refuse them.
+    def admit_undecoded(self, count: int) -> bool:
+        """Return whether ``count`` messages may be put as they came, and note the time of their receipt if so.
 
-        They count as events until they are taken out, also those that nobody will listen to. So a thread that is behind
-        gets none, and they take half of the room at most.
+        Until they are taken out they count as events, also those that nobody will listen to. So a dispatcher thread
+        that is busy gets none, and they take up half of the room at most.
+
+        Args:
+            count: How many messages have arrived together.
         """
-        # The queue first: if it is empty, and the thread at rest after that, no message is left that came before.
+        # The queue is checked first: if it is empty, and the thread is at rest after that, no earlier message is left.
         if self._queue or not self._at_rest or count > self._low:
             return False
         self._unread_since = time.time()
         return True
 
     def put(self, events: Sequence[str | bytes | AnyEvent]) -> bool:
-        """Queue events of the server, waiting for room; tell whether the reader may go on reading."""
+        """Queue what the reader brings, waiting for room.
+
+        Args:
+            events: Events of the server and parse errors, or messages that `admit_undecoded` admitted.
+
+        Returns:
+            Whether the reader may go on reading.
+        """
         with self._lock:
             taken = 0
             while taken < len(events):
@@ -73,17 +108,17 @@ class EventQueue:
             return not self._released
 
     def _wait_for_room(self) -> None:
-        self.full = True  # ahead of the look at the length: `_take_out` shortens the queue ahead of its look at this
+        self.full = True  # set before checking the length: `_take_out` shortens the queue first, then reads this
         self._changed.wait_for(lambda: len(self._queue) <= self._low or self._released)
         self.resumed_at = time.monotonic()
         self.full = False
 
     def post(self, *events: AnyEvent) -> None:
-        """Queue the client's own events, without the lock, since the life cycle's is held; `wake` behind that."""
+        """Queue the client's own events, without the lock, since the life cycle's is held; call `wake` after that."""
         self._queue.extend(events)
 
     def wake(self) -> None:
-        """Wake the thread, if it is at rest, for what has changed before."""
+        """Wake the dispatcher thread, if it is at rest, for what has changed before the call."""
         if self._at_rest:
             self._bell.put(None)
 
@@ -94,45 +129,54 @@ class EventQueue:
             self._changed.notify_all()
 
     def finish(self) -> None:
-        """Let the thread end once the queue is empty."""
+        """Let the dispatcher thread end once the queue is empty."""
         with self._changed:
             self._finishing = self._released = True
             self._changed.notify_all()
         self.wake()
 
-    def forget(self) -> list[AnyEvent]:
-        """Forget what waits, and return the client's own events among it."""
-        forgotten: list[str | bytes | AnyEvent] = []
+    def abandon(self) -> None:
+        """Take nothing more from the reader, and keep only the client's own events of what waits."""
+        with self._changed:
+            self.abandoned = self._released = True
+            self._queue.extend(self._take_own())
+            self._changed.notify_all()
+
+    def give_up(self) -> list[AnyEvent]:
+        """Give the dispatcher thread up, if it has not ended, and return the client's own events that it left."""
+        self.given_up = True
+        return self._take_own()
+
+    def _take_own(self) -> list[AnyEvent]:
+        """Empty the queue, and return the client's own events that were in it."""
+        taken: list[str | bytes | AnyEvent] = []
         with suppress(IndexError):  # the dispatcher thread takes events out meanwhile
             while True:
-                forgotten.append(self._queue.popleft())
-        return [event for event in forgotten if not isinstance(event, str | bytes) and event.type in CLIENT_EVENT_TYPES]
-
-    def abandon(self) -> None:
-        """Take nothing more from the reader, and keep the client's own events alone of what waits."""
-        with self._lock:
-            self.abandoned = True
-            self._queue.extend(self.forget())
+                taken.append(self._queue.popleft())
+        return [event for event in taken if not isinstance(event, str | bytes) and event.type in CLIENT_EVENT_TYPES]
 
     def after_fork(self) -> None:
-        """Forget, in a forked child, what waits for a thread that is not there."""
-        self._make_locks()
+        """Forget, in a forked child, what waits for a thread that is not there.
+
+        The thread that forked may have been the dispatcher thread, in a listener, which then calls no other.
+        """
+        self._renew_locks()
         self._queue.clear()
-        self._finishing = self._released = True
+        self._finishing = self._released = self.given_up = True
 
     def wait(self) -> bool:
-        """Wait for events; tell whether any may be there or come, for the thread ends otherwise."""
-        self._at_rest = True  # ahead of the look at the rest: who changes that looks at this after it
+        """Wait for events; return whether any may be there or come, since the dispatcher thread ends otherwise."""
+        self._at_rest = True  # set before checking the rest: writers change the rest first, then read this
         while not self._queue and not self._finishing:
             self._bell.get()
         self._at_rest = False
         if self._queue:
             return True
-        with self._lock:  # `abandon` may have the last events in its hands
+        with self._lock:  # `abandon` may be holding the last events
             return bool(self._queue) or not self._finishing
 
     def waiting(self) -> Iterator[AnyEvent]:
-        """Take one event after the other until there is none."""
+        """Take out one event after the other until there is none."""
         return decode_each(self._take_out(), lambda: timestamp_of(self._unread_since))
 
     def _take_out(self) -> Iterator[str | bytes | AnyEvent]:

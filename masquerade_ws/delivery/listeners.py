@@ -12,69 +12,107 @@ from masquerade_ws.events import CLIENT_EVENT_TYPES
 
 __all__ = ["Listener", "Listeners"]
 
-HandlerT = TypeVar("HandlerT", bound=Callable[[Any], object])
+_HandlerT = TypeVar("_HandlerT", bound=Callable[[Any], object])
 
-CACHED_TYPES = 1024  # types come from the server: what remembers them has an end,
-CACHED_LENGTH = 256  # and so have they
+# Types come from the server, so what remembers them is limited in number and in length.
+_CACHED_TYPES = 1024
+_CACHED_LENGTH = 256
 
 
 class Listener:
-    """One registration."""
+    """One registration; equal to another one of the same type and an equal handler.
 
-    __slots__ = ("active", "handler", "once", "type")
+    Attributes:
+        type: What it listens to, a type or a pattern.
+        handler: What to call.
+        once: Whether it is removed before its one call.
+        active: Whether it is still registered.
+    """
+
+    __slots__ = ("_hash", "active", "handler", "once", "type")
 
     def __init__(self, type: str, handler: Callable[[Any], object], once: bool) -> None:
         self.type = type
         self.handler = handler
         self.once = once
         self.active = True
+        try:
+            self._hash = hash((type, handler))
+        except TypeError:  # its class compares, but has no hash
+            self._hash = hash((type, handler.__class__))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Listener) and self.type == other.type and bool(self.handler == other.handler)
 
 
 class Listeners:
-    """The registrations in their order, copied on each change so that reading needs no lock.
+    """The registrations, in their order.
+
+    Reading needs no lock: a reader copies them in one step (a call into C), or finds the copy for a type that an
+    earlier one made. A change costs the same however many there are.
 
     Attributes:
         by_type: Who listens to those of the server's types that came lately; `for_type` finds all.
     """
 
     def __init__(self) -> None:
-        self._make_lock()
-        self._all: tuple[Listener, ...] = ()
+        self._renew_lock()
+        self._all: dict[Listener, Listener] = {}
         self.by_type: dict[str, tuple[Listener, ...]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._all)
 
-    def _make_lock(self) -> None:
-        # Guards the change from one `_all` to the next; reentrant, for a finalizer that unsubscribes runs at any line.
+    def _renew_lock(self) -> None:
+        # Guards each change of a registration together with its flags. It is reentrant, since a finalizer that
+        # unsubscribes may run at any line; that is also why each change of `_all` is one step.
         self._lock = threading.RLock()
 
     def after_fork(self) -> None:
-        """Replace the lock in a forked child, since another thread of the parent may have held it."""
-        self._make_lock()
+        """Replace the lock in a forked child: another thread may have held it."""
+        self._renew_lock()
 
-    def add(self, type: str, handler: HandlerT, *, once: bool = False) -> HandlerT:
-        """Register ``handler`` and return it; one that is registered for ``type`` already stays where it is."""
-        _check(type, handler)
+    def add(self, type: str, handler: _HandlerT, *, once: bool = False) -> _HandlerT:
+        """Register a handler; one that is registered for the type already keeps its place.
+
+        Args:
+            type: A type or a pattern.
+            handler: What to call.
+            once: Whether to remove it before its one call.
+
+        Returns:
+            The handler.
+
+        Raises:
+            TypeError: If an argument is of the wrong type.
+            ValueError: If ``type`` is not a type and not a pattern.
+        """
+        added = _checked(type, handler, once)
         with self._lock:
-            known = self._find(type, handler)
-            if known is None:
-                added = Listener(type, handler, once)
-                self._change(lambda listeners: (*listeners, added))
-            elif not once:
+            known = self._all.setdefault(added, added)
+            if not once:
                 known.once = False
+            self.by_type = {}
         return handler
 
     def remove(self, type: str, handler: Callable[[Any], object]) -> None:
-        """Remove ``handler``; one that is not registered for ``type`` is ignored."""
-        _check(type, handler)
-        with self._lock:
-            known = self._find(type, handler)
-            if known is not None:
-                self._drop(known)
+        """Remove a handler; one that is not registered for the type is ignored.
+
+        Args:
+            type: The type or pattern that it was registered for.
+            handler: The handler.
+
+        Raises:
+            TypeError: If an argument is of the wrong type.
+            ValueError: If ``type`` is not a type and not a pattern.
+        """
+        self._drop(_checked(type, handler))
 
     def claim(self, listener: Listener) -> bool:
-        """Remove a ``once`` listener ahead of its call; tell whether the caller is the one to call it."""
+        """Remove a ``once`` listener before its call; return whether the caller is the one to call it."""
         with self._lock:
             if not listener.active:
                 return False
@@ -83,34 +121,27 @@ class Listeners:
             return True
 
     def for_type(self, type: str) -> tuple[Listener, ...]:
-        """Return those who listen to ``type``, in the order of registration."""
-        by_type = self.by_type  # read ahead of `_all`: a change in between makes this entry vain, never stale
+        """Return those who listen to a type, in the order of registration."""
+        by_type = self.by_type  # read before `_all`: a change in between makes this entry useless, never stale
         found = by_type.get(type)
         if found is None:
-            found = tuple(listener for listener in self._all if matches(listener.type, type))
-            if len(by_type) >= CACHED_TYPES:
+            found = tuple(listener for listener in list(self._all) if matches(listener.type, type))
+            if len(by_type) >= _CACHED_TYPES:
                 by_type.clear()
-            if len(type) <= CACHED_LENGTH and type not in CLIENT_EVENT_TYPES:
+            if len(type) <= _CACHED_LENGTH and type not in CLIENT_EVENT_TYPES:
                 by_type[type] = found
         return found
 
-    def _find(self, type: str, handler: Callable[[Any], object]) -> Listener | None:
-        return next((known for known in self._all if known.type == type and known.handler == handler), None)
-
     def _drop(self, listener: Listener) -> None:
-        listener.active = False
-        self._change(lambda listeners: tuple(known for known in listeners if known is not listener))
-
-    def _change(self, change: Callable[[tuple[Listener, ...]], tuple[Listener, ...]]) -> None:
-        """Change the registrations; once more, if a finalizer has done so meanwhile."""
-        while True:
-            before, by_type = self._all, dict[str, tuple[Listener, ...]]()
-            after = change(before)
-            if before is self._all:
-                self._all, self.by_type = after, by_type
-                return
+        """Remove the registration that is equal to ``listener``."""
+        with self._lock:
+            dropped = self._all.pop(listener, None)
+            if dropped is not None:
+                dropped.active = False
+                self.by_type = {}
 
 
-def _check(type: str, handler: object) -> None:
+def _checked(type: str, handler: Callable[[Any], object], once: bool = False) -> Listener:
     check_type(type)
     check_callable("handler", handler)
+    return Listener(type, handler, once)

@@ -85,7 +85,7 @@ class Control:
         except BaseException:  # no thread, or an interrupt
             self._life.session, self._life.state = before
             session.phase, session.stopping = Phase.ENDED, True
-            session.dispatcher.forget()
+            session.dispatcher.give_up()
             session.mail.put(Mail.STOP)  # wakes the supervisor thread, if it was started, which then ends both
             raise
         return told

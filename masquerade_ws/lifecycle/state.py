@@ -120,7 +120,7 @@ class ClientState:
 
     def finish(self, session: Session) -> None:
         """End the streams, once they have what the dispatcher thread had no time for, or did not live to deliver."""
-        for event in session.dispatcher.forget():
+        for event in session.dispatcher.give_up():
             self._streams.deliver(event, asking=False)
         with self.changed:
             session.done.set()  # a later `disconnect()` ends the later streams itself

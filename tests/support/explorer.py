@@ -186,7 +186,7 @@ class Explorer:
     def dispatch(self, dispatcher: EventQueue, delivery_ref: Callable[[], Delivery], *_: object) -> None:
         """Deliver what is queued."""
         for event in dispatcher.waiting():
-            delivery_ref().deliver(event)
+            delivery_ref().deliver(event, dispatcher)
 
     def unlocked(self) -> None:
         """Check that the life cycle's lock is not held where it may not be."""

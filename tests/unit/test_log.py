@@ -107,3 +107,50 @@ def test_a_logger_with_a_handler_keeps_it_alone() -> None:
     logger.handlers[:] = [mine]
     show_debug()
     assert logger.handlers == [mine]
+
+
+@pytest.mark.parametrize("place", ["addHandler", "addFilter"])
+def test_a_handler_or_a_filter_that_raises_is_reported_on_stderr_and_disturbs_nothing(place: str) -> None:
+    done = run(f"""
+class Broken(logging.Handler):
+    def emit(self, record):
+        raise KeyError('broken')
+
+    filter = emit
+
+logger.{place}(Broken())
+logger.warning('oh')
+print('unharmed')
+""")
+    assert done.stdout == "unharmed\n"
+    assert "KeyError: 'broken'" in done.stderr
+    assert "Message: 'oh'" in done.stderr
+
+
+def test_a_handler_that_raises_is_not_reported_where_logging_is_told_not_to() -> None:
+    done = run("""
+class Broken(logging.Handler):
+    def emit(self, record):
+        raise KeyError('broken')
+
+logging.raiseExceptions = False
+logger.addHandler(Broken())
+logger.warning('oh')
+""")
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("exit", ["SystemExit", "KeyboardInterrupt"])
+def test_a_handler_may_end_the_program(exit: str) -> None:
+    done = run(f"""
+class Leaving(logging.Handler):
+    def emit(self, record):
+        raise {exit}
+
+logger.addHandler(Leaving())
+try:
+    logger.warning('oh')
+except {exit}:
+    print('left')
+""")
+    assert (done.stdout, done.stderr) == ("left\n", "")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import logging
@@ -19,30 +20,31 @@ from masquerade_ws.delivery.listeners import Listeners
 from masquerade_ws.delivery.stream_index import StreamIndex
 from masquerade_ws.delivery.streams import EventStream
 from masquerade_ws.errors import ConnectError, DisconnectedError, ParseError
-from masquerade_ws.events import ConnectedEvent, ErrorEvent, Event, timestamp_now
+from masquerade_ws.events import ConnectedEvent, DisconnectedEvent, ErrorEvent, Event, timestamp_now
 from tests.support.raw_server import until
 from tests.support.scenes import Hang
 
 NOON = "2026-11-22T12:00:00.000Z"
+DISCONNECTED = DisconnectedEvent(NOON, 1000, "", will_reconnect=False)
 CONNECTED = ConnectedEvent(NOON, reconnected=False, attempts=1, gap=None)
 
 
 class Room:
-    """A dispatcher, its thread and what its listeners were told."""
+    """A queue, its thread and what its listeners were told."""
 
     def __init__(self, size: int = 100, around_event: Callable[[Any], AbstractContextManager[object]] | None = None):
         self.guard = Guard()
         self.listeners = Listeners()
         self.streams = StreamIndex(self.guard)
         self.delivery = Delivery(self.listeners, self.streams, around_event)
-        self.dispatcher = EventQueue(size)
+        self.queue = EventQueue(size)
         self.told: list[Any] = []
         self.ended = threading.Event()
         self.thread = threading.Thread(target=self._run, daemon=True)  # or a test that fails would hang
 
     def _run(self) -> None:
         with suppress(SystemExit):  # as `threading` does, unlike pytest
-            dispatch(self.dispatcher, weakref.ref(self.delivery), self.guard, self.ended.set)
+            dispatch(self.queue, weakref.ref(self.delivery), self.guard, self.ended.set)
 
     def tell(self, event: AnyEvent) -> None:
         """Listen."""
@@ -51,12 +53,12 @@ class Room:
     def deliver(self, *events: AnyEvent) -> list[Any]:
         """Deliver events on this thread and return what was told."""
         for event in events:
-            self.delivery.deliver(event)
+            self.delivery.deliver(event, self.queue)
         return self.told
 
     def run_out(self) -> list[Any]:
         """Let the thread deliver what is queued and end; return what was told."""
-        self.dispatcher.finish()
+        self.queue.finish()
         self.join()
         return self.told
 
@@ -67,56 +69,56 @@ class Room:
 
 
 @contextmanager
-def reader(dispatcher: EventQueue, *types: str) -> Iterator[list[bool]]:
+def reader(queue: EventQueue, *types: str) -> Iterator[list[bool]]:
     """Queue events on another thread; what `put` said is in the list once the block is left."""
     outcome: list[bool] = []
-    thread = threading.Thread(target=lambda: outcome.append(dispatcher.put([Event(name) for name in types])))
+    thread = threading.Thread(target=lambda: outcome.append(queue.put([Event(name) for name in types])))
     thread.start()
     yield outcome
     thread.join(10)
     assert not thread.is_alive()
 
 
-def wait_until_full(dispatcher: EventQueue) -> None:
+def wait_until_full(queue: EventQueue) -> None:
     """Wait until a reader waits for room."""
-    until(lambda: dispatcher.full)
+    until(lambda: queue.full)
 
 
 def wire(type: str, **payload: Any) -> str:
     return json.dumps({"type": type, "payload": payload, "timestamp": NOON})
 
 
-def drained(dispatcher: EventQueue) -> list[str]:
-    return [event.type for event in dispatcher.waiting()]
+def drained(queue: EventQueue) -> list[str]:
+    return [event.type for event in queue.waiting()]
 
 
 # The queue.
 
 
 def test_events_leave_the_queue_in_the_order_they_came() -> None:
-    dispatcher = EventQueue(10)
-    dispatcher.post(CONNECTED)
-    assert dispatcher.put([Event("a"), Event("b")])
-    dispatcher.post(ErrorEvent(ValueError(), "parse", NOON))
-    assert dispatcher.wait()
-    assert drained(dispatcher) == ["connected", "a", "b", "error"]
+    queue = EventQueue(10)
+    queue.post(CONNECTED)
+    assert queue.put([Event("a"), Event("b")])
+    queue.post(ErrorEvent(ValueError(), "parse", NOON))
+    assert queue.wait()
+    assert drained(queue) == ["connected", "a", "b", "error"]
 
 
 def test_a_reader_waits_while_the_queue_is_full_and_goes_on_when_it_is_half_empty() -> None:
-    dispatcher = EventQueue(4)
-    with reader(dispatcher, *"abcdef") as outcome:
-        wait_until_full(dispatcher)
+    queue = EventQueue(4)
+    with reader(queue, *"abcdef") as outcome:
+        wait_until_full(queue)
         assert outcome == []
-        assert len(dispatcher._queue) == 4
-        waiting = dispatcher.waiting()
+        assert len(queue._queue) == 4
+        waiting = queue.waiting()
         assert next(waiting).type == "a"
-        assert dispatcher.full
-        assert dispatcher.resumed_at == 0
+        assert queue.full
+        assert queue.resumed_at == 0
         assert next(waiting).type == "b"
     assert outcome == [True]
-    assert not dispatcher.full
-    assert dispatcher.resumed_at > 0
-    assert drained(dispatcher) == ["c", "d", "e", "f"]
+    assert not queue.full
+    assert queue.resumed_at > 0
+    assert drained(queue) == ["c", "d", "e", "f"]
 
 
 def test_a_batch_larger_than_the_queue_passes_through_it() -> None:
@@ -124,28 +126,28 @@ def test_a_batch_larger_than_the_queue_passes_through_it() -> None:
     room.listeners.add("*", room.tell)
     room.thread.start()
     names = [str(number) for number in range(50)]
-    with reader(room.dispatcher, *names) as outcome:
+    with reader(room.queue, *names) as outcome:
         pass
     assert outcome == [True]
     assert room.run_out() == names
 
 
 def test_the_client_s_own_events_never_wait() -> None:
-    dispatcher = EventQueue(1)
-    dispatcher.put([Event("a")])
-    dispatcher.post(CONNECTED, CONNECTED)
-    assert drained(dispatcher) == ["a", "connected", "connected"]
+    queue = EventQueue(1)
+    queue.put([Event("a")])
+    queue.post(CONNECTED, CONNECTED)
+    assert drained(queue) == ["a", "connected", "connected"]
 
 
 def test_a_released_reader_hands_over_what_it_holds_and_reads_no_more() -> None:
-    dispatcher = EventQueue(1)
-    with reader(dispatcher, *"abc") as outcome:
-        wait_until_full(dispatcher)
-        dispatcher.release()
+    queue = EventQueue(1)
+    with reader(queue, *"abc") as outcome:
+        wait_until_full(queue)
+        queue.release()
     assert outcome == [False]
-    assert not dispatcher.put([Event("d")])
-    dispatcher.post(CONNECTED)
-    assert drained(dispatcher) == ["a", "b", "c", "d", "connected"]
+    assert not queue.put([Event("d")])
+    queue.post(CONNECTED)
+    assert drained(queue) == ["a", "b", "c", "d", "connected"]
 
 
 def test_what_is_posted_wakes_the_thread() -> None:
@@ -153,36 +155,36 @@ def test_what_is_posted_wakes_the_thread() -> None:
     room.listeners.add("connected", room.tell)
     room.thread.start()
     for count in range(1, 100):
-        room.dispatcher.post(CONNECTED)
-        room.dispatcher.wake()
+        room.queue.post(CONNECTED)
+        room.queue.wake()
         until(lambda count=count: len(room.told) == count)
     assert room.run_out() == ["connected"] * 99
 
 
 def test_after_the_finish_the_queue_is_emptied() -> None:
-    dispatcher = EventQueue(10)
-    dispatcher.put([Event("a")])
-    dispatcher.finish()
-    assert dispatcher.wait()
-    assert drained(dispatcher) == ["a"]
-    assert not dispatcher.wait()
+    queue = EventQueue(10)
+    queue.put([Event("a")])
+    queue.finish()
+    assert queue.wait()
+    assert drained(queue) == ["a"]
+    assert not queue.wait()
 
 
 def test_a_finish_releases_the_reader() -> None:
-    dispatcher = EventQueue(1)
-    with reader(dispatcher, *"ab") as outcome:
-        wait_until_full(dispatcher)
-        dispatcher.finish()
+    queue = EventQueue(1)
+    with reader(queue, *"ab") as outcome:
+        wait_until_full(queue)
+        queue.finish()
     assert outcome == [False]
 
 
 # Messages that came unread.
 
 
-def put_unread(dispatcher: EventQueue, *messages: str | bytes) -> None:
+def put_undecoded(queue: EventQueue, *messages: str | bytes) -> None:
     """Put messages as they came, once the thread is at rest."""
-    until(lambda: dispatcher.admit_unread(len(messages)))
-    dispatcher.put(messages)
+    until(lambda: queue.admit_undecoded(len(messages)))
+    queue.put(messages)
 
 
 def test_a_thread_at_rest_reads_messages_itself_and_tells_which_are_no_events() -> None:
@@ -190,7 +192,7 @@ def test_a_thread_at_rest_reads_messages_itself_and_tells_which_are_no_events() 
     room.listeners.add("*", room.told.append)
     room.listeners.add("error", room.told.append)
     room.thread.start()
-    put_unread(room.dispatcher, wire("a", n=1), "{", wire("b").encode())
+    put_undecoded(room.queue, wire("a", n=1), "{", wire("b").encode())
     first, error, last = room.run_out()
     assert (first, last) == (Event("a", {"n": 1}, NOON), Event("b", {}, NOON))
     assert isinstance(error.error, ParseError)
@@ -199,20 +201,20 @@ def test_a_thread_at_rest_reads_messages_itself_and_tells_which_are_no_events() 
 def test_a_thread_that_is_busy_has_more_to_do_or_would_be_left_little_room_gets_no_unread_messages(hang: Hang) -> None:
     room = Room(size=4)
     room.listeners.add("hang", hang)
-    assert not room.dispatcher.admit_unread(2), "it has not started"
+    assert not room.queue.admit_undecoded(2), "it has not started"
     room.thread.start()
-    until(lambda: room.dispatcher.admit_unread(2))
-    assert room.dispatcher.admit_unread(1)
-    assert not room.dispatcher.admit_unread(3)
-    room.dispatcher.post(CONNECTED)
-    assert not room.dispatcher.admit_unread(2), "it has not been woken"
-    room.dispatcher.put([Event("hang")])
+    until(lambda: room.queue.admit_undecoded(2))
+    assert room.queue.admit_undecoded(1)
+    assert not room.queue.admit_undecoded(3)
+    room.queue.post(CONNECTED)
+    assert not room.queue.admit_undecoded(2), "it has not been woken"
+    room.queue.put([Event("hang")])
     assert hang.entered.wait(10)
-    assert not room.dispatcher.admit_unread(2)
+    assert not room.queue.admit_undecoded(2)
     hang.over.set()
-    until(lambda: room.dispatcher.admit_unread(2))
+    until(lambda: room.queue.admit_undecoded(2))
     room.run_out()
-    assert not room.dispatcher.admit_unread(2), "it has ended"
+    assert not room.queue.admit_undecoded(2), "it has ended"
 
 
 def test_a_message_that_waits_unread_behind_a_listener_keeps_the_time_of_its_receipt(hang: Hang) -> None:
@@ -221,7 +223,7 @@ def test_a_message_that_waits_unread_behind_a_listener_keeps_the_time_of_its_rec
     room.listeners.add("late", room.told.append)
     room.listeners.add("error", room.told.append)
     room.thread.start()
-    put_unread(room.dispatcher, wire("hang"), '{"type": "late"}', "{")
+    put_undecoded(room.queue, wire("hang"), '{"type": "late"}', "{")
     received = timestamp_now()
     assert hang.entered.wait(10)
     until(lambda: timestamp_now() > received)
@@ -231,16 +233,16 @@ def test_a_message_that_waits_unread_behind_a_listener_keeps_the_time_of_its_rec
     assert error.timestamp <= received
 
 
-def test_what_is_forgotten_unread_is_gone(hang: Hang) -> None:
+def test_what_is_dropped_undecoded_is_gone(hang: Hang) -> None:
     room = Room()
     room.listeners.add("hang", hang)
     for name in ("*", "error", "connected"):
         room.listeners.add(name, room.tell)
     room.thread.start()
-    put_unread(room.dispatcher, wire("hang"), wire("a"), "{", b"\xff")
-    room.dispatcher.post(CONNECTED)
+    put_undecoded(room.queue, wire("hang"), wire("a"), "{", b"\xff")
+    room.queue.post(CONNECTED)
     assert hang.entered.wait(10)
-    room.dispatcher.abandon()
+    room.queue.abandon()
     hang.over.set()
     assert room.run_out() == ["hang", "connected"]
 
@@ -248,24 +250,24 @@ def test_what_is_forgotten_unread_is_gone(hang: Hang) -> None:
 # The end.
 
 
-def test_what_is_forgotten_is_gone_but_the_client_s_own_events_are_handed_back() -> None:
-    dispatcher = EventQueue(10)
-    assert dispatcher.forget() == []
-    dispatcher.put([Event("a")])
-    dispatcher.post(CONNECTED)
-    assert dispatcher.forget() == [CONNECTED]
-    assert drained(dispatcher) == []
+def test_what_waits_for_a_thread_that_is_given_up_is_gone_but_the_client_s_own_events_are_handed_back() -> None:
+    queue = EventQueue(10)
+    assert queue.give_up() == []
+    queue.put([Event("a")])
+    queue.post(CONNECTED)
+    assert queue.give_up() == [CONNECTED]
+    assert drained(queue) == []
 
 
-def test_an_abandoned_dispatcher_delivers_the_client_s_own_events_and_ends() -> None:
-    dispatcher = EventQueue(10)
-    dispatcher.put([Event("a")])
-    dispatcher.post(CONNECTED)
-    dispatcher.abandon()
-    dispatcher.finish()
-    assert dispatcher.wait()
-    assert drained(dispatcher) == ["connected"]
-    assert not dispatcher.wait()
+def test_an_abandoned_queue_hands_out_the_client_s_own_events_and_ends() -> None:
+    queue = EventQueue(10)
+    queue.put([Event("a")])
+    queue.post(CONNECTED)
+    queue.abandon()
+    queue.finish()
+    assert queue.wait()
+    assert drained(queue) == ["connected"]
+    assert not queue.wait()
 
 
 def test_a_thread_that_could_end_while_the_last_events_are_sorted_out_delivers_them(
@@ -275,41 +277,41 @@ def test_a_thread_that_could_end_while_the_last_events_are_sorted_out_delivers_t
     room.listeners.add("hang", hang)
     room.listeners.add("connected", room.tell)
     room.thread.start()
-    room.dispatcher.put([Event("hang"), Event("a")])
+    room.queue.put([Event("hang"), Event("a")])
     assert hang.entered.wait(10)
-    room.dispatcher.post(CONNECTED)
-    room.dispatcher.finish()
-    forget = room.dispatcher.forget
+    room.queue.post(CONNECTED)
+    room.queue.finish()
+    take_own = room.queue._take_own
 
-    def forget_slowly() -> list[AnyEvent]:
-        forgotten = forget()
+    def take_slowly() -> list[AnyEvent]:
+        taken = take_own()
         hang.over.set()
         room.thread.join(0.2)  # it is not to end, however long this takes
-        return forgotten
+        return taken
 
-    monkeypatch.setattr(room.dispatcher, "forget", forget_slowly)
-    room.dispatcher.abandon()
+    monkeypatch.setattr(room.queue, "_take_own", take_slowly)
+    room.queue.abandon()
     assert room.run_out() == ["connected"]
 
 
-def test_what_the_reader_brings_to_an_abandoned_dispatcher_comes_too_late() -> None:
-    dispatcher = EventQueue(1)
-    with reader(dispatcher, *"ab") as outcome:
-        wait_until_full(dispatcher)
-        dispatcher.abandon()
-        dispatcher.finish()
+def test_what_the_reader_brings_to_an_abandoned_queue_comes_too_late() -> None:
+    queue = EventQueue(1)
+    with reader(queue, *"ab") as outcome:
+        wait_until_full(queue)
+        queue.abandon()
+        queue.finish()
     assert outcome == [False]
-    assert not dispatcher.put([Event("c")])
-    assert drained(dispatcher) == []
+    assert not queue.put([Event("c")])
+    assert drained(queue) == []
 
 
-def test_a_dispatcher_abandoned_in_a_forked_child_needs_no_lock_and_ends() -> None:
-    dispatcher = EventQueue(10)
-    dispatcher.put([Event("a")])
-    dispatcher._changed.acquire()
-    dispatcher.after_fork()
-    assert not dispatcher.wait()
-    assert not dispatcher.put([])
+def test_a_queue_in_a_forked_child_needs_no_lock_and_ends() -> None:
+    queue = EventQueue(10)
+    queue.put([Event("a")])
+    queue._changed.acquire()
+    queue.after_fork()
+    assert not queue.wait()
+    assert not queue.put([])
 
 
 # Listeners.
@@ -359,8 +361,8 @@ def test_the_thread_calls_no_listener_that_an_earlier_one_removed() -> None:
 
     room.listeners.add("a", remove_at_the_second)
     room.listeners.add("a", room.tell)
-    room.dispatcher.put([Event("a"), Event("a")])
-    room.delivery.drain(room.dispatcher)
+    room.queue.put([Event("a"), Event("a")])
+    room.delivery.drain(room.queue)
     assert room.told == ["a"]
 
 
@@ -374,7 +376,7 @@ def test_a_listener_added_by_another_is_called_from_the_next_event_on() -> None:
 def test_a_listener_runs_where_waits_are_refused() -> None:
     room, roles = Room(), []
     room.listeners.add("a", lambda event: roles.append(room.guard.role))
-    room.dispatcher.put([Event("a")])
+    room.queue.put([Event("a")])
     room.thread.start()
     room.run_out()
     assert roles == [LISTENER]
@@ -413,6 +415,39 @@ def test_a_listener_that_raises_disturbs_no_other_and_is_an_error_event(caplog: 
     assert caplog.records == []
 
 
+class Timeout(BaseException):
+    """As gevent's: not an `Exception`, and not an exit."""
+
+
+FAILURES = [Timeout(), asyncio.CancelledError(), GeneratorExit(), StopIteration(), StopAsyncIteration(), MemoryError()]
+
+
+@pytest.mark.parametrize("error", FAILURES, ids=repr)
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_listener_may_raise_any_base_but_an_exit(error: BaseException, plain: bool) -> None:
+    room = Room(around_event=None if plain else lambda event: nullcontext())
+    errors = collect_errors(room)
+    room.listeners.add("a", raiser(error))
+    room.listeners.add("a", room.tell)
+    room.thread.start()
+    room.queue.put([Event("a"), Event("a"), Event("a")])
+    assert room.run_out() == ["a", "a", "a"]
+    assert [told.error if isinstance(error, Exception) else told.error.__cause__ for told in errors] == [error] * 3
+    assert {told.context for told in errors} == {"handler"}
+
+
+@pytest.mark.parametrize("error", FAILURES, ids=repr)
+@pytest.mark.parametrize("place", ["call", "enter", "exit"])
+def test_a_context_may_raise_any_base_but_an_exit(error: BaseException, place: str) -> None:
+    room = Room(around_event=Broken(place, error, "a"))
+    errors = collect_errors(room)
+    room.listeners.add("a", room.tell)
+    room.thread.start()
+    room.queue.put([Event("a"), Event("a")])
+    assert room.run_out() == ["a", "a"]
+    assert [told.error if isinstance(error, Exception) else told.error.__cause__ for told in errors] == [error] * 2
+
+
 def test_an_error_listener_that_raises_is_logged_and_the_others_still_run(caplog: pytest.LogCaptureFixture) -> None:
     room = Room()
     room.listeners.add("a", boom)
@@ -422,17 +457,19 @@ def test_an_error_listener_that_raises_is_logged_and_the_others_still_run(caplog
     assert room.deliver(Event("a")) == ["a"]
     assert [repr(error.error) for error in errors] == ["KeyError('a')"]
     (record,) = caplog.records
-    assert (record.levelno, record.getMessage()) == (logging.ERROR, "a listener of the error event raised")
+    assert (record.levelno, record.getMessage()) == (logging.ERROR, "a listener raised while it handled an error event")
     assert record.exc_info is not None
     assert repr(record.exc_info[1]) == "KeyError('error')"
 
 
-def test_an_error_that_nobody_listens_to_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_error_that_nobody_listens_to_is_a_warning_and_one_of_a_listener_an_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     room = Room()
     room.listeners.add("a", boom)
     room.deliver(Event("a"), ErrorEvent(ConnectError("refused", 401), "connection", NOON))
     first, second = caplog.records
-    assert {record.levelno for record in caplog.records} == {logging.WARNING}
+    assert (first.levelno, second.levelno) == (logging.ERROR, logging.WARNING)
     assert first.getMessage() == "handler error, and nobody listens to errors: KeyError('a')"
     assert first.exc_text is not None
     assert "in boom" in first.exc_text
@@ -460,7 +497,7 @@ def test_an_error_of_a_listener_comes_ahead_of_the_next_event() -> None:
     room.listeners.add("a", boom)
     for name in ("error", "b"):
         room.listeners.add(name, room.tell)
-    room.dispatcher.put([Event("a"), Event("b"), Event("a"), Event("b")])
+    room.queue.put([Event("a"), Event("b"), Event("a"), Event("b")])
     room.thread.start()
     assert room.run_out() == ["error", "b"] * 2
 
@@ -497,13 +534,17 @@ def test_no_context_is_entered_for_an_event_without_listeners() -> None:
 
 
 class Broken:
-    """A context manager that raises where it is told to."""
+    """A context manager that raises where it is told to, for one type of event or for each."""
 
-    def __init__(self, place: str) -> None:
+    def __init__(self, place: str, error: BaseException | None = None, type: str = "") -> None:
         self.place = place
+        self.error = LookupError(place) if error is None else error
+        self.type = type
+        self.inside = ""
 
     def __call__(self, event: AnyEvent) -> Broken:
-        self._raise_in("call", event)
+        self.inside = event.type
+        self._raise_in("call")
         return self
 
     def __enter__(self) -> None:
@@ -512,9 +553,9 @@ class Broken:
     def __exit__(self, *exc: object) -> None:
         self._raise_in("exit")
 
-    def _raise_in(self, place: str, event: AnyEvent | None = None) -> None:
-        if place == self.place:
-            raise LookupError(place)
+    def _raise_in(self, place: str) -> None:
+        if place == self.place and self.type in ("", self.inside):
+            raise self.error
 
 
 @pytest.mark.parametrize("place", ["call", "enter", "exit"])
@@ -526,7 +567,7 @@ def test_a_context_that_raises_is_an_error_event_and_the_listeners_run(
     room.listeners.add("a", room.tell)
     assert room.deliver(Event("a")) == ["a"]
     assert [(repr(error.error), error.context) for error in errors] == [(f"LookupError('{place}')", "handler")]
-    assert [record.getMessage() for record in caplog.records] == ["a listener of the error event raised"]  # around it
+    assert [record.getMessage() for record in caplog.records] == ["around_event raised while it handled an error event"]
 
 
 @pytest.mark.parametrize("answer", [None, 1, "context"])
@@ -565,9 +606,9 @@ def test_the_thread_waits_for_events_and_ends_behind_the_last() -> None:
     room = Room()
     room.listeners.add("*", room.tell)
     room.thread.start()
-    room.dispatcher.put([Event("a")])
+    room.queue.put([Event("a")])
     until(lambda: room.told)
-    room.dispatcher.put([Event("b"), Event("c")])
+    room.queue.put([Event("b"), Event("c")])
     assert room.run_out() == ["a", "b", "c"]
 
 
@@ -576,27 +617,89 @@ def test_the_thread_ends_with_its_client() -> None:
     room.thread.start()
     del room.delivery
     gc.collect()
-    room.dispatcher.put([Event("a")])
+    room.queue.put([Event("a")])
     room.join()
-    assert not room.dispatcher.put([Event("b")])
+    assert not room.queue.put([Event("b")])
+
+
+def raiser(error: BaseException) -> Callable[[object], Any]:
+    """Return user code that raises."""
+
+    def fail(event: object) -> Any:
+        raise error
+
+    return fail
+
+
+class Killed(SystemExit):
+    """An exit of the user's own kind."""
+
+
+EXITS = [SystemExit(1), KeyboardInterrupt(), Killed()]
 
 
 @pytest.mark.parametrize("around_event", [None, lambda event: nullcontext()])
-def test_a_listener_that_exits_ends_the_thread_in_silence_and_releases_the_reader(around_event: Any) -> None:
-    def exit_thread(event: AnyEvent) -> None:
-        raise SystemExit
-
+@pytest.mark.parametrize("error", EXITS, ids=repr)
+def test_a_listener_that_exits_ends_the_session_with_one_error_and_its_last_events(
+    error: BaseException, around_event: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     room = Room(size=1, around_event=around_event)
     errors = collect_errors(room)
-    room.listeners.add("a", exit_thread)
-    room.listeners.add("b", room.tell)
+    room.listeners.add("a", raiser(error))
+    for name in ("a", "b", "connected"):
+        room.listeners.add(name, room.tell)
     room.thread.start()
-    with reader(room.dispatcher, "a", "b", "b", "b", "b"):
+    with reader(room.queue, "a", "b", "b", "b", "b") as outcome:
         pass
-    room.join()
-    assert room.told == []
-    assert errors == []
-    assert not room.dispatcher.put([Event("c")])
+    assert outcome == [False]
+    assert room.ended.wait(10)
+    assert not room.queue.put([Event("c")])
+    room.queue.post(CONNECTED)
+    room.queue.wake()
+    assert room.run_out() == ["connected"]
+    assert [(str(told.error), told.error.__cause__, told.context) for told in errors] == [
+        (f"a listener raised {type(error).__name__}", error, "handler")
+    ]
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("place", ["call", "enter", "exit"])
+def test_a_context_that_exits_ends_the_session_with_one_error(place: str, caplog: pytest.LogCaptureFixture) -> None:
+    room = Room(around_event=Broken(place, SystemExit(), "a"))
+    errors = collect_errors(room)
+    room.listeners.add("a", room.tell)
+    room.thread.start()
+    room.queue.put([Event("a"), Event("a")])
+    assert room.ended.wait(10)
+    assert room.run_out() == (["a"] if place == "exit" else [])
+    assert [str(told.error) for told in errors] == ["around_event raised SystemExit"]
+    assert caplog.records == []
+
+
+def test_a_listener_of_the_last_events_that_exits_as_well_changes_nothing() -> None:
+    room = Room()
+    errors = collect_errors(room)
+    for name in ("a", "connected"):
+        room.listeners.add(name, raiser(SystemExit()))
+    room.listeners.add("disconnected", room.tell)
+    room.thread.start()
+    room.queue.put([Event("a")])
+    assert room.ended.wait(10)
+    room.queue.post(CONNECTED, DISCONNECTED)
+    assert room.run_out() == ["disconnected"]
+    assert len(errors) == 2
+
+
+def test_a_listener_of_errors_that_exits_ends_the_session(caplog: pytest.LogCaptureFixture) -> None:
+    room = Room()
+    room.listeners.add("a", boom)
+    room.listeners.add("error", raiser(SystemExit()))
+    room.listeners.add("a", room.tell)
+    room.thread.start()
+    room.queue.put([Event("a")])
+    assert room.ended.wait(10)
+    assert room.run_out() == []
+    assert [record.getMessage() for record in caplog.records] == ["a listener raised while it handled an error event"]
 
 
 def test_an_event_is_not_kept_alive_once_it_is_delivered() -> None:
@@ -608,13 +711,13 @@ def test_an_event_is_not_kept_alive_once_it_is_delivered() -> None:
     room.thread.start()
     value = Payload()
     alive = weakref.ref(value)
-    room.dispatcher.put([Event("a", {"value": value})])
+    room.queue.put([Event("a", {"value": value})])
     del value
     until(lambda: alive() is None)
     assert room.run_out() == ["a"]
 
 
-def test_a_listener_under_way_comes_back_to_the_client_s_own_events_when_its_dispatcher_is_abandoned() -> None:
+def test_a_listener_under_way_comes_back_to_the_client_s_own_events_when_its_queue_is_abandoned() -> None:
     room, entered, leave = Room(), threading.Event(), threading.Event()
 
     def hang(event: AnyEvent) -> None:
@@ -625,9 +728,105 @@ def test_a_listener_under_way_comes_back_to_the_client_s_own_events_when_its_dis
     for name in ("b", "error"):
         room.listeners.add(name, room.tell)
     room.thread.start()
-    room.dispatcher.put([Event("a"), Event("b")])
+    room.queue.put([Event("a"), Event("b")])
     entered.wait(10)
-    room.dispatcher.post(ErrorEvent(DisconnectedError("over"), "connection", NOON))
-    room.dispatcher.abandon()
+    room.queue.post(ErrorEvent(DisconnectedError("over"), "connection", NOON))
+    room.queue.abandon()
     leave.set()
     assert room.run_out() == ["error"]
+
+
+# What comes back late.
+
+
+class LateRoom(Room):
+    """A dispatcher whose thread is given up while a listener of ``a`` hangs; then the listener fails."""
+
+    def __init__(self, around_event: Callable[[Any], AbstractContextManager[object]] | None = None) -> None:
+        super().__init__(around_event=around_event)
+        self.entered = threading.Event()
+        self.leave = threading.Event()
+        self.listeners.add("a", self.hang)
+        for name in ("*", "error", "connected"):
+            self.listeners.add(name, self.tell)
+
+    def hang(self, event: AnyEvent) -> Any:
+        self.entered.set()
+        assert self.leave.wait(10)
+        raise KeyError("late")
+
+    def come_back_late(self) -> list[Any]:
+        """Give the thread up while it hangs; return what was told after that."""
+        self.thread.start()
+        assert self.entered.wait(10)
+        self.queue.abandon()
+        self.queue.finish()
+        self.queue.give_up()
+        self.leave.set()
+        self.join()
+        return self.told
+
+
+@pytest.mark.parametrize("around_event", [None, lambda event: nullcontext()])
+def test_a_listener_that_was_given_up_comes_back_to_nothing(
+    around_event: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    room = LateRoom(around_event)
+    stream: EventStream[Any] = EventStream(room.streams, Filter(["error"], None, room.guard), 10)
+    room.streams.add(stream)
+    room.queue.put([Event("a"), Event("b")])
+    assert room.come_back_late() == []
+    stream.close()
+    assert list(stream) == []
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("error", EXITS, ids=repr)
+def test_an_exit_that_comes_back_late_is_not_reported_either(
+    error: BaseException, capsys: pytest.CaptureFixture[str]
+) -> None:
+    room = LateRoom()
+    room.listeners.remove("a", room.hang)
+
+    def leave(event: AnyEvent) -> None:
+        with suppress(KeyError):
+            room.hang(event)
+        raise error
+
+    room.listeners.remove("*", room.tell)
+    room.listeners.add("a", leave)
+    room.listeners.add("a", room.tell)
+    room.queue.put([Event("a")])
+    assert room.come_back_late() == []
+    assert capsys.readouterr().err == ""
+
+
+def test_a_context_is_left_when_its_listener_comes_back_late_and_what_that_raises_is_not_reported() -> None:
+    left: list[str] = []
+
+    class Context:
+        def __enter__(self) -> None:
+            pass
+
+        def __exit__(self, *exc: object) -> None:
+            left.append("left")
+            raise LookupError("late")
+
+    room = LateRoom(lambda event: Context())
+    room.queue.put([Event("a")])
+    assert room.come_back_late() == []
+    assert left == ["left"]
+
+
+def test_around_event_that_comes_back_late_has_no_listener_called() -> None:
+    room = LateRoom(lambda event: room.hang(event))
+    room.queue.put([Event("a")])
+    assert room.come_back_late() == []
+
+
+def test_a_predicate_of_a_client_event_that_comes_back_late_has_no_listener_called() -> None:
+    room = LateRoom()
+    stream: EventStream[Any] = EventStream(room.streams, Filter(["connected"], room.hang, room.guard), 10)
+    room.streams.add(stream)
+    room.queue.post(CONNECTED)
+    assert room.come_back_late() == []

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from masquerade_ws.delivery.listeners import CACHED_TYPES, Listener, Listeners
+from masquerade_ws.delivery.listeners import _CACHED_TYPES, Listeners
 
 
 def first(event: object) -> None:
@@ -156,7 +156,7 @@ def test_more_types_than_are_remembered_are_found_all_the_same() -> None:
     listeners = Listeners()
     listeners.add("a.*", first)
     for _ in range(2):
-        for number in range(CACHED_TYPES + 10):
+        for number in range(_CACHED_TYPES + 10):
             assert handlers(listeners, f"a.{number}") == [first]
             assert handlers(listeners, f"b.{number}") == []
 
@@ -182,18 +182,112 @@ def test_a_lock_that_is_held_when_the_process_forks_is_replaced() -> None:
     assert handlers(listeners, "a") == [first, second]
 
 
-def test_a_change_in_the_middle_of_another_is_kept() -> None:
-    """As when the collector runs a finalizer that unsubscribes."""
+class Comparing:
+    """A handler that equals others of its number, and has no hash."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Comparing) and other.number == self.number
+
+    __hash__: Any = None
+
+    def __call__(self, event: object) -> None:
+        """Listen."""
+
+
+def test_handlers_without_a_hash_are_told_apart_by_comparing_them() -> None:
     listeners = Listeners()
-    listeners.add("a", print)
-    first = listeners.for_type("a")
-    listeners.add("b", print)
+    for number in (1, 2, 1):
+        listeners.add("a", Comparing(number))
+    listeners.add("b", Comparing(1))
+    assert handlers(listeners, "a") == [Comparing(1), Comparing(2)]
+    listeners.remove("a", Comparing(1))
+    assert handlers(listeners, "a") == [Comparing(2)]
+    assert handlers(listeners, "b") == [Comparing(1)]
 
-    def drop_the_first(known: tuple[Listener, ...]) -> tuple[Listener, ...]:
-        listeners.remove("a", print)
-        return (*known, Listener("c", print, once=False))
 
-    listeners._change(drop_the_first)
-    assert [listener.type for listener in listeners.for_type("b") + listeners.for_type("c")] == ["b", "c"]
+def test_a_handler_whose_hash_has_changed_is_claimed_once_all_the_same() -> None:
+    class Changing(Comparing):
+        def __hash__(self) -> int:
+            return self.number
+
+    listeners, handler = Listeners(), Changing(1)
+    listeners.add("a", handler, once=True)
+    (listener,) = listeners.for_type("a")
+    handler.number = 2
+    assert listeners.claim(listener)
+    assert not listeners.claim(listener)
+
+
+class CountingHash(Comparing):
+    """A handler that counts how often it is compared."""
+
+    compared = 0
+
+    def __eq__(self, other: object) -> bool:
+        CountingHash.compared += 1
+        return super().__eq__(other)
+
+    def __hash__(self) -> int:
+        return self.number
+
+
+def test_registering_and_removing_many_handlers_compares_none_with_all_others() -> None:
+    listeners, many = Listeners(), [CountingHash(number) for number in range(20_000)]
+    for handler in many:
+        listeners.add("a", handler)
+    for handler in many:
+        listeners.remove("a", handler)
+    assert CountingHash.compared < 2 * len(many)
     assert listeners.for_type("a") == ()
-    assert not first[0].active
+
+
+def test_many_threads_register_while_the_listeners_are_read() -> None:
+    listeners, over = Listeners(), threading.Event()
+    found: list[int] = []
+
+    def read() -> None:
+        while not over.is_set():
+            found.append(len(listeners.for_type("a")))
+
+    def register(base: int) -> None:
+        for number in range(base, base + 500):
+            listeners.add("a", Comparing(number).__call__)
+
+    reader = threading.Thread(target=read)
+    writers = [threading.Thread(target=register, args=(base,)) for base in range(0, 2000, 500)]
+    for thread in (reader, *writers):
+        thread.start()
+    for thread in writers:
+        thread.join()
+    over.set()
+    reader.join()
+    assert found == sorted(found)
+    assert len(listeners.for_type("a")) == 2000
+
+
+@pytest.mark.parametrize("change", ["remove", "add"])
+def test_a_change_in_the_middle_of_another_is_kept(change: str) -> None:
+    """As when the collector runs a finalizer that registers or unsubscribes."""
+    listeners = Listeners()
+    listeners.add("a", first)
+    (known,) = listeners.for_type("a")
+
+    class Meddling(Comparing):
+        def __eq__(self, other: object) -> bool:
+            getattr(listeners, change)("a", first)
+            listeners.add("b", first)
+            return False
+
+        def __hash__(self) -> int:
+            return 1
+
+    listeners.add("a", Meddling(1))
+    listeners.add("a", Meddling(2))
+    numbers = [handler.number for handler in handlers(listeners, "a") if isinstance(handler, Meddling)]
+    assert numbers == [1, 2]
+    assert handlers(listeners, "b") == [first]
+    assert known.active is (change == "add")
+    assert (known in listeners.for_type("a")) is known.active

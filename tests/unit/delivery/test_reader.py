@@ -33,7 +33,7 @@ class Room:
         self.streams = StreamIndex(Guard())
         self.counters = Counters()
         self.intake = Intake(self.listeners, self.streams, self.counters)
-        self.dispatcher = EventQueue(size)
+        self.queue = EventQueue(size)
         self.ended = threading.Event()
 
     def stream(self, *names: str, **where: Any) -> EventStream[Any]:
@@ -43,12 +43,12 @@ class Room:
 
     def take(self, batch: list[str | bytes]) -> Sequence[Any]:
         """Take messages in."""
-        return self.intake.take(batch, self.dispatcher)
+        return self.intake.take(batch, self.queue)
 
     def read(self, connection: Connection) -> threading.Thread:
         """Start a reader thread."""
         intake = weakref.ref(self.intake)
-        thread = threading.Thread(target=lambda: read(connection, self.dispatcher, intake, self.ended.set))
+        thread = threading.Thread(target=lambda: read(connection, self.queue, intake, self.ended.set))
         thread.start()
         return thread
 
@@ -116,7 +116,7 @@ def test_a_batch_that_was_held_up_until_its_session_was_abandoned_reaches_nobody
     room = Room()
     room.listeners.add("*", repr)
     stream = room.stream()
-    room.dispatcher.abandon()
+    room.queue.abandon()
     assert list(room.take([wire("a")])) == []
     stream.close()
     assert list(stream) == []
@@ -127,10 +127,10 @@ def test_a_dispatcher_thread_at_rest_gets_the_messages_as_they_came_unless_someb
     room.listeners.add("a", repr)
     messages: list[str | bytes] = [wire("a"), "{"]
     delivery = Delivery(room.listeners, room.streams, None)
-    dispatching = room.dispatcher, weakref.ref(delivery), room.streams.guard, room.ended.set
+    dispatching = room.queue, weakref.ref(delivery), room.streams.guard, room.ended.set
     thread = threading.Thread(target=dispatch, args=dispatching, daemon=True)
     thread.start()
-    until(lambda: room.dispatcher.admit_unread(2))
+    until(lambda: room.queue.admit_undecoded(2))
     assert room.take(messages) == messages
     assert room.counters.messages_received == 2
     assert types(room.take([wire("a"), wire("b"), wire("a")])) == ["a", "a"], "half of the room is for unread messages"
@@ -140,7 +140,7 @@ def test_a_dispatcher_thread_at_rest_gets_the_messages_as_they_came_unless_someb
     assert room.take(messages) == messages
     room.listeners.remove("a", repr)
     assert list(room.take([wire("a")])) == [], "it is not woken for nothing"
-    room.dispatcher.finish()
+    room.queue.finish()
     join(thread)
 
 
@@ -180,7 +180,7 @@ def test_the_thread_reads_until_the_closing_handshake() -> None:
         connection = Connection.open(server.url, proxy=False)
         join(room.read(connection))
     assert room.ended.is_set()
-    assert types(list(room.dispatcher.waiting())) == ["a", "b"]
+    assert types(list(room.queue.waiting())) == ["a", "b"]
     assert (connection.close_code, connection.error) == (1001, None)
 
 
@@ -195,7 +195,7 @@ def test_the_thread_ends_in_silence_with_a_connection_that_is_lost() -> None:
         connection = Connection.open(server.url, proxy=False)
         join(room.read(connection))
     assert room.ended.is_set()
-    assert types(list(room.dispatcher.waiting())) == ["a"]
+    assert types(list(room.queue.waiting())) == ["a"]
     assert isinstance(connection.error, DisconnectedError)
 
 
@@ -226,7 +226,7 @@ def test_the_thread_keeps_no_client_alive_while_it_waits() -> None:
     with RawServer(talk) as server, Connection.open(server.url, proxy=False) as connection:
         thread = room.read(connection)
         connection.send("go on")
-        assert room.dispatcher.wait()
+        assert room.queue.wait()
         intake = weakref.ref(room.intake)
         del room.intake
         until(lambda: intake() is None)
@@ -243,11 +243,11 @@ def test_the_thread_ends_when_the_dispatcher_takes_no_more_and_hands_over_what_i
     room.listeners.add("*", repr)
     with RawServer(script) as server, Connection.open(server.url, proxy=False) as connection:
         thread = room.read(connection)
-        until(lambda: room.dispatcher.full)
-        room.dispatcher.release()
+        until(lambda: room.queue.full)
+        room.queue.release()
         join(thread)
         assert room.ended.is_set()
-        assert types(list(room.dispatcher.waiting())) == ["a", "b", "c"]
+        assert types(list(room.queue.waiting())) == ["a", "b", "c"]
         connection.abort(DisconnectedError("the test is over"))
 
 
@@ -261,4 +261,4 @@ def test_events_that_nobody_listens_to_do_not_stop_the_thread() -> None:
             assert stream.get(10).type == "a"
         connection.abort(DisconnectedError("the test is over"))
         join(thread)
-    assert list(room.dispatcher.waiting()) == []
+    assert list(room.queue.waiting()) == []
