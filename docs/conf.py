@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import configparser
 import re
-from pathlib import Path
 from typing import Any, ClassVar
 
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
+from masquerade_ws import __version__
 from masquerade_ws.lifecycle.transitions import STATES, TRANSITIONS, Phase, Trigger
-
-HERE = Path(__file__).parent
-SETUP = configparser.ConfigParser()
-SETUP.read(HERE.parent / "setup.cfg", encoding="utf-8")
 
 project = "masquerade-ws"
 author = "the authors of Masquerade"
 project_copyright = "the authors of Masquerade"
-version = release = SETUP["metadata"]["version"]
+version = release = __version__
 
 extensions = [
     "sphinx.ext.autodoc",

@@ -73,3 +73,5 @@ __all__ = [
     "WaitTimeoutError",
     "WebSocketClient",
 ]
+
+__version__ = "1.1.0"  # the one place: the build, the documentation and `--version` take it from here

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 
@@ -11,8 +12,21 @@ from masquerade_ws import WebSocketClient
 from masquerade_ws.testing import EventServer
 from tests.support.scenes import Hang, client_of
 
+WORKERS = 4  # more than most machines have cores, since a test mostly waits
+
+# A container may forbid byte code; each of the hundreds of processes that tests start would compile the package anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # A shell lets what it runs in the background ignore Ctrl-C, and so would each process that a test starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)  # before that of pytest-xdist, which starts the workers
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Run the whole suite side by side; whoever names tests, or a number of workers, gets what was asked for."""
+    option = config.option
+    asked = getattr(option, "numprocesses", 0) is not None or option.usepdb or option.capture == "no"
+    if config.args_source is pytest.Config.ArgsSource.TESTPATHS and not asked:
+        option.numprocesses, option.dist = WORKERS, "worksteal"
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from typing import Any
 import click
 from click.shell_completion import add_completion_class
 
+from masquerade_ws import __version__
 from masquerade_ws.cli.completion import Bash
 from masquerade_ws.cli.debugging import debug
 from masquerade_ws.cli.exit_status import Commands
@@ -30,7 +31,7 @@ _output = click.option(
 
 
 @click.group(cls=Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="masquerade-ws")
+@click.version_option(__version__)
 @click.pass_context
 def cli(ctx: click.Context) -> None:
     """The synchronous event client of the Masquerade image service.

@@ -33,6 +33,7 @@ from click.testing import CliRunner
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+import masquerade_ws
 from masquerade_ws import Event, cli
 from masquerade_ws.cli.commands import cli as commands
 from masquerade_ws.cli.demo import picture, serve, studio
@@ -512,7 +513,7 @@ def test_an_output_that_is_no_file_will_do(monkeypatch: pytest.MonkeyPatch) -> N
         cli.main()
 
     assert caught.value.code == 0
-    assert shown.getvalue().startswith("masquerade-ws, version ")
+    assert shown.getvalue() == f"masquerade-ws, version {masquerade_ws.__version__}\n"
 
 
 def test_another_missing_module_is_a_bug_and_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,15 +44,11 @@ import itertools
 import json
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-import masquerade_ws
-from masquerade_ws import WebSocketClient, errors
-from masquerade_ws.testing import EventServer
+from masquerade_ws import errors
 from tests.docs.reading import SETUP
 from tests.support.pages import ROOT, Scene, commands_of, play_scene, scenes_of
 
@@ -61,7 +57,6 @@ README = ROOT / "README.rst"
 PAGES = [README, *sorted(DOCS.rglob("*.rst"))]
 SCENES = {scene.name: scene for page in PAGES for scene in scenes_of(page)}
 RUN = {"python", "console", "output"}
-INTERNAL = {"close_at_exit", "await_end", "reset_in_child"}  # members of the client that are not public
 SHOWN = {"text", "ini", "html", "http", "json", "nginx", "toml", "typescript", "yaml"}
 
 
@@ -145,9 +140,9 @@ def test_the_extras_exist() -> None:
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         assert {
-            each for some in re.findall(r"(?:masquerade-ws|\.)\[([\w,]+)\]", text) for each in some.split(",")
+            each for some in re.findall(r"(?:masquerade-ws|\.)\[([\w,-]+)\]", text) for each in some.split(",")
         } <= extras
-        assert {*re.findall(r"[Ee]xtra ``(\w+)``", text)} <= extras
+        assert {*re.findall(r"[Ee]xtra ``([\w-]+)``", text)} <= extras
 
 
 # What there has to be.
@@ -159,48 +154,3 @@ def test_each_error_has_a_page_with_a_block_that_provokes_it(name: str) -> None:
 
     assert page.read_text(encoding="utf-8").startswith(name)
     assert any(scene.page == page and name in scene.text("python") for scene in SCENES.values())
-
-
-@pytest.fixture(scope="module")
-def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("sphinx", reason="the pages are built by Sphinx, of the extra docs")
-    pytest.importorskip("furo", reason="the pages have the theme furo, of the extra docs")
-    built = tmp_path_factory.mktemp("html")
-    command = [sys.executable, "-m", "sphinx", "-q", "-W", "-b", "html", str(DOCS), str(built)]
-
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    return built
-
-
-def test_the_pages_are_built_without_a_warning(html: Path) -> None:
-    assert {f"docs/{page.relative_to(html).with_suffix('').as_posix()}" for page in html.rglob("*.html")} >= {
-        name_of(page) for page in PAGES if page != README and page.parent.name != "figures"
-    }
-
-
-def test_the_reference_has_all_that_may_be_imported(html: Path) -> None:
-    intersphinx = pytest.importorskip("sphinx.util.inventory", reason="the pages are built by Sphinx")
-    with (html / "objects.inv").open("rb") as file:
-        inventory = intersphinx.InventoryFile.load(file, "", lambda base, target: target)
-
-    documented = {name for domain in inventory for name in inventory[domain]}
-
-    assert {f"masquerade_ws.{name}" for name in masquerade_ws.__all__} <= documented
-    for name in ("connection.Connection", "testing.EventServer", "contrib.flask.MasqueradeWS", "contrib.django.client"):
-        assert f"masquerade_ws.{name}" in documented
-    for owner, path in ((WebSocketClient, "masquerade_ws"), (EventServer, "masquerade_ws.testing")):
-        members = {name for name in dir(owner) if not name.startswith("_")} - INTERNAL
-        assert {f"{path}.{owner.__name__}.{name}" for name in members} <= documented
-    for name in ("get", "wait_for", "close", "dropped"):
-        assert f"masquerade_ws.EventStream.{name}" in documented
-
-
-def test_the_search_finds_pages_by_words_and_by_names(html: Path) -> None:
-    index = (html / "searchindex.js").read_text(encoding="utf-8")
-    found = json.loads(index[index.index("{") : index.rindex("}") + 1])
-
-    assert {f"errors/{name}" for name in errors.__all__} <= {*found["docnames"]}
-    assert "proxi" in found["terms"]  # stems of words
-    assert "run_image_job" in json.dumps(found["objects"])

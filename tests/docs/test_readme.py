@@ -5,7 +5,6 @@ from __future__ import annotations
 import builtins
 import importlib
 import inspect
-import io
 import re
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -59,9 +58,10 @@ def test_the_quick_start_makes_a_picture_at_the_gateway_of_the_demo(
 
 def test_the_extras_exist() -> None:
     extras = {*SETUP["options.extras_require"]}
+    newest = re.split(r"^\d+\.\d+\.\d+ - ", CHANGELOG, flags=re.MULTILINE)[0]
 
     assert {literals(name)[0] for name, _ in tables_of(README)["extra | what it adds"]} <= extras
-    assert {*re.findall(r"extra ``(\w+)``", CHANGELOG)} <= extras
+    assert {*re.findall(r"[Ee]xtra ``([\w-]+)``", newest)} <= extras
 
 
 def test_the_arguments_that_it_mentions_exist() -> None:
@@ -113,32 +113,10 @@ def test_the_license_line_is_that_of_the_package() -> None:
     assert SETUP["metadata"]["license"] == "See the main Masquerade repository for license information"
 
 
-# The changelog, and the form of the pages at the root.
+# The changelog.
 
 
 def test_the_changelog_begins_with_the_version_of_the_package() -> None:
-    versions = re.findall(r"^(\d+\.\d+\.\d+) - \d{4}-\d{2}-\d{2}$", CHANGELOG, re.MULTILINE)
-    unreleased = re.findall(r"^(\d+\.\d+\.\d+) \(unreleased\)$", CHANGELOG, re.MULTILINE)
+    versions = re.findall(r"^(\d+\.\d+\.\d+) (?:- \d{4}-\d{2}-\d{2}|\(unreleased\))$", CHANGELOG, re.MULTILINE)
 
-    assert SETUP["metadata"]["version"] in (versions[0], *unreleased)
-
-
-@pytest.mark.parametrize("name", AT_THE_ROOT)
-def test_docutils_finds_nothing_to_complain_about(name: str) -> None:
-    core = pytest.importorskip("docutils.core", reason="docutils is not installed")
-    complaints = io.StringIO()
-    settings = {"report_level": 1, "halt_level": 5, "warning_stream": complaints, "syntax_highlight": "none"}
-
-    core.publish_doctree(text_of(name), settings_overrides=settings)
-
-    assert complaints.getvalue() == ""
-
-
-@pytest.mark.parametrize("name", AT_THE_ROOT)
-def test_a_package_index_can_show_it(name: str) -> None:
-    rst = pytest.importorskip("readme_renderer.rst", reason="readme_renderer is not installed")
-    complaints = io.StringIO()
-
-    html = rst.render(text_of(name), stream=complaints)
-
-    assert (html is not None, complaints.getvalue()) == (True, "")
+    assert versions[0] == masquerade_ws.__version__

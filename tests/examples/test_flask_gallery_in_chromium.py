@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shutil
 from collections.abc import Iterator
@@ -11,18 +12,22 @@ from typing import Any
 import pytest
 
 pytest.importorskip("flask", reason="needs flask")
-pytest.importorskip("playwright", reason="needs playwright")
-if shutil.which("chromium") is None:
-    pytest.skip("needs chromium", allow_module_level=True)
-
-from playwright.sync_api import Browser, BrowserContext, Error, Locator, Page, expect, sync_playwright
-
 from masquerade_ws.cli.demo import picture, studio
 from masquerade_ws.cli.demo.gateway import Gateway
 from masquerade_ws.testing import EventServer
 from tests.support.gallery import Gallery
 from tests.support.raw_server import until
 from tests.support.web_server import free_port
+
+HAS_PLAYWRIGHT = importlib.util.find_spec("playwright") is not None
+if HAS_PLAYWRIGHT:
+    from playwright.sync_api import Browser, BrowserContext, Error, Locator, Page, expect, sync_playwright
+
+pytestmark = [
+    pytest.mark.slow,  # a browser takes seconds for a page
+    pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium"),
+    pytest.mark.skipif(not HAS_PLAYWRIGHT, reason="needs playwright"),
+]
 
 LIMIT = 30.0  # seconds
 QUIET = [

@@ -6,6 +6,7 @@ page says which is which stands at the head of test_docs.py.
 
 from __future__ import annotations
 
+import configparser
 import io
 import os
 import re
@@ -29,6 +30,8 @@ from masquerade_ws import WebSocketClient
 from masquerade_ws.testing import EventServer, Peer
 
 ROOT = Path(__file__).parents[2]
+SETUP = configparser.ConfigParser()
+SETUP.read(ROOT / "setup.cfg", encoding="utf-8")
 URL = "ws://localhost:34076/ws"
 IMAGE = "https://images.example/job.png"
 TIMEOUT = 20.0  # seconds; what is waited for takes a fraction of one
