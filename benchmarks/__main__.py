@@ -1,7 +1,7 @@
 """All measurements in one run: ``python -m benchmarks [--quick]``.
 
-Contenders take turns, each in a process of its own; a figure is the median over the rounds of the ratio of that
-round's times. The table and the plot go to ``benchmarks/results/``.
+The contenders take turns, each in its own process; a figure is the median over the rounds of the ratio of the times of
+a round. The table and the plot go to ``benchmarks/results/``.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ FLOOD = [
 
 
 class Measurement(NamedTuple):
-    """What is measured: by which function, with which numbers, of whom (the first is compared with the others)."""
+    """What is measured: the function, its numbers, and the contenders, which are compared with the first of them."""
 
     title: str
     function: str
@@ -57,7 +57,7 @@ class Measurement(NamedTuple):
 
 
 def measurements(scale: int) -> list[Measurement]:
-    """Return all of them, with 1/``scale`` of the work."""
+    """Return all measurements, with 1/``scale`` of the work."""
     pace = [2000 // scale, 500]
     connecting = [
         "masquerade-orjson",
@@ -106,7 +106,7 @@ def measure(function: str, contender: str, url: str, numbers: list[int]) -> list
 
 
 def compare(one: Measurement, rounds: int, url: str) -> list[tuple[str, list[float], list[float]]]:
-    """Return for each contender its median figures, and by how much they exceed those of the first."""
+    """Return for each contender its median figures and their ratios to those of the first contender."""
     taken: dict[str, list[list[float]]] = {contender: [] for contender in one.contenders}
     for _ in range(rounds):
         for contender in one.contenders:
@@ -126,7 +126,7 @@ def compare(one: Measurement, rounds: int, url: str) -> list[tuple[str, list[flo
 
 
 def table(one: Measurement, rows: list[tuple[str, list[float], list[float]]]) -> list[list[str]]:
-    """Return the rows of the report: what, who, figures."""
+    """Return the rows of the report."""
     lines = []
     for contender, medians, ratios in rows:
         for name, median, ratio in zip(one.figures, medians, ratios, strict=True):
@@ -154,7 +154,7 @@ def rst(lines: list[list[str]]) -> str:
 
 
 def machine() -> str:
-    """Return what the figures depend on."""
+    """Describe the machine and the versions that the figures depend on."""
     packages = ("websocket-client", "wsaccel", "websockets", "picows", "orjson")
     versions = ", ".join(f"{package} {version(package)}" for package in packages)
     system = f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}"
@@ -162,7 +162,7 @@ def machine() -> str:
 
 
 def main() -> None:
-    """Measure, print and write."""
+    """Measure, print and write the results."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="two rounds with a tenth of the work")
     quick = parser.parse_args().quick

@@ -1,4 +1,4 @@
-"""One measurement of one contender, in a process of its own: prints its figures as JSON.
+"""Runs one measurement of one contender in this process, and prints its figures as JSON.
 
 ``python -m benchmarks.contenders MEASURE CONTENDER URL ARGUMENT...``, where the contender may be followed by the
 modules that it is to do without: ``masquerade-orjson``.
@@ -317,7 +317,7 @@ def connect_websocketclient(url: str, count: int, **options: float) -> list[floa
 
 
 def connect_websocketclienttimeout(url: str, count: int) -> list[float]:
-    """Connect it with the time limit that ours has unless told otherwise."""
+    """Connect it with the time limit that our client has by default."""
     return connect_websocketclient(url, count, timeout=10.0)
 
 
@@ -346,7 +346,7 @@ def _wakeups() -> int:
 
 
 def _idle(open_one: Callable[[], object], seconds: int) -> list[float]:
-    open_one()  # what is made once a process does not count
+    open_one()  # what is made once per process does not count
     gc.collect()
     tracemalloc.start()
     kept = open_one()

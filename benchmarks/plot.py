@@ -12,7 +12,7 @@ OTHERS = "#a9adb8"
 
 
 def bars(groups: dict[str, dict[str, float]], unit: str) -> str:
-    """Return a chart: one group of horizontal bars a title, each group with a scale of its own."""
+    """Return a chart: one group of horizontal bars per title, each with its own scale."""
     parts: list[str] = []
     y = 10
     for title, values in groups.items():

@@ -1,7 +1,7 @@
-"""The server of all measurements: it shows prebuilt bytes to whoever connects, so that its own speed never counts.
+"""The server of all measurements: it sends prebuilt bytes, so that its own speed does not count.
 
-What a connection gets is said by the path: ``/blast/<size>/<count>``, ``/pace/<count>/<rate>``, ``/sink/<bytes>``,
-``/message/<size>`` or ``/idle``. It begins with the first bytes that the client sends.
+The path says what a connection gets: ``/blast/<size>/<count>``, ``/pace/<count>/<rate>``, ``/sink/<bytes>``,
+``/message/<size>`` or ``/idle``. The server begins when the client sends its first bytes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _TIMESTAMP = "2026-11-22T12:00:00.000Z"
 _BLOCK = 2**20
 _JOBS = 64
-_THREADS = 16  # started beforehand; more connections at once than that nobody makes
+_THREADS = 16  # started beforehand; no measurement opens more connections at once
 
 
 def _text(type_: str, payload: dict[str, object]) -> str:
@@ -31,7 +31,7 @@ def _text(type_: str, payload: dict[str, object]) -> str:
 
 
 def event_of_size(size: int, job: int = 0) -> str:
-    """Return an event of ``size`` bytes: small ones tell of progress, larger ones of an image, with a preview in it."""
+    """Return an event of ``size`` bytes: small ones report progress, larger ones an image with a preview."""
     job_id = f"job-{job:04}"
     if size <= 256:
         return _padded("image.generation.progress", {"job_id": "", "progress": job}, "job_id", size)
@@ -85,7 +85,7 @@ def _pace(sock: socket.socket, count: int, rate: int) -> None:
 def _sink(sock: socket.socket, expected: int) -> None:
     buffer = bytearray(_BLOCK)
     while expected > 0:
-        time.sleep(0.001)  # to wake it for each message would cost the client more or less, as chance has it
+        time.sleep(0.001)  # waking it for each message would cost the client a random amount of time
         expected -= sock.recv_into(buffer) or expected
     sock.sendall(_frame(_text("system.notification", {"severity": "info", "message": "all received"})))
 
@@ -97,7 +97,7 @@ def _message(sock: socket.socket, size: int) -> None:
 
 
 def _idle(sock: socket.socket) -> None:
-    """Answer each ping until the client goes, or it would take the server for dead."""
+    """Answer each ping until the client leaves; otherwise it would take the server for dead."""
     frames = b""
     while received := sock.recv(4096):
         frames += received
@@ -150,7 +150,7 @@ def _accept(listener: socket.socket) -> None:
 
 @contextlib.contextmanager
 def running() -> Iterator[str]:
-    """Run the server in a process of its own and yield its URL."""
+    """Run the server in another process and yield its URL."""
     command = [sys.executable, "-m", "benchmarks.server"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None

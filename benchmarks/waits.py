@@ -1,7 +1,7 @@
-"""What an event costs with 2,000 open streams on other jobs, against none: ``python -m benchmarks.waits``.
+"""What an event costs with 2,000 open streams for other jobs and without any: ``python -m benchmarks.waits``.
 
-Measured twice, in alternating rounds of one run: the whole way from the socket to a listener, and the reader's part
-of it alone, from a message to the listeners' queue. The second is the stricter: nothing else dilutes it.
+Measured twice, in alternating rounds of one run: the whole way from the socket to a listener, and the part of the
+reader thread alone, from a message to the queue for listeners. The second is stricter: nothing else dilutes it.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def report(what: str, measure: Callable[[int], float]) -> None:
 
 
 def main() -> None:
-    """Measure both."""
+    """Measure both ways."""
     with running() as url:
         report("the whole way", lambda streams: whole_way(url, streams))
     report("the reader's part", readers_part)

@@ -1,4 +1,4 @@
-"""Watch a shared client: the state of its connection and the images made so far."""
+"""Watch a client shared with other code: the state of its connection and the images made so far."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ URL = os.environ.get("MASQUERADE_URL", "ws://localhost:34076/ws")
 
 
 class ImageMonitor:
-    """Between entry and exit, know how the connection is and collect the images."""
+    """Follows the state of the connection and collects the images between entry and exit."""
 
     def __init__(self, client: WebSocketClient) -> None:
         self._client = client
@@ -24,7 +24,7 @@ class ImageMonitor:
         return self
 
     def __exit__(self, *error: object) -> None:
-        # The client outlives the monitor: without this it would keep it alive and go on calling it.
+        # The client outlives the monitor; without this it would keep the monitor alive and continue to call it.
         self._client.off("state:change", self._change_state)
         self._client.off("image.generation.completed", self._add_image)
 

@@ -1,4 +1,4 @@
-"""Wait by events where a WebSocket gets through, and by asking now and then where none does."""
+"""Wait for events where a WebSocket gets through, and poll where it does not."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from masquerade_ws import ConnectError, DisconnectedError, Event, WebSocketClien
 
 URL = os.environ.get("MASQUERADE_URL", "ws://localhost:34076/ws")
 JOBS = URL.replace("ws", "http", 1).removesuffix("/ws") + "/jobs/"
-UNREACHABLE = "ws://localhost:1/ws"  # nobody listens there
+UNREACHABLE = "ws://localhost:1/ws"  # nothing listens there
 ENDS = ("image.generation.completed", "image.generation.failed")
 
 
 def ask_for_end(job_id: str) -> Event | None:
-    """Ask the service how the job has ended; ``None`` as long as it has not."""
+    """Ask the service how the job ended; ``None`` while it has not."""
     try:
         with urlopen(JOBS + job_id, timeout=5) as response:
             event = Event(**json.load(response))

@@ -11,7 +11,7 @@ URL = os.environ.get("MASQUERADE_URL", "ws://localhost:34076/ws")
 
 
 def get_token() -> str:
-    return "my-token"  # your application asks its authentication service here
+    return "my-token"  # here your application asks its authentication service
 
 
 def start() -> str:

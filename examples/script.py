@@ -1,6 +1,6 @@
 """Make an image of each prompt on the command line, several at a time: script.py [PROMPT ...]
 
-The exit status is 0 if all were made, 1 if some were not, 2 if the service cannot be reached, 130 on Ctrl-C.
+The exit status is 0 if all images were made, 1 if some were not, 2 if the service cannot be reached, 130 on Ctrl-C.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PROMPTS = ("a lighthouse in the rain", "a market by night")
 
 
 def make_image(client: WebSocketClient, prompt: str) -> str | None:
-    """Return the image's URL, ``None`` if there is none; a job that may be tried again is, once."""
+    """Return the URL of the image, or ``None``; a job that may be retried is retried once."""
 
     def start() -> str:
         job_id = str(uuid.uuid4())
@@ -32,14 +32,14 @@ def make_image(client: WebSocketClient, prompt: str) -> str | None:
             print(f"{prompt}: {error}", file=sys.stderr)
             if not error.retry_allowed:
                 break
-        except MasqueradeError as error:  # not done in time, or the connection was lost
+        except MasqueradeError as error:  # a time-out, or the connection was lost for good
             print(f"{prompt}: {error}", file=sys.stderr)
     return None
 
 
 def main(prompts: list[str]) -> int:
     client = WebSocketClient(URL, lambda: os.environ.get("MASQUERADE_TOKEN", "my-token"))
-    client.on("error", lambda event: None)  # what matters here is raised as well
+    client.on("error", lambda event: None)  # whatever matters here is raised, too
     with client, ThreadPoolExecutor(4) as pool:  # one client serves all threads
         images = list(pool.map(partial(make_image, client), prompts))
     for prompt, image_url in zip(prompts, images, strict=True):

@@ -1,4 +1,4 @@
-"""Keep a token while it is good; fetch a new one when it grows old or the server refuses it."""
+"""Keep a token while it is valid; fetch a new one when it expires or the server refuses it."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ class Tokens:
     """Called by the client before every attempt to connect."""
 
     def __init__(self) -> None:
-        self._token = "expired-long-ago"  # what was stored when the program ran last
+        self._token = "expired-long-ago"  # stored by an earlier run of the program
         self._good_until = time.monotonic() + 3600
 
     def __call__(self) -> str:
         if time.monotonic() >= self._good_until:
             print("fetching a new token")
-            self._token = "fresh"  # your application asks its authentication service here
+            self._token = "fresh"  # here your application asks its authentication service
             self._good_until = time.monotonic() + 15 * 60 - 30  # half a minute early, to be safe
         return self._token
 
     def check(self, event: ErrorEvent) -> None:
-        """Give up a token that the server has refused: the next attempt, after a delay, gets a new one."""
+        """Discard a token that the server has refused, so that the next attempt fetches a new one."""
         if isinstance(event.error, ConnectError) and event.error.status == 401:
             print("the server refuses the token")
             self._good_until = time.monotonic()

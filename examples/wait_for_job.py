@@ -1,4 +1,4 @@
-"""Wait for one job that something else has started, and miss nothing on the way."""
+"""Wait for a job that other code has started, without missing its end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ENDS = ("image.generation.completed", "image.generation.failed")
 
 
 def ask_for_end(job_id: str) -> Event | None:
-    """Ask the service how the job has ended; ``None`` as long as it has not."""
+    """Ask the service how the job ended; ``None`` while it has not."""
     try:
         with urlopen(JOBS + job_id, timeout=5) as response:
             event = Event(**json.load(response))
@@ -30,7 +30,7 @@ with WebSocketClient(URL, lambda: "my-token") as client:
     job_id = str(uuid.uuid4())
     client.emit("image.generate", {"prompt": "a clock tower in the fog", "job_id": job_id})
 
-    # The job may have ended before this wait begins, or while a connection is lost: hence poll.
+    # The job may end before this wait begins, or while there is no connection; hence poll.
     try:
         event = client.wait_for(*ENDS, where={"job_id": job_id}, timeout=60, poll=lambda: ask_for_end(job_id))
     except WaitTimeoutError:

@@ -42,7 +42,7 @@ from masquerade_ws.overloads import PolledT, typed_as_events, typed_as_on, typed
 from masquerade_ws.protocol.codec import encode
 from masquerade_ws.stats import Counters, Stats
 
-__all__ = ["WebSocketClient"]
+__all__ = ["WebSocketClient", "is_running", "may_block"]
 
 JOB_EVENTS = ("image.generation.progress", "image.generation.completed", "image.generation.failed")
 
@@ -406,6 +406,16 @@ class WebSocketClient:
 
     def __repr__(self) -> str:
         return f"<WebSocketClient {self._name} {self.state}>"
+
+
+def is_running(client: WebSocketClient) -> bool:
+    """Return whether a client is started, has not given up and is not being stopped; for the integrations."""
+    return client._life.running  # pyright: ignore[reportPrivateUsage]
+
+
+def may_block(client: WebSocketClient) -> bool:
+    """Return whether this thread may wait for a client: not in a listener, for example; for the integrations."""
+    return client._guard.role is None  # pyright: ignore[reportPrivateUsage]
 
 
 def _job_failed(job_id: str, event: ImageGenerationFailedEvent) -> ImageGenerationError:

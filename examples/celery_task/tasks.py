@@ -32,34 +32,34 @@ app.conf.update(
         "data_folder_in": str(FOLDER / "queue"),
         "data_folder_out": str(FOLDER / "queue"),
         "control_folder": str(FOLDER / "control"),
-        "polling_interval": 0.1,  # seconds; this transport looks for messages instead of being told
+        "polling_interval": 0.1,  # seconds; this transport polls for messages
     },
-    task_acks_late=True,  # a task whose process dies is done by another
-    worker_prefetch_multiplier=1,  # tasks that wait are long: none should queue behind another
+    task_acks_late=True,  # a task whose process dies is run again by another process
+    worker_prefetch_multiplier=1,  # these tasks take long, so none should be queued in a busy process
     task_time_limit=120,
 )
 
-# Made before the worker forks, which is fine: nothing is started, and each process connects for itself.
+# Made before the worker forks, which is fine: it starts nothing, and each process connects for itself.
 client = WebSocketClient(URL, lambda: os.environ.get("MASQUERADE_TOKEN", "my-token"))
 
 
 @app.task(autoretry_for=(ConnectionError, TimeoutError), retry_backoff=True, max_retries=5)
 def make_image(prompt: str, fail: bool = False) -> str:
-    """Return the URL of the image; Celery tries again when the service is away, or late."""
+    """Return the URL of the image; Celery retries when the service cannot be reached or is late."""
 
     def start() -> str:
         job_id = str(uuid.uuid4())
         client.emit("image.generate", {"job_id": job_id, "prompt": prompt, "fail": fail})
         return job_id
 
-    client.connect(timeout=10)  # connected already, but for the first task of a process
+    client.connect(timeout=10)  # does nothing after the first task of a process
     try:
         return client.run_image_job(start, timeout=60).payload["image_url"]
     except ImageGenerationError as error:
-        raise RuntimeError(str(error)) from None  # with a text alone, so that every backend can store it
+        raise RuntimeError(str(error)) from None  # with nothing but a text, so that every backend can store it
 
 
 @worker_process_shutdown.connect
 def close_client(**_: object) -> None:
-    """Say goodbye: a process of the pool ends without running exit handlers."""
+    """Close the connection: a process of the pool ends without running exit handlers."""
     client.disconnect()

@@ -1,6 +1,6 @@
-"""How gunicorn serves the project; started in this folder, it finds this file by itself."""
+"""The configuration of gunicorn, which finds this file when it is started in this folder."""
 
 wsgi_app = "gallery.wsgi"
 workers = 4
 threads = 8
-timeout = 90  # seconds; more than a view waits
+timeout = 90  # seconds; longer than a view waits

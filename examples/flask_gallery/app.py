@@ -1,17 +1,17 @@
-"""A page where a person types a prompt, watches the picture being painted, and gets it.
+"""A page where a person types a prompt, watches the picture being painted, and sees the result.
 
 ::
 
     masquerade-ws serve                     # the gateway, in a terminal of its own
     python examples/flask_gallery/app.py    # started in the same folder; the page is http://localhost:5000
 
-Each visible page holds a thread of the web server, so give a production server plenty of them; and name its host::
+Each visible page occupies a thread of the web server, so give a production server enough threads, and name its host::
 
     export FLASK_TRUSTED_HOSTS='["gallery.example"]'
     gunicorn --pythonpath examples/flask_gallery --threads 100 --graceful-timeout 5 'app:create_app()'
 
-The server remembers no jobs. The name of a job begins with that of its page, so any process can tell which events
-belong to which page; and a page that may have missed something asks for it.
+The server keeps no record of jobs. The id of a job begins with that of its page, so any process knows which events
+belong to which page, and a page that may have missed events asks for the latest one.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ from masquerade_ws import DisconnectedError, ErrorEvent, Event, EventsDroppedErr
 from masquerade_ws.contrib.flask import MasqueradeWS
 
 MAX_PROMPT = 300  # characters
-MAX_ANSWER = 2**20  # bytes of what the gateway says of a job
+MAX_ANSWER = 2**20  # bytes of the answer of the gateway about a job
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' https:; connect-src 'self';"
     " base-uri 'none'; form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'"
 )
-PICTURE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"  # what browsers show a lone picture with
+PICTURE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"  # for a picture opened by itself
 JOB_EVENTS = tuple(f"image.generation.{kind}" for kind in ("started", "progress", "completed", "failed"))
 
 masquerade = MasqueradeWS()
@@ -72,7 +72,7 @@ def create_app(**settings: object) -> Flask:
         MASQUERADE_WS_URL=os.environ.get("MASQUERADE_URL", "ws://localhost:34076/ws"),
         MASQUERADE_WS_GET_TOKEN=get_token,
         IMAGES="masquerade-images",  # the folder that the gateway saves pictures in
-        KEEP_ALIVE=10,  # seconds; after two of them at most a page that was closed holds no thread any more
+        KEEP_ALIVE=10,  # seconds; a closed page frees its thread after at most two of these
         MAX_CONTENT_LENGTH=16 * 1024,
         TRUSTED_HOSTS=["localhost", "127.0.0.1"],
     )
@@ -108,7 +108,7 @@ def picture(name: str) -> Response:
 
 @gallery.put("/jobs/<uuid:page>/<int:number>")
 def start(page: uuid.UUID, number: int) -> ResponseReturnValue:
-    """Have a picture painted; a job that is under way already just goes on."""
+    """Start a job; one that is already running just continues."""
     body = request.get_json()
     prompt = body.get("prompt") if isinstance(body, dict) else None
     if not isinstance(prompt, str) or not 1 <= len(prompt.strip()) <= MAX_PROMPT:
@@ -122,7 +122,7 @@ def start(page: uuid.UUID, number: int) -> ResponseReturnValue:
 
 @gallery.get("/jobs/<uuid:page>/<int:number>")
 def latest(page: uuid.UUID, number: int) -> ResponseReturnValue:
-    """Ask the gateway how far a job is, for a page that may have missed an event."""
+    """Ask the gateway for the latest event of a job, for a page that may have missed it."""
     gateway = current_app.config["MASQUERADE_WS_URL"].replace("ws", "http", 1).removesuffix("/ws")
     try:
         with urlopen(f"{gateway}/jobs/{page}.{number}", timeout=5) as response:
@@ -136,7 +136,7 @@ def latest(page: uuid.UUID, number: int) -> ResponseReturnValue:
 
 @gallery.get("/events/<uuid:page>")
 def events(page: uuid.UUID) -> Response:
-    """Stream what happens to the jobs of a page and to the connection, until the page is closed."""
+    """Stream the events of the jobs of a page and the state of the connection until the page is closed."""
     prefix = f"{page}."
 
     def concerns(event: Any) -> bool:
@@ -149,16 +149,16 @@ def events(page: uuid.UUID) -> Response:
 
 
 def follow(stream: EventStream[Any], state: str) -> Iterator[str]:
-    """Iterate over the client's events, on the thread of the web server that answers the page."""
+    """Iterate over the events of the client, on the thread of the web server that serves the page."""
     with stream:
         yield message("state", {"state": state})
         while True:
             try:
                 event = stream.get(timeout=current_app.config["KEEP_ALIVE"])
             except WaitTimeoutError:
-                yield ":\n\n"  # fails if the page was closed, which ends this thread's work
+                yield ":\n\n"  # fails if the page was closed, which frees this thread
             except (DisconnectedError, EventsDroppedError):
-                return  # the browser comes again, and asks for what it has missed
+                return  # the browser connects again and asks for what it has missed
             else:
                 if event.type == "state:change":
                     yield message("state", {"state": event.new_state})
@@ -168,12 +168,12 @@ def follow(stream: EventStream[Any], state: str) -> Iterator[str]:
 
 
 def message(name: str, data: dict[str, Any]) -> str:
-    """Return a server-sent event; JSON has no line breaks that could begin another."""
+    """Return a server-sent event; JSON contains no line breaks that could begin another."""
     return f"retry: 1000\nevent: {name}\ndata: {json.dumps(data)}\n\n"
 
 
 def news(event: Event) -> dict[str, Any]:
-    """Return what the page shows of an event, whose payload may hold anything."""
+    """Return what the page shows of an event, whose payload may contain anything."""
     payload = event.payload
     match event.type.rpartition(".")[2]:
         case "progress":
@@ -190,7 +190,7 @@ def completed(url: str) -> dict[str, Any]:
     source = picture_source(url)
     if source is None:
         current_app.logger.warning("%r is neither https:// nor a picture in %s (FLASK_IMAGES)", url, images())
-        return failed(f"this page does not open the address of the picture, {url}", False)
+        return failed(f"this page does not show pictures from {url}", False)
     return {"phase": "done", "image": source, "note": ""}
 
 
@@ -199,7 +199,7 @@ def failed(reason: str, retry: bool) -> dict[str, Any]:
 
 
 def picture_source(url: str) -> str | None:
-    """Return where the page finds a picture: at its own address, or here if it is in the gateway's folder."""
+    """Return where the page loads a picture from: its URL, or this server for one in the folder of the gateway."""
     if url.startswith("https://"):
         return url
     try:

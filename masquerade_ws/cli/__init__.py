@@ -1,4 +1,4 @@
-"""The command ``masquerade-ws``. Its packages come with an extra, so nothing here is imported by the library."""
+"""The command ``masquerade-ws``. It needs packages of an extra, so the library imports nothing from here."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _PACKAGES = {"click", "rich", "websockets"}
 
 
 def main() -> None:
-    """Run the command line, or say in one line how to install what it needs."""
+    """Run the command line; if a package is missing, say in one line how to install it."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # rather than fail at what its encoding has not
+            stream.reconfigure(errors="backslashreplace")  # rather than fail on a character that the encoding lacks
     try:
         from masquerade_ws.cli.commands import cli  # noqa: PLC0415 - click may be missing
 

@@ -1,4 +1,4 @@
-"""The commands and their options. Each imports what it runs when called, so that none needs another's packages."""
+"""The commands and their options. Each imports what it runs when called, so no command needs another's packages."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import click
 from click.shell_completion import add_completion_class
 
 from masquerade_ws import __version__
-from masquerade_ws.cli.completion import Bash
+from masquerade_ws.cli.completion import BashCompletion
 from masquerade_ws.cli.debugging import debug
 from masquerade_ws.cli.exit_status import Commands
-from masquerade_ws.cli.options import as_json, event_type, events, payload, timeout, token, url, where
+from masquerade_ws.cli.parameters import as_json, event_type, events, payload, timeout, token, url, where
 from masquerade_ws.cli.tokens import TokenSource
 from masquerade_ws.cli.where import Wanted
 
-add_completion_class(Bash)
+add_completion_class(BashCompletion)
 
 _output = click.option(
     "--output",
@@ -47,19 +47,19 @@ def cli(ctx: click.Context) -> None:
       export MASQUERADE_TOKEN=my-token
       masquerade-ws send ws://localhost:34076/ws image.generate '{"prompt": "a fox made of autumn leaves"}'
 
-    The token comes from --token-command, --token-file or the environment's MASQUERADE_TOKEN, anew for each attempt to
-    connect. It is no argument, which other users of the machine could see.
+    The token comes from --token-command, --token-file or the environment variable MASQUERADE_TOKEN, and is read anew
+    before each attempt to connect. It is never an argument, because other users of the machine could see that.
 
     \b
     Exit statuses:
-      0    done, also when the output is closed
-      1    not in time
-      2    wrong usage, no token to be had, or another fault on this side
-      3    the server refused or cannot be reached
+      0    done; also when the reader of the output has gone
+      1    timed out
+      2    wrong usage, no token available, or another error on this side
+      3    the server refused the connection or cannot be reached
       130  interrupted
 
     \b
-    Completion, in the start file of bash, zsh or fish:
+    Completion, in the startup file of bash, zsh or fish:
       eval "$(_MASQUERADE_WS_COMPLETE=bash_source masquerade-ws)"
       eval "$(_MASQUERADE_WS_COMPLETE=zsh_source masquerade-ws)"
       _MASQUERADE_WS_COMPLETE=fish_source masquerade-ws | source
@@ -72,8 +72,8 @@ def cli(ctx: click.Context) -> None:
 @url
 @events
 @where
-@click.option("--count", metavar="N", type=click.IntRange(min=1), help="End after so many events.")
-@timeout("End after so many seconds; with --count this is status 1 if there were fewer events.")
+@click.option("--count", metavar="N", type=click.IntRange(min=1), help="End after this many events.")
+@timeout("End after this many seconds; with --count, status 1 if there were fewer events.")
 @as_json
 @token
 @debug
@@ -87,9 +87,9 @@ def listen(
     as_json: bool,
     token: TokenSource,
 ) -> None:
-    """Print events as they come, a line each.
+    """Print events as they arrive, one line each.
 
-    The states of the connection go to stderr. A connection that is lost is replaced.
+    Changes of the connection go to stderr. A lost connection is replaced.
 
     \b
     Examples:
@@ -97,9 +97,9 @@ def listen(
       masquerade-ws listen ws://localhost:34076/ws --event 'image.generation.*' --where job_id=42
       masquerade-ws listen ws://localhost:34076/ws --json | jq .payload
     """
-    from masquerade_ws.cli import listen as run  # noqa: PLC0415 - as the others
+    from masquerade_ws.cli.event_commands import listen  # noqa: PLC0415 - as in the other commands
 
-    run.listen(url, token, types, where, count=count, timeout=timeout, as_json=as_json)
+    listen(url, token, types, where, count=count, timeout=timeout, as_json=as_json)
 
 
 @cli.command()
@@ -109,13 +109,13 @@ def listen(
 def watch(url: str, token: TokenSource) -> None:
     """Show jobs, notifications and the connection, live.
 
-    Ends with q or Ctrl-C. A connection that is lost is replaced. Without a terminal it prints lines, as listen does.
+    Ends with q or Ctrl-C. A lost connection is replaced. Without a terminal it prints lines, as listen does.
 
     \b
     Example:
       masquerade-ws watch ws://localhost:34076/ws --token-file ~/.masquerade-token
     """
-    from masquerade_ws.cli.watch.watch import run  # noqa: PLC0415 - its packages may be missing
+    from masquerade_ws.cli.watch.live import run  # noqa: PLC0415 - its packages may be missing
 
     run(url, token)
 
@@ -124,7 +124,7 @@ def watch(url: str, token: TokenSource) -> None:
 @url
 @event_type
 @where
-@timeout("Give up, with status 1, after so many seconds.")
+@timeout("Give up after this many seconds, with status 1.")
 @as_json
 @token
 @debug
@@ -133,16 +133,16 @@ def wait(
 ) -> None:
     """Wait for an event and print it.
 
-    TYPE is the event's type, or a pattern. A connection that is lost meanwhile is replaced.
+    TYPE is the type of the event, or a pattern. A connection lost in the meantime is replaced.
 
     \b
     Examples:
       masquerade-ws wait ws://localhost:34076/ws image.generation.completed --where job_id=fox-1 --timeout 60
       masquerade-ws wait ws://localhost:34076/ws 'image.generation.*' --json | jq -r .payload.job_id
     """
-    from masquerade_ws.cli import listen as run  # noqa: PLC0415 - as the others
+    from masquerade_ws.cli.event_commands import wait  # noqa: PLC0415 - as in the other commands
 
-    run.wait(url, token, type, where, timeout=timeout, as_json=as_json)
+    wait(url, token, type, where, timeout=timeout, as_json=as_json)
 
 
 @cli.command()
@@ -154,15 +154,15 @@ def wait(
 def send(*, url: str, type: str, payload: Mapping[str, Any], token: TokenSource) -> None:
     """Send an event.
 
-    JSON is its payload, an object; an empty one without it.
+    JSON is the payload, an object; without it the payload is empty.
 
     \b
     Example:
       masquerade-ws send ws://localhost:34076/ws image.generate '{"prompt": "a fox made of autumn leaves"}'
     """
-    from masquerade_ws.cli import listen as run  # noqa: PLC0415 - as the others
+    from masquerade_ws.cli.event_commands import send  # noqa: PLC0415 - as in the other commands
 
-    run.send(url, token, type, payload)
+    send(url, token, type, payload)
 
 
 @cli.command()
@@ -171,13 +171,13 @@ def send(*, url: str, type: str, payload: Mapping[str, Any], token: TokenSource)
 def demo(output: Path) -> None:
     """Watch three image jobs, a failure and a lost connection.
 
-    Everything happens in this process: a gateway that paints the pictures, and the client that waits for them.
+    Everything runs in this process: a gateway that paints the pictures and a client that waits for them.
 
     \b
     Example:
       masquerade-ws demo --output /tmp/pictures
     """
-    from masquerade_ws.cli.demo.demo import run  # noqa: PLC0415 - its packages may be missing
+    from masquerade_ws.cli.demo.scenario import run  # noqa: PLC0415 - its packages may be missing
 
     run(output)
 
@@ -190,7 +190,7 @@ def demo(output: Path) -> None:
 @_output
 @debug
 def serve(host: str, port: int, output: Path) -> None:
-    """Run the demo's gateway alone, for playing with.
+    """Run the gateway of the demo alone, to try clients against.
 
     A client starts a job by sending image.generate with the payload {"prompt": "..."}. Ends with Ctrl-C.
 

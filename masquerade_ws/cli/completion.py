@@ -1,8 +1,8 @@
-"""Completion in bash, for lines with URLs in them."""
+"""Completion in bash for command lines that contain URLs."""
 
 from __future__ import annotations
 
-__all__ = ["Bash"]
+__all__ = ["BashCompletion"]
 
 import os
 
@@ -25,13 +25,13 @@ complete -o nosort -F %(complete_func)s %(prog_name)s
 """
 
 
-class Bash(BashComplete):
-    """Splits the line by itself: the words that bash makes of it end at colons too, and there is one in every URL."""
+class BashCompletion(BashComplete):
+    """Splits the command line itself: bash also ends words at colons, and every URL contains one."""
 
     source_template = _SOURCE
 
     def get_completion_args(self) -> tuple[list[str], str]:
-        """Return the words before the one to be completed, and that."""
+        """Return the words before the one to complete, and that word."""
         line = os.environ["COMP_LINE"]
         words = split_arg_string(line)
         incomplete = "" if line[-1:].isspace() else words.pop()

@@ -1,4 +1,4 @@
-"""The option ``--debug``: the library's log on standard error, and tracebacks."""
+"""The option ``--debug``: the log of the library on standard error, and tracebacks."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from masquerade_ws.sanitize import clean
 
 
 class _SafeHandler(logging.Handler):
-    """Prints records with what strangers have put into them made safe."""
+    """Prints log records; unsafe characters that came from the network are escaped."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        with contextlib.suppress(OSError):  # nobody reads them any more
+        with contextlib.suppress(OSError):  # the reader of standard error has gone
             for line in self.format(record).splitlines():
                 click.echo(clean(line), err=True)
 
@@ -28,7 +28,7 @@ class _SafeHandler(logging.Handler):
 @contextlib.contextmanager
 def _log(shown: bool) -> Generator[None]:
     logger = logging.getLogger("masquerade_ws")
-    handler = _SafeHandler() if shown else logging.NullHandler()  # without any, warnings would reach stderr as they are
+    handler = _SafeHandler() if shown else logging.NullHandler()  # without a handler, logging prints warnings unescaped
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s [%(threadName)s] %(message)s"))
     before = logger.level
     logger.addHandler(handler)
@@ -47,14 +47,14 @@ def _remember(ctx: click.Context, _: click.Parameter, shown: bool) -> bool:
 
 
 def debug(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the option."""
+    """Add the option to a command."""
 
     @click.option(
         "--debug",
         is_flag=True,
         is_eager=True,
         callback=_remember,
-        help="Show on stderr what happens inside, and tracebacks.",
+        help="Show the log of the library and tracebacks on stderr.",
     )
     @functools.wraps(command)
     def with_log(*, debug: bool, **arguments: Any) -> None:

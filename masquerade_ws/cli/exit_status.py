@@ -1,12 +1,12 @@
-"""How a command ends: its exit status, and one line for what went wrong.
+"""How a command ends: its exit status, and one line that says what went wrong.
 
 ======  =====================================================================
 status  meaning
 ======  =====================================================================
-0       done; also when the output was closed, as ``head`` does
-1       not in time
-2       wrong usage, no token to be had, or another fault on this side
-3       the server refused, cannot be reached, or ended the conversation
+0       done; also when the reader of the output has gone, as with ``head``
+1       timed out
+2       wrong usage, no token available, or another error on this side
+3       the server refused, cannot be reached, or closed the connection
 130     interrupted (Ctrl-C, SIGTERM)
 ======  =====================================================================
 """
@@ -30,66 +30,71 @@ from masquerade_ws import MasqueradeError
 from masquerade_ws.cli.tokens import TokenError
 from masquerade_ws.sanitize import clean
 
-DEBUG = "masquerade_ws.debug"  # where a context keeps the option --debug
-_LATE, _FAULT, _REFUSED, _INTERRUPTED = 1, 2, 3, 130
+DEBUG = "masquerade_ws.debug"  # the key of --debug in the `meta` of a context
+_TIMED_OUT, _ERROR, _REFUSED, _INTERRUPTED = 1, 2, 3, 130
 
 
 class Commands(click.Group):
-    """A group whose commands end as the table above says."""
+    """A group whose commands end as the table of this module says."""
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         """Read the options of the group."""
-        with _in_one_line(None):
+        with _errors_in_one_line(None):
             return super().make_context(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
-        with _in_one_line(ctx), _interrupted_by_sigterm():
+        with _errors_in_one_line(ctx), _interrupted_by_sigterm():
             return super().invoke(ctx)
 
 
 def explain(error: BaseException) -> str:
-    """Return what an exception says, safe to be shown; of a failure to get a token the cause of it."""
+    """Return the text of an exception, safe to print; if no token could be read, the reason for that."""
     if isinstance(error.__cause__, TokenError):
         error = error.__cause__
     return clean(str(error) or type(error).__name__)
 
 
 def is_closed_pipe(error: OSError) -> bool:
-    """Tell whether nobody reads our output any more."""
+    """Return whether an error means that the reader of our output has gone."""
     return error.errno == errno.EPIPE or (sys.platform == "win32" and error.errno == errno.EINVAL)
 
 
 @contextlib.contextmanager
-def _in_one_line(ctx: click.Context | None) -> Generator[None]:
+def _errors_in_one_line(ctx: click.Context | None) -> Generator[None]:
     try:
         yield
     except KeyboardInterrupt:
         if sys.stderr is not None and sys.stderr.isatty():
-            click.echo(err=True)  # the prompt then has a line of its own, not that of the ^C
+            click.echo(err=True)  # puts the prompt of the shell on a new line, after the ^C
         raise click.exceptions.Exit(_INTERRUPTED) from None
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "masquerade-ws"
-        _fail(ctx, error, f"{error.format_message()} (see {path} --help)", _FAULT)
+        _fail(ctx, error, f"{error.format_message()} (see {path} --help)", _ERROR)
     except click.ClickException as error:
-        _fail(ctx, error, error.format_message(), _FAULT)
+        _fail(ctx, error, error.format_message(), _ERROR)
     except MasqueradeError as error:
-        status = _LATE if isinstance(error, TimeoutError) else _REFUSED
-        _fail(ctx, error, explain(error), _FAULT if isinstance(error.__cause__, TokenError) else status)
+        status = _TIMED_OUT if isinstance(error, TimeoutError) else _REFUSED
+        _fail(ctx, error, explain(error), _ERROR if isinstance(error.__cause__, TokenError) else status)
     except OSError as error:
         if not is_closed_pipe(error):
-            _fail(ctx, error, explain(error), _FAULT)
+            _fail(ctx, error, explain(error), _ERROR)
         _give_up_output()
         raise click.exceptions.Exit(0) from None
-    except (click.exceptions.Exit, ModuleNotFoundError):  # the second tells which package to install
+    except (click.exceptions.Exit, ModuleNotFoundError):  # `main` turns the second into advice on what to install
         raise
     except Exception as error:
-        _fail(ctx, error, f"a fault of this program, {type(error).__name__}: {error} (--debug shows where)", _FAULT)
+        _fail(
+            ctx,
+            error,
+            f"internal error, {type(error).__name__}: {error} (run it with --debug for the traceback)",
+            _ERROR,
+        )
 
 
 @contextlib.contextmanager
 def _interrupted_by_sigterm() -> Generator[None]:
-    """Take SIGTERM for Ctrl-C, so that it leaves everything in order too."""
+    """Treat SIGTERM as Ctrl-C, so that it cleans up as well."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
@@ -106,7 +111,7 @@ def _fail(ctx: click.Context | None, error: Exception, line: str, status: int) -
 
 
 def _give_up_output() -> None:
-    """Send what is still buffered nowhere, or the interpreter would complain of it as it exits."""
+    """Discard what is still buffered; otherwise the interpreter reports it as it exits."""
     for stream in filter(None, (sys.stdout, sys.stderr)):
         try:
             stream.flush()

@@ -1,4 +1,4 @@
-"""What is printed: events on standard output, the life of the connection on standard error."""
+"""What is printed: events on standard output, changes of the connection on standard error."""
 
 from __future__ import annotations
 
@@ -31,48 +31,48 @@ _SEVERITIES = {"info": "blue", "warning": "yellow", "error": "red"}
 
 
 def say(line: str, *, err: bool = False) -> None:
-    """Print a line at once, with its colours if a terminal shows it and nobody asked for none."""
+    """Print a line at once; coloured on a terminal, unless ``NO_COLOR`` or ``TERM=dumb`` is set."""
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     click.echo(line, err=err, color=False if plain else None)
 
 
 def check_output() -> None:
-    """Find out whether nobody reads standard output any more, as after ``head``, without writing anything.
+    """Check, without writing, that standard output still has a reader; after ``head`` it has none.
 
     Raises:
-        BrokenPipeError: Nobody does. Without ``poll``, on Windows, the next line tells.
+        BrokenPipeError: If it has none. Without ``poll``, on Windows, the next line that is written finds out.
     """
     if not hasattr(select, "poll") or sys.stdout is None:
         return
     poll = select.poll()
     try:
-        poll.register(sys.stdout, 0)  # asks for nothing but errors and hang-ups, which always are told
+        poll.register(sys.stdout, 0)  # asks for errors and hang-ups alone, which poll() always reports
     except io.UnsupportedOperation:
-        return  # no file
+        return  # not a file
     if any(flags & (select.POLLERR | select.POLLHUP) for _, flags in poll.poll(0)):
         raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
 def note(text: str) -> None:
-    """Print a remark on standard error; the text must be safe."""
+    """Print a remark, whose text must be safe, on standard error."""
     say(click.style(f"{time.strftime('%H:%M:%S')}  {text}", dim=True), err=True)
 
 
 def colour_of(event: Event) -> str:
-    """Return the colour that suits an event; a notification has that of its severity."""
+    """Return the colour of an event; that of a notification follows its severity."""
     severity = event.payload.get("severity") if event.type == "system.notification" else None
     return _SEVERITIES.get(str(severity)) or _COLOURS.get(event.type, "magenta")
 
 
 def event_line(event: Event) -> str:
-    """Return an event as a line to be read by people."""
+    """Return an event as a line for people."""
     kind = click.style(clean(event.type), fg=colour_of(event), bold=True)
     fields = (f"{click.style(clean(name) + '=', dim=True)}{_shown(value)}" for name, value in event.payload.items())
     return "  ".join((click.style(time.strftime("%H:%M:%S"), dim=True), kind, " ".join(fields))).rstrip()
 
 
 def _shown(value: Any) -> str:
-    """Return a value as ``--where`` reads it; strings bare where no other value looks the same."""
+    """Return a value as ``--where`` reads it; a string without quotes where it cannot be mistaken for JSON."""
     if isinstance(value, str) and re.fullmatch(r"[^\s\"'\\]+", value) and value_of(value) == value:
         return clean(value)
     return to_json(value)
@@ -80,12 +80,12 @@ def _shown(value: Any) -> str:
 
 def json_line(event: Event) -> str:
     """Return an event as a line of JSON."""
-    encoding = getattr(sys.stdout, "encoding", "utf-8")  # standard output may be closed
+    encoding = getattr(sys.stdout, "encoding", "utf-8")  # standard output may be missing
     return to_json(event.to_dict(), ascii_only=not encoding.lower().startswith("utf"))
 
 
 def note_of(event: ClientEvent) -> str:
-    """Return what has happened to the connection, safe to be shown."""
+    """Return what has happened to the connection, safe to print."""
     if isinstance(event, ConnectedEvent):
         return "connected" if event.gap is None else f"connected again after {event.gap:.1f} s"
     if isinstance(event, DisconnectedEvent):

@@ -1,4 +1,4 @@
-"""Where the token comes from: a command, a file or the environment; never an argument, which every user could see."""
+"""Where the token comes from: a command, a file or the environment, but not an argument, which every user could see."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ VARIABLE = "MASQUERADE_TOKEN"
 
 
 class TokenError(Exception):
-    """There is no token to be had; the message holds nothing of one."""
+    """No token could be read; the message contains no part of one."""
 
 
 @dataclass(frozen=True)
 class TokenSource:
-    """Called for the token before each attempt to connect.
+    """Returns the token when called, before each attempt to connect.
 
     Args:
-        command: A command for the shell, which prints the token.
-        file: A file that holds it.
+        command: A shell command that prints the token.
+        file: A file that contains it.
     """
 
     command: str | None = None
@@ -32,14 +32,14 @@ class TokenSource:
 
     @property
     def named(self) -> bool:
-        """Whether anything was said about a token."""
+        """Whether a source of the token was given."""
         return self.command is not None or self.file is not None or VARIABLE in os.environ
 
     def __call__(self) -> str:
-        """Return the token of this moment; an empty one if nothing was said about it.
+        """Return the present token; an empty one if no source was given.
 
         Raises:
-            TokenError: The command failed, the file cannot be read, or there is no token in what they give.
+            TokenError: If the command failed, the file cannot be read, or neither contains a token.
         """
         if self.command is not None:
             return _token_in(_output_of(self.command), "the output of the token command")
@@ -49,7 +49,7 @@ class TokenSource:
 
 
 def _output_of(command: str) -> bytes:
-    # It gets no standard input, whose keys may be ours, and its messages no way past us to the terminal.
+    # It gets no standard input, which may be our keyboard, and its messages reach the terminal through us alone.
     done = subprocess.run(command, shell=True, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if done.returncode != 0:
         message = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]

@@ -12,20 +12,20 @@ import click
 
 
 class Wanted(NamedTuple):
-    """A value as it was typed, and what it is as JSON; either will do, for who types ``42`` may mean the text."""
+    """A value as typed and as JSON; either may match, because ``42`` may mean the text or the number."""
 
     text: str
     value: Any
 
     def is_met_by(self, value: Any) -> bool:
-        """Tell whether a value of a payload is the one that is wanted."""
+        """Return whether a value of a payload is the wanted one."""
         if isinstance(value, bool) or isinstance(self.value, bool):
-            return value is self.value or value == self.text  # for Python true is 1, for JSON it is not
+            return value is self.value or value == self.text  # in Python true equals 1, in JSON it does not
         return bool(value in self)
 
 
 def value_of(text: str) -> Any:
-    """Read a value: as JSON if it is JSON (``42``, ``true``, ``null``, ``"42"``), else as the string that it is."""
+    """Return a value read as JSON if it is JSON (``42``, ``true``, ``null``, ``"42"``), otherwise the text itself."""
     try:
         return json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):
@@ -33,17 +33,17 @@ def value_of(text: str) -> Any:
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not JSON")
 
 
 def collect(ctx: click.Context, param: click.Parameter, pairs: tuple[str, ...]) -> Mapping[str, Wanted]:
-    """Return what all ``--where`` say, as a mapping."""
+    """Return the conditions of all ``--where`` options as a mapping."""
     where: dict[str, Wanted] = {}
     for pair in pairs:
         key, sign, text = pair.partition("=")
         if not key or not sign:
             raise click.BadParameter(f"{pair!r} is not of the form KEY=VALUE", ctx, param)
         if key in where:
-            raise click.BadParameter(f"{key} is given twice", ctx, param)
+            raise click.BadParameter(f"{key} is given twice: give it once", ctx, param)
         where[key] = Wanted(text, value_of(text))
     return where

@@ -1,1 +1,1 @@
-"""The client at home in web frameworks; each module needs its framework, and the extra of that name brings it."""
+"""Integrations with web frameworks; each needs its framework, which the extra of the same name installs."""

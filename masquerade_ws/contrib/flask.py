@@ -1,4 +1,4 @@
-"""The client in Flask's manner (extra ``flask``).
+"""A Flask extension (extra ``flask``).
 
 ::
 
@@ -15,7 +15,7 @@
     @masquerade.on("image.generation.completed")
     def store(event: ImageGenerationCompletedEvent) -> None: ...  # runs in an application context
 
-In a view, ``masquerade.client`` is the application's client, connected.
+In a view, ``masquerade.client`` is the client of the application, connected.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from masquerade_ws.contrib.starting import CONNECT_TIMEOUT, make, start
 
 __all__ = ["MasqueradeWS"]
 
-NAME = "masquerade_ws"
-CLIENT = "masquerade_ws.client"  # the key of the client itself, once it is made
-PREFIX = "MASQUERADE_WS_"
+_NAME = "masquerade_ws"
+_CLIENT = "masquerade_ws.client"  # the key of the client in `app.extensions`, once it is made
+_PREFIX = "MASQUERADE_WS_"
 
-HandlerT = TypeVar("HandlerT", bound=Callable[[Any], object])
+_HandlerT = TypeVar("_HandlerT", bound=Callable[[Any], object])
 
 
 class MasqueradeWS:
-    """The extension. One serves any number of applications, each of which has a client of its own.
+    """The extension. One instance serves any number of applications, each with its own client.
 
-    Settings are ``MASQUERADE_WS_URL``, ``MASQUERADE_WS_GET_TOKEN`` and, if wanted, any other argument of
+    The settings are ``MASQUERADE_WS_URL``, ``MASQUERADE_WS_GET_TOKEN`` and, optionally, any other argument of
     `~masquerade_ws.WebSocketClient` under its name in upper case (``MASQUERADE_WS_HEARTBEAT_INTERVAL``). Callables may
     be given as dotted paths.
 
@@ -57,51 +57,51 @@ class MasqueradeWS:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Check the settings of an application, and be its ``app.extensions["masquerade_ws"]``.
+        """Check the settings of an application, and register this extension as ``app.extensions["masquerade_ws"]``.
 
-        Nothing is started: the client is made and connects when `client` is first used, in each process for itself,
-        and is closed when the process ends.
+        Nothing is started: each process makes and connects its client when it first uses `client`, and closes it
+        when it exits.
 
         Raises:
             RuntimeError: If the application has the extension already.
-            ValueError: If settings are missing, unknown or wrong, all of which it names.
+            ValueError: If settings are missing, unknown or wrong; the message names them all.
         """
-        if NAME in app.extensions:
-            raise RuntimeError(f"the application {app.name!r} has the extension {NAME} already")
+        if _NAME in app.extensions:
+            raise RuntimeError(f"the application {app.name!r} already has the extension {_NAME}: call init_app() once")
         _options(app)
-        app.extensions[NAME] = self
+        app.extensions[_NAME] = self
 
     @property
     def client(self) -> WebSocketClient:
         """The client of the current application, connected.
 
-        The first use in a process starts it and waits for its first attempt, for up to
-        ``MASQUERADE_WS_CONNECT_TIMEOUT`` seconds. If that fails the client is returned all the same and goes on
-        trying: its waits last until it has connected, and its sends raise `~masquerade_ws.NotConnectedError`.
+        The first use in a process starts it and waits up to ``MASQUERADE_WS_CONNECT_TIMEOUT`` seconds for its first
+        attempt to connect. If that fails, the client is returned nevertheless and keeps trying: meanwhile waits go
+        on, and sends raise `~masquerade_ws.NotConnectedError`.
 
         Raises:
             RuntimeError: Outside an application context, or if the application does not have this extension.
         """
         app: Flask = cast("Any", current_app)._get_current_object()
-        if app.extensions.get(NAME) is not self:
-            raise RuntimeError(f"the application {app.name!r} does not have this extension: call init_app()")
-        if CLIENT not in app.extensions:  # of two threads at once, one makes it in vain
-            app.extensions.setdefault(CLIENT, self._make(app))
-        client: WebSocketClient = app.extensions[CLIENT]
+        if app.extensions.get(_NAME) is not self:
+            raise RuntimeError(f"the application {app.name!r} does not have this extension: call init_app(app) first")
+        if _CLIENT not in app.extensions:  # if two threads make one at once, the first is kept
+            app.extensions.setdefault(_CLIENT, self._make(app))
+        client: WebSocketClient = app.extensions[_CLIENT]
         settings = cast("dict[str, Any]", app.config)
-        start(client, settings.get(f"{PREFIX}CONNECT_TIMEOUT", CONNECT_TIMEOUT))
+        start(client, settings.get(f"{_PREFIX}CONNECT_TIMEOUT", CONNECT_TIMEOUT))
         return client
 
-    def on(self, type: str) -> Callable[[HandlerT], HandlerT]:
-        """Return a decorator that registers a listener with the client of every application, present and future.
+    def on(self, type: str) -> Callable[[_HandlerT], _HandlerT]:
+        """Return a decorator that registers a listener with the clients of all applications, present and future.
 
-        A listener runs in an application context, as do those registered with a client itself, and ``get_token``.
+        Listeners run in an application context, and so do those registered with a client itself and ``get_token``.
 
         Args:
             type: As for `masquerade_ws.WebSocketClient.on`.
         """
 
-        def register(handler: HandlerT) -> HandlerT:
+        def register(handler: _HandlerT) -> _HandlerT:
             self._listeners.append((type, handler))
             for client in list(self._clients):
                 client.on(type, handler)
@@ -110,9 +110,9 @@ class MasqueradeWS:
         return register
 
     def _make(self, app: Flask) -> WebSocketClient:
-        """Make a client in the process that uses it: a server may have changed threads and locks since the import."""
+        """Make the client in the process that uses it: a server may patch threads and locks after the import."""
         client = make(app.app_context, **_options(app))
-        self._clients.add(client)  # ahead of the listeners, so that none registered meanwhile is missed
+        self._clients.add(client)  # before the listeners, so that none registered meanwhile is missed
         for each, handler in list(self._listeners):
             client.on(each, handler)
         return client
@@ -120,7 +120,7 @@ class MasqueradeWS:
 
 def _options(app: Flask) -> dict[str, Any]:
     """Return the arguments of the client, from the settings of an application."""
-    options, mistakes = read(app.config.get_namespace(PREFIX))
+    options, mistakes = read(app.config.get_namespace(_PREFIX))
     if mistakes:
-        raise ValueError("; ".join(f"{PREFIX}{each.name.upper() or '*'} {each}" for each in mistakes))
+        raise ValueError("; ".join(f"{_PREFIX}{each.name.upper() or '*'} {each}" for each in mistakes))
     return options

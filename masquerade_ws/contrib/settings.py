@@ -1,4 +1,4 @@
-"""What the integrations share: the arguments of the client, read from settings."""
+"""Reads the arguments of the client from the settings of a framework."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from masquerade_ws import WebSocketClient
 __all__ = ["ARGUMENTS", "MISSING", "NOT_FOUND", "UNKNOWN", "WRONG", "Mistake", "read"]
 
 ARGUMENTS: Mapping[str, inspect.Parameter] = inspect.signature(WebSocketClient).parameters
-MISSING, UNKNOWN, NOT_FOUND, WRONG = "is missing", "is no option", "cannot be imported", "is wrong"
+MISSING, UNKNOWN, NOT_FOUND, WRONG = "is missing", "is not an option", "cannot be imported", "is wrong"
 
-_DOTTED = ("get_token", "around_event")  # callables, which settings may name by a dotted path
-_SOUND: Mapping[str, Any] = {"url": "ws://localhost/", "get_token": str}  # beside which an option is tried alone
+_DOTTED = ("get_token", "around_event")  # callables that settings may name by a dotted path
+_REQUIRED: Mapping[str, Any] = {"url": "ws://localhost/", "get_token": str}  # valid values to try one option with
 
 
 class Mistake(NamedTuple):
-    """What is wrong with an option, or, without a name, with options that are sound one by one."""
+    """What is wrong with an option; without a name, with a combination of options each valid by itself."""
 
     name: str
     kind: str
     why: str = ""
 
     def __str__(self) -> str:
-        """Say it, the option being the subject."""
+        """Return a predicate whose subject is the option."""
         return f"{self.kind}: {self.why}" if self.why else self.kind
 
 
@@ -34,16 +34,16 @@ def read(settings: Mapping[Any, Any]) -> tuple[dict[str, Any], list[Mistake]]:
     """Return the arguments of the client, and what is wrong with them.
 
     Args:
-        settings: The options under their names in capital or small letters; callables may be dotted paths, and a
-            required one that is ``None``, as a variable of the environment may be, counts as missing.
+        settings: The options, with names in upper or lower case; callables may be dotted paths, and a required option
+            that is ``None``, as an unset environment variable may be, counts as missing.
     """
     given = {str(key).lower(): value for key, value in settings.items()}
     found: dict[str, Any] = {}
-    mistakes = [Mistake(name, MISSING) for name in _SOUND if given.get(name) is None]
+    mistakes = [Mistake(name, MISSING) for name in _REQUIRED if given.get(name) is None]
     for name, value in given.items():
         if name not in ARGUMENTS:
             mistakes.append(Mistake(name, UNKNOWN))
-        elif name not in _SOUND or value is not None:
+        elif name not in _REQUIRED or value is not None:
             mistakes += _try(name, value, found)
     return found, mistakes or _tried(found, "")
 
@@ -53,7 +53,7 @@ def _try(name: str, value: Any, found: dict[str, Any]) -> list[Mistake]:
         found[name] = pkgutil.resolve_name(value) if name in _DOTTED and isinstance(value, str) else value
     except (ImportError, AttributeError, ValueError) as error:
         return [Mistake(name, NOT_FOUND, str(error))]
-    return _tried({**_SOUND, name: found[name]}, name)
+    return _tried({**_REQUIRED, name: found[name]}, name)
 
 
 def _tried(arguments: dict[str, Any], name: str) -> list[Mistake]:

@@ -1,4 +1,4 @@
-"""What the integrations share: a client that lives with a framework, made and started by its first use."""
+"""Makes and starts the client of a framework, whose first use starts it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
 from typing import Any
 
-from masquerade_ws import DisconnectedError, MasqueradeError, WaitTimeoutError, WebSocketClient
+from masquerade_ws import ConnectError, DisconnectedError, WaitTimeoutError, WebSocketClient
+from masquerade_ws.client import is_running, may_block
 from masquerade_ws.contrib.settings import ARGUMENTS
 
 __all__ = ["CONNECT_TIMEOUT", "make", "start"]
@@ -22,10 +23,13 @@ def make(
     around_event: Callable[[Any], AbstractContextManager[object]] | None = None,
     **arguments: Any,
 ) -> WebSocketClient:
-    """Make a client that calls the user's code, listeners and ``get_token``, on threads where no request is served.
+    """Make a client whose listeners and ``get_token`` run in a context of the framework, as a request would.
 
     Args:
-        around: Returns the context that the framework gives such code; the user's own ``around_event`` is within it.
+        around: Returns that context.
+        get_token: As for `WebSocketClient`.
+        around_event: As for `WebSocketClient`; its context is entered within that of the framework.
+        arguments: The other arguments of `WebSocketClient`.
     """
 
     def token() -> str:
@@ -41,29 +45,21 @@ def make(
 
 
 def start(client: WebSocketClient, timeout: float) -> None:
-    """Start a client unless it runs, and let an attempt that is under way come to its end.
+    """Start a client unless it is running, and wait for the outcome of an attempt to connect that is under way.
 
-    An attempt that fails raises nothing here: a wait goes on until the connection comes about, a send says that there
-    is none, and the client's ``error`` event says why. A client in a retry delay is left alone, so that many users
-    do not hurry its attempts.
+    A failed attempt raises nothing here: a wait goes on until there is a connection, a send reports that there is
+    none, and the ``error`` event says why. A client in a retry delay is left alone, so that many users do not hurry
+    its attempts. Where blocking is not allowed, in a listener for example, this does nothing: that code runs because
+    the client has been started.
 
     Args:
         client: The client.
         timeout: Seconds to wait for the attempt.
     """
-    # In this order: a client that another thread has just started is neither.
-    if client.state == "connected" or (_runs(client) and client.state == "disconnected"):
+    if not may_block(client):
         return
-    with contextlib.suppress(MasqueradeError, RuntimeError):  # the second: listeners must not wait
+    # In this order: a client that another thread starts between the two questions is running, and not disconnected.
+    if is_running(client) and client.state in ("connected", "disconnected"):
+        return
+    with contextlib.suppress(ConnectError, DisconnectedError, WaitTimeoutError):
         client.connect(timeout=timeout)
-
-
-def _runs(client: WebSocketClient) -> bool:
-    """Tell whether a client that is not connected goes on trying, which one that was forked or gave up does not."""
-    try:
-        client.wait_for("connected", timeout=0)
-    except DisconnectedError:
-        return False
-    except (WaitTimeoutError, RuntimeError):  # the second: in a listener, which runs because the client does
-        return True
-    return True  # it has just connected

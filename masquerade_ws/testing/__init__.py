@@ -1,9 +1,9 @@
-"""A real server with faults on demand, for the tests of programs that use the client.
+"""A real server with faults on demand, for testing programs that use the client.
 
 It needs the extra ``testing``. Three recipes:
 
-**pytest.** The fixtures ``masquerade_server`` and ``masquerade_client`` hand out a running server and a client that is
-connected to it, new ones for each test::
+**pytest.** The fixtures ``masquerade_server`` and ``masquerade_client`` provide a running server and a client connected
+to it, new ones for each test::
 
     def test_a_job_survives_a_lost_connection(masquerade_server, masquerade_client):
         masquerade_server.script([
@@ -31,8 +31,8 @@ connected to it, new ones for each test::
     server.close(1012)                # the gateway restarts politely
     server.stop(); server.start()     # it is away, and back on the same port
     server.refuse(401, times=2)       # the next two attempts to connect fail
-    server.freeze(); server.thaw()    # it hangs; it goes on
-    server.broadcast_raw("garbage")   # it sends what is no event
+    server.freeze(); server.thaw()    # it hangs; it continues
+    server.broadcast_raw("garbage")   # it sends something that is not an event
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ __all__ = ["EventServer", "ExpectationError", "Peer", "Step"]
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded when asked for: pytest imports this package in every run, with the extra or without it.
+    # Imported on demand: pytest imports this package in every run, with the extra or without it.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        server = import_module(".server", __name__)
-    except ImportError as exc:
+        server = import_module("masquerade_ws.testing.server")
+    except ImportError as error:
         raise ImportError(
-            "masquerade_ws.testing needs the websockets package: pip install masquerade-ws[testing]", name=exc.name
-        ) from exc
+            "masquerade_ws.testing needs the websockets package: pip install 'masquerade-ws[testing]'", name=error.name
+        ) from error
     return getattr(server, name)

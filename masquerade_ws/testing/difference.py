@@ -1,4 +1,4 @@
-"""What a payload lacks of what a test expects, field by field, for people."""
+"""Describes how a payload differs from what a test expects, field by field."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 __all__ = ["closest", "describe", "fits"]
 
-WIDTH = 80  # characters shown of a value
-BEFORE = 20  # of them before the first difference
-ABSENT = object()
+_WIDTH = 80  # characters shown of a value
+_BEFORE = 20  # of them before the first difference
+_ABSENT = object()
 
 
-class Field(NamedTuple):
-    """A field that a test names, its value there and the one that was sent."""
+class _Field(NamedTuple):
+    """A field that a test names: the value that it expects and the one that was sent."""
 
     path: str
     expected: object
@@ -26,10 +26,10 @@ class Field(NamedTuple):
 
     @property
     def fits(self) -> bool:
-        return self.sent is not ABSENT and bool(self.expected == self.sent)
+        return self.sent is not _ABSENT and bool(self.expected == self.sent)
 
     def __str__(self) -> str:
-        if self.sent is ABSENT:
+        if self.sent is _ABSENT:
             return f"{self.path}: expected {_window(repr(self.expected), 0)}, not sent"
         expected, sent = repr(self.expected), repr(self.sent)
         if self.fits:
@@ -39,43 +39,43 @@ class Field(NamedTuple):
 
 
 def fits(subset: Mapping[str, object], payload: object) -> bool:
-    """Tell whether a payload has every field of a subset; mappings inside it are subsets, too."""
+    """Return whether a payload has every field of a subset; mappings inside it are subsets, too."""
     return all(field.fits for field in _fields(subset, payload))
 
 
 def closest(subset: Mapping[str, object], payloads: Sequence[object]) -> object:
-    """Return the payload with the most fields that fit, then that are there; the latest one of several."""
+    """Return the payload in which most fields fit, then most are present; of several the latest."""
 
     def nearness(payload: object) -> tuple[int, int]:
         fields = list(_fields(subset, payload))
-        return sum(field.fits for field in fields), sum(field.sent is not ABSENT for field in fields)
+        return sum(field.fits for field in fields), sum(field.sent is not _ABSENT for field in fields)
 
     return max(reversed(payloads), key=nearness)
 
 
 def describe(subset: Mapping[str, object], payload: object) -> str:
-    """Return a line for each field, those that differ first, and one for the fields that nobody named."""
+    """Return a line for each field, those that differ first, and one for all other fields."""
     fields = sorted(_fields(subset, payload), key=lambda field: field.fits)
     lines = [str(field) for field in fields]
     if not isinstance(payload, Mapping):
-        lines.append(f"its payload is no object: {_window(repr(payload), 0)}")
+        lines.append(f"the payload is not an object: {_window(repr(payload), 0)}")
     elif others := [name for name in cast("Mapping[str, Any]", payload) if name not in subset]:
         lines.append(f"also sent: {', '.join(others)}")
     return "\n".join(f"  {line}" for line in lines)
 
 
-def _fields(subset: Mapping[str, object], payload: object, prefix: str = "") -> Iterator[Field]:
-    there = cast("Mapping[str, object]", payload if isinstance(payload, Mapping) else {})
+def _fields(subset: Mapping[str, object], payload: object, prefix: str = "") -> Iterator[_Field]:
+    present = cast("Mapping[str, object]", payload if isinstance(payload, Mapping) else {})
     for name, expected in subset.items():
-        sent = there.get(name, ABSENT)
+        sent = present.get(name, _ABSENT)
         if isinstance(expected, Mapping) and isinstance(sent, Mapping):
             yield from _fields(cast("Any", expected), cast("Any", sent), f"{prefix}{name}.")
         else:
-            yield Field(prefix + name, expected, sent)
+            yield _Field(prefix + name, expected, sent)
 
 
 def _window(text: str, at: int) -> str:
-    """Cut a long text down to what surrounds a position."""
-    start = max(0, at - BEFORE) if len(text) > WIDTH else 0
-    end = start + WIDTH
+    """Return the part of a long text around a position."""
+    start = max(0, at - _BEFORE) if len(text) > _WIDTH else 0
+    end = start + _WIDTH
     return f"{'...' if start else ''}{text[start:end]}{'...' if end < len(text) else ''}"

@@ -1,7 +1,7 @@
-"""Sockets that pass a gate, where the test server's faults happen.
+"""Sockets whose bytes pass through a gate, where the faults of the test server happen.
 
-A frozen gate holds bytes back in both directions, a cut socket hangs up or resets. The server above sees an
-ordinary socket and never notices that a fault was meant.
+A frozen gate holds bytes back in both directions; a cut socket is shut down or reset. The server on top sees an
+ordinary socket and does not know that the fault was intended.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Gate", "GatedSocket", "Listener"]
 
-LINGER_ZERO = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
+_LINGER_ZERO = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 
 
 class Gate:
-    """What the listening socket and the connections' sockets share.
+    """What the listening socket and the sockets of the connections share.
 
     Args:
-        changed: Guards everything here, the sockets' flags and what the server keeps; notified at each change of them.
+        changed: Guards everything here, the flags of the sockets and the records of the server; notified when they
+            change.
     """
 
     def __init__(self, changed: threading.Condition) -> None:
@@ -37,36 +38,38 @@ class Gate:
         self.sockets: set[GatedSocket] = set()
         self.threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 
-    def abandon(self) -> None:
-        """Close the descriptors of all connections and nothing else; a forked child may find the lock held."""
+    def after_fork(self) -> None:
+        """Close the descriptors of all connections in a forked child, without the lock, which may be held there."""
         for gated in self.sockets:
             socket.socket.close(gated)
 
 
 class GatedSocket(socket.socket):
-    """One connection's socket behind the gate."""
+    """The socket of one connection, whose bytes pass through the gate."""
 
     def __init__(self, gate: Gate, fileno: int) -> None:
         super().__init__(fileno=fileno)
         self.gate = gate
-        self.opening = False  # the handshake is answered, the connection not yet in the server's records
-        self.dead = False  # cut or closed: reads as ended, takes nothing more
-        self._sending = threading.Lock()  # keeps the bytes in order: those held back and those on their way
+        self.opening = False  # the handshake is answered, but the server has not recorded the connection yet
+        self.dead = False  # cut or closed: reading finds the end, sending fails
+        self._sending = threading.Lock()  # guards the order of the bytes: of those held back and those being sent
         self._held = b""
 
     def recv(self, bufsize: int, flags: int = 0) -> bytes:
+        """Receive, while the gate is open."""
         if not self._passes():
             return b""
         data = super().recv(bufsize, flags)
         return data if self._passes() else b""
 
     def _passes(self) -> bool:
-        """Wait while the gate is frozen; tell whether the connection still lives. Woken by thaw, cut and close."""
+        """Wait while the gate is frozen; return whether the socket is still usable. Woken by thaw, cut and close."""
         with self.gate.changed:
             self.gate.changed.wait_for(lambda: self.dead or not self.gate.frozen)
             return not self.dead
 
     def sendall(self, data: Any, flags: int = 0) -> None:
+        """Send, or hold back while the gate is frozen."""
         with self._sending:
             if self.dead:
                 raise ConnectionResetError("the test server cut this connection")
@@ -75,8 +78,10 @@ class GatedSocket(socket.socket):
                 self._flush(flags)
 
     def thaw(self) -> None:
-        """Send what was held back; a peer that is gone already is no error."""
-        if self._held:  # without the lock, which a peer that reads nothing may hold up: then nothing is held back
+        """Send what was held back, unless the peer has gone."""
+        if (
+            self._held
+        ):  # read without the lock: a send to a peer that reads nothing keeps it, and then nothing is held back
             with self._sending, suppress(OSError):
                 self._flush()
 
@@ -85,21 +90,23 @@ class GatedSocket(socket.socket):
         super().sendall(data, flags)
 
     def cut(self, *, reset: bool = False) -> None:
-        """End the connection without a closing handshake. Every thread that waits on this socket wakes and ends."""
-        with self.gate.changed, suppress(OSError):  # OSError: the peer was faster
+        """End the connection without a closing handshake; every thread that waits on this socket wakes and ends."""
+        with self.gate.changed, suppress(OSError):  # OSError: the peer closed it first
             self.dead = True
             self.gate.changed.notify_all()
             if reset:
-                self.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_ZERO)
-            # A reset is sent by close(), and only if no thread waits in recv: shutdown wakes it. Shutting down the
-            # other direction too would send a FIN first; it is needed to wake a send that the peer does not take.
+                self.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+            # close() sends the reset, but only once no thread waits in recv(): shutdown() wakes it. Shutting down the
+            # other direction as well would send a FIN first; it is needed to wake a send that the peer does not read.
             super().shutdown(socket.SHUT_RD if reset and not self._sending.locked() else socket.SHUT_RDWR)
 
     def shutdown(self, how: int) -> None:
+        """Shut down, unless it was cut."""
         if not self.dead:
             super().shutdown(how)
 
     def close(self) -> None:
+        """Close, and leave the gate."""
         with self.gate.changed:
             self.dead = True
             self.gate.sockets.discard(self)
@@ -108,10 +115,10 @@ class GatedSocket(socket.socket):
 
 
 class Listener(socket.socket):
-    """The listening socket, whose connections stand behind the gate.
+    """The listening socket, which accepts gated sockets.
 
     Args:
-        gate: The gate; once it is stopped, :meth:`wake` ends the loop over the connections.
+        gate: The gate; once it is stopped, `wake` ends the loop over the connections.
         port: The port to listen on; 0 picks a free one.
     """
 
@@ -124,22 +131,23 @@ class Listener(socket.socket):
                 self._selector.register(sock, selectors.EVENT_READ)
             super().__init__(fileno=plain.detach())
             self._parts = stack.pop_all()
-        self.setblocking(False)  # a peer that has gone again leaves nothing to wait for
+        self.setblocking(False)  # accept() must not wait for a peer that has gone again
         self._gate = gate
 
     def connections(self) -> Iterator[tuple[GatedSocket, Any]]:
-        """Yield each connection and its peer's address."""
+        """Yield each connection and the address of its peer."""
         while True:
             self._selector.select()
             if self._gate.stopped:
                 return
-            with suppress(OSError):  # the peer was faster
+            with suppress(OSError):  # the peer has gone again
                 yield self.accept()
 
     def accept(self) -> tuple[GatedSocket, Any]:
+        """Accept a connection."""
         plain, address = super().accept()
         gated = GatedSocket(self._gate, plain.detach())
-        gated.setblocking(True)  # whatever the listener hands down, or `socket.setdefaulttimeout`
+        gated.setblocking(True)  # whatever it inherits from the listener or from `socket.setdefaulttimeout`
         with self._gate.changed:
             self._gate.sockets.add(gated)
         return gated, address
@@ -149,5 +157,6 @@ class Listener(socket.socket):
         self._waking.close()
 
     def close(self) -> None:
+        """Close, with what wakes the loop."""
         self._parts.close()
         super().close()

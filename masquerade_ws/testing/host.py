@@ -1,4 +1,4 @@
-"""One run of the server, on the ``websockets`` package's threading server: its socket, connections and threads."""
+"""One run of the test server on the threaded server of ``websockets``: its socket, connections and threads."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 __all__ = ["CLOSE_GRACE", "PATIENCE", "Host", "Peer", "send"]
 
-# Faults are the point here: what the websockets package says of them is noise, and its handshakes show tokens. Not one
-# of `getLogger`'s, so that no configuration of logging brings it back.
-silent = logging.Logger("masquerade_ws.testing.websockets", logging.CRITICAL + 1)  # noqa: LOG001
+# Faults are intended here, so what websockets logs about them is noise, and it logs handshakes with their tokens. Made
+# without `getLogger`, so that no configuration of logging can enable it.
+_silent = logging.Logger("masquerade_ws.testing.websockets", logging.CRITICAL + 1)  # noqa: LOG001
 
-CLOSE_GRACE = 2.0  # seconds for the peers' side of a closing handshake
-STOP_GRACE = 0.25  # the same when the server stops
-PATIENCE = 10.0  # seconds for the user's functions to return when the server stops
+CLOSE_GRACE = 2.0  # seconds for the peers to answer a close frame
+_STOP_GRACE = 0.25  # the same when the server stops
+PATIENCE = 10.0  # seconds for functions of the test to return when the server stops
 
 
 class _Connection(ServerConnection):
@@ -48,7 +48,7 @@ class Peer:
     """One connected client, as a handler sees it.
 
     Attributes:
-        token: The token of its handshake, ``None`` if it had none.
+        token: The token of its handshake; ``None`` without one.
     """
 
     def __init__(self, connection: ServerConnection) -> None:
@@ -56,7 +56,7 @@ class Peer:
         self.token = token_of(cast("Request", connection.request))
 
     def emit(self, type: str, payload: Mapping[str, Any] | None = None) -> None:
-        """Send an event to this client alone; one that has gone misses it.
+        """Send an event to this client alone, unless it has gone.
 
         Args:
             type: The event's name.
@@ -65,21 +65,21 @@ class Peer:
         send(self._connection, encode(type, payload))
 
     def refuse_message(self) -> None:
-        """Close the connection over a message that is no event."""
+        """Close the connection because of a message that is not an event."""
         self._connection.close(1007, "not an event")
 
 
 class Host:
-    """Listens and serves from its construction on, and never again after :meth:`stop`.
+    """Listens and serves from its construction until `stop`.
 
     Args:
-        changed: Guards everything here; notified when a connection comes or goes.
+        changed: Guards everything here; notified when a client connects or leaves.
         port: The port to listen on; 0 picks a free one.
         admit: Called with the request of each handshake; returns the status to refuse it with, or ``None``.
-        receive: Called with each message and its sender, on a thread of that connection.
+        receive: Called with each sender and message, on the thread of that connection.
 
     Raises:
-        OSError: The port is taken.
+        OSError: If the port is taken.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Host:
         self._admit = admit
         self._receive = receive
         self._open: dict[ServerConnection, GatedSocket] = {}
-        self._hung_up = threading.Event()
+        self._disconnected = threading.Event()
         with ExitStack() as stack:
             self._listener = stack.enter_context(Listener(self._gate, port))
             self.port: int = self._listener.getsockname()[1]
@@ -110,91 +110,92 @@ class Host:
                 close_timeout=CLOSE_GRACE,
                 max_size=None,
                 max_queue=None,
-                logger=silent,
+                logger=_silent,
             )
             stack.pop_all()
         _close_pipe(server)
         self._handle = server.handler
-        # A daemon, and so are the threads it starts: a server that nobody stops does not hold up the exit.
+        # A daemon, and so are the threads that it starts: a server that nobody stops must not prevent the exit.
         self._accepting = threading.Thread(target=self._accept, name="masquerade-ws-testing", daemon=True)
         self._accepting.start()
 
     @property
     def running(self) -> bool:
+        """Whether it still listens."""
         return not self._gate.stopped
 
-    # Its end
+    # Stopping
 
     def stop(self) -> None:
         """Close all connections with code 1001 and stop listening; wait for the threads, unless it is one of them.
 
         Raises:
-            RuntimeError: A thread does not end.
+            RuntimeError: If a thread does not end.
         """
         with self._changed:
             first, self._gate.stopped = not self._gate.stopped, True
         if first:
             try:
-                self._hang_up()
-            finally:  # an interrupt included
-                self._hung_up.set()
+                self._disconnect_all()
+            finally:  # after an interrupt, too
+                self._disconnected.set()
         if threading.current_thread() in self._threads():
             return
-        self._hung_up.wait()
+        self._disconnected.wait()
         end = time.monotonic() + PATIENCE
-        for thread in self._threads():  # their sockets read as ended
+        for thread in self._threads():  # each ends, because its socket has
             thread.join(max(0.0, end - time.monotonic()))
             if thread.is_alive():
                 raise RuntimeError(f"the server has stopped, but its handler has not returned for {PATIENCE:g} s")
 
-    def _hang_up(self) -> None:
+    def _disconnect_all(self) -> None:
         self._listener.wake()
         self._accepting.join()
         self._listener.close()
         if not self._gate.frozen:
-            self.farewell(1001, "", STOP_GRACE)
+            self.close_all(1001, "", _STOP_GRACE)
         with self._changed:
             left = list(self._gate.sockets)
         for gated in left:
             gated.cut()
         with self._changed:
-            self._changed.wait_for(lambda: not self._gate.sockets)  # each is closed by its thread, which was woken
+            self._changed.wait_for(lambda: not self._gate.sockets)  # its thread, which was woken, closes each
 
     def _threads(self) -> list[threading.Thread]:
         with self._changed:
             return list(self._gate.threads)
 
-    def abandon(self) -> None:
-        """Close the sockets alone, in a forked child, where the threads are not and any lock may be held."""
+    def after_fork(self) -> None:
+        """Close the sockets in a forked child, which has none of the threads and may find any lock held."""
         self._listener.close()
-        self._gate.abandon()
+        self._gate.after_fork()
 
-    # Its connections
+    # Connections
 
     def _accept(self) -> None:
         for connection in self._listener.connections():
             threading.Thread(target=self._handle, args=connection, daemon=True).start()
 
     def connected(self) -> list[ServerConnection]:
-        """Return the connections of all clients that know that they are connected."""
+        """Return the connections whose clients have received the answer to their handshake."""
         with self._changed:
             self._settle()
             return [each for each, gated in self._open.items() if each.state is State.OPEN and not gated.dead]
 
-    def farewell(self, code: int, reason: str, grace: float) -> None:
-        """Close all connections at once, and cut those that take longer than the grace."""
-        leaving = [
+    def close_all(self, code: int, reason: str, grace: float) -> None:
+        """Close all connections side by side, and cut those that take longer than ``grace`` seconds."""
+        closing = [
             (connection, threading.Thread(target=connection.close, args=(code, reason), daemon=True))
             for connection in self.connected()
         ]
-        for _, thread in leaving:
+        for _, thread in closing:
             thread.start()
         end = time.monotonic() + grace
-        for connection, thread in leaving:
+        for connection, thread in closing:
             thread.join(max(0.0, end - time.monotonic()))
             if thread.is_alive():
                 cast("_Connection", connection).gated.cut()
-        for _, thread in leaving:
+        for _, thread in closing:
             thread.join()
 
     def drop(self) -> None:
@@ -206,12 +207,12 @@ class Host:
             gated.cut(reset=True)
 
     def freeze(self) -> None:
-        """Hold back all bytes, in both directions."""
+        """Hold back all bytes in both directions."""
         with self._changed:
             self._gate.frozen = True
 
     def thaw(self) -> None:
-        """Let them pass."""
+        """Let bytes pass again."""
         with self._changed:
             self._gate.frozen = False
             self._changed.notify_all()
@@ -220,7 +221,7 @@ class Host:
             gated.thaw()
 
     def _settle(self) -> None:
-        """Wait for handshakes whose answer is under way, so that whoever has read it counts as connected."""
+        """Wait for handshakes that are being answered: a client that has read its answer counts as connected."""
         self._changed.wait_for(lambda: not any(gated.opening for gated in self._gate.sockets))
 
     # Called by the websockets package
@@ -230,7 +231,7 @@ class Host:
         return None if refusal is None else connection.respond(refusal, f"{refusal.phrase}\n")
 
     def _serve(self, connection: ServerConnection) -> None:
-        """Hand one connection's messages on until it ends."""
+        """Pass the messages of one connection on until it ends."""
         gated = cast("_Connection", connection).gated
         peer = Peer(connection)
         with self._changed:
@@ -255,9 +256,9 @@ def send(connection: ServerConnection, message: str | bytes) -> None:
 
 
 def _close_pipe(server: Server) -> None:
-    """Close what would wake the package's own loop, which is not run: two descriptors or sockets, none on Windows.
+    """Close what wakes the unused accept loop of websockets: two descriptors or sockets, none on Windows.
 
-    That loop may be deaf after a peer that went too soon, and fail when it is stopped as soon as it is started.
+    That loop may block after a peer that left too early, and it fails if it is stopped as soon as it is started.
     """
     for end in [vars(server)[name] for name in ("shutdown_watcher", "shutdown_notifier") if name in vars(server)]:
         os.close(end if isinstance(end, int) else end.detach())

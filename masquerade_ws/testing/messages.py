@@ -1,4 +1,4 @@
-"""Events as text and back, and the token of a handshake."""
+"""Encodes and decodes events, and finds the token of a handshake."""
 
 from __future__ import annotations
 
@@ -16,13 +16,18 @@ __all__ = ["decode", "encode", "token_of"]
 
 
 def encode(type: str, payload: Mapping[str, Any] | None) -> str:
-    """Return an event with the time of now; raise ``TypeError`` or ``ValueError`` if the payload is no JSON."""
+    """Return an event with the present time as text.
+
+    Raises:
+        TypeError: If the payload cannot be written as JSON.
+        ValueError: If the payload holds NaN or an infinity.
+    """
     now = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return json.dumps({"type": type, "payload": dict(payload or {}), "timestamp": now}, allow_nan=False)
 
 
 def decode(message: str | bytes) -> dict[str, Any] | None:
-    """Return the event in a message, or ``None`` if it is none."""
+    """Return the event in a message, or ``None`` if it is not an event."""
     try:
         event = json.loads(message if isinstance(message, str) else message.decode())
     except (ValueError, RecursionError):
@@ -33,7 +38,7 @@ def decode(message: str | bytes) -> dict[str, Any] | None:
 
 
 def token_of(request: Request) -> str | None:
-    """Return the token of a handshake: the query's last one, or else the bearer's."""
+    """Return the token of a handshake: the last one in the query, otherwise that of ``Authorization: Bearer``."""
     for field in reversed(urlsplit(request.path).query.split("&")):
         name, _, value = field.partition("=")
         if name == "token":

@@ -1,4 +1,4 @@
-"""What clients have sent, and what a test expects of it."""
+"""Records what clients have sent, and checks it against what a test expects."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 __all__ = ["ExpectationError", "Record"]
 
-SHOWN = 10  # different events in a failure's message
+_SHOWN = 10  # different events in the message of a failure
 
 
 class ExpectationError(AssertionError, TimeoutError):
-    """What a test expected of the clients did not happen in time; the message lists what did."""
+    """What a test expected of the clients did not happen in time; the message lists what happened."""
 
     __module__ = "masquerade_ws.testing"
 
 
 class Record:
-    """The events that clients have sent, found by type.
+    """The events that clients have sent, indexed by type.
 
     Args:
         changed: Guards everything here; notified at each event.
@@ -45,7 +45,7 @@ class Record:
             self.changed.notify_all()
 
     def expect(self, type: str, timeout: float) -> dict[str, Any]:
-        """Return the first event of a type that was not returned yet, when it is there."""
+        """Return the first event of a type that was not returned before, once there is one."""
         __tracebackhide__ = True
         with self.changed:
             if not self.changed.wait_for(lambda: len(self._of_type[type]) > self._expected[type], timeout):
@@ -57,7 +57,7 @@ class Record:
             return self._of_type[type][self._expected[type] - 1]
 
     def assert_sent(self, type: str, subset: Mapping[str, object], timeout: float) -> dict[str, Any]:
-        """Return the first event of a type whose payload fits, when it is there."""
+        """Return the first event of a type whose payload fits, once there is one."""
         __tracebackhide__ = True
         looked_at = 0
 
@@ -82,7 +82,7 @@ class Record:
         return f"no {type!r} event with this payload within {timeout:g} s; {which}:\n{describe(subset, nearest)}"
 
     def _unexpected(self) -> list[dict[str, Any]]:
-        """Return the events that no ``expect`` has returned."""
+        """Return the events that `expect` has not returned."""
         seen: Counter[str] = Counter()
         unexpected: list[dict[str, Any]] = []
         for event in self.events:
@@ -93,12 +93,12 @@ class Record:
 
 
 def _listing(how: str, events: list[dict[str, Any]]) -> str:
-    """Say what arrived, newest last, without more text than a reader wants."""
+    """Describe what arrived, newest last, shortened where it is long."""
     if not events:
         return f"nothing else is {how}" if how == "waiting" else "nothing was received"
     lines = [_repeated(line, same) for line, same in itertools.groupby(map(_line, events))]
-    shown = ", ".join(lines[-SHOWN:])
-    return f"{how} are {len(events)}: {'... ' if len(lines) > SHOWN else ''}{shown}"
+    shown = ", ".join(lines[-_SHOWN:])
+    return f"{how} are {len(events)}: {'... ' if len(lines) > _SHOWN else ''}{shown}"
 
 
 def _repeated(line: str, same: Iterable[str]) -> str:

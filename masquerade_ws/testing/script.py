@@ -1,4 +1,4 @@
-"""Scripts: what the server does by itself, step by step."""
+"""Scripts: sequences of steps that the server plays by itself."""
 
 from __future__ import annotations
 
@@ -19,11 +19,15 @@ Step: TypeAlias = tuple[str, Mapping[str, Any]] | float | Callable[[], object]
 
 
 class Script:
-    """Steps on a thread of their own.
+    """Plays steps on its own thread.
 
     Args:
-        steps: They are checked here, where the test can see the mistake.
+        steps: The steps; checked at once, so that the traceback shows the line of the test.
         emit: Called with the type and the payload of each event.
+
+    Raises:
+        TypeError: If a step is of the wrong type, or a payload cannot be written as JSON.
+        ValueError: If a pause is negative, or a payload holds NaN or an infinity.
     """
 
     def __init__(self, steps: Iterable[Step], emit: Callable[[str, Mapping[str, Any]], object]) -> None:
@@ -33,7 +37,7 @@ class Script:
         self.thread = threading.Thread(target=self._run, name="masquerade-ws-testing-script", daemon=True)
 
     def end(self) -> None:
-        """Play no further step; a pause ends."""
+        """Play no further step, and end a pause."""
         self._ended.set()
 
     def _run(self) -> None:
@@ -43,7 +47,7 @@ class Script:
             try:
                 self._play(step)
             except Exception:
-                if not self._ended.is_set():  # what it waited for may be gone with the server
+                if not self._ended.is_set():  # once the server stops, what a step waits for may never come
                     raise
 
     def _play(self, step: Step) -> None:
@@ -56,10 +60,10 @@ class Script:
 
 
 class Scripts:
-    """The scripts that play, and those that wait for an event of a client."""
+    """The scripts that are playing, and those that wait for an event of a client."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards both
+        self._lock = threading.Lock()  # guards _playing and _waiting
         self._playing: list[Script] = []
         self._waiting: defaultdict[str, deque[Script]] = defaultdict(deque)
 
@@ -71,12 +75,12 @@ class Scripts:
             script.thread.start()
 
     def await_event(self, type: str, script: Script) -> None:
-        """Let a script wait for an event; others that wait for it come first."""
+        """Let a script wait for an event, after the others that wait for the same type."""
         with self._lock:
             self._waiting[type].append(script)
 
     def trigger(self, type: str) -> None:
-        """Play the first script that waits for such an event, if there is one."""
+        """Play the first script that waits for an event of this type, if there is one."""
         with self._lock:
             waiting = self._waiting.get(type)
             script = waiting.popleft() if waiting else None
@@ -84,7 +88,7 @@ class Scripts:
             self.play(script)
 
     def end(self) -> list[threading.Thread]:
-        """Let all that play end, but for one that asks for it itself; return their threads."""
+        """End all scripts that are playing, except the one that calls this; return their threads."""
         with self._lock:
             ending = [script for script in self._playing if script.thread is not threading.current_thread()]
         for script in ending:
@@ -97,14 +101,14 @@ def _checked(number: int, step: object) -> Step:
         return step
     if isinstance(step, (int, float)):
         if not 0 <= step <= threading.TIMEOUT_MAX:
-            raise ValueError(f"steps: number {number} is no pause in seconds: {step!r}")
+            raise ValueError(f"steps: number {number} is not a pause in seconds: {step!r}")
         return step
     parts: Any = step
     if isinstance(step, tuple) and len(parts) == 2:
         name, payload = parts
         if isinstance(name, str) and isinstance(payload, Mapping):
-            encode(name, cast("Mapping[str, Any]", payload))  # for what it raises
+            encode(name, cast("Mapping[str, Any]", payload))  # raises if it cannot be sent
             return name, cast("Mapping[str, Any]", payload)
     raise TypeError(
-        f"steps: number {number} is neither an event (type, payload) nor a pause in seconds nor a function: {step!r}"
+        f"steps: number {number} must be an event (type, payload), a pause in seconds or a function, not {step!r}"
     )

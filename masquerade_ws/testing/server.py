@@ -1,4 +1,4 @@
-"""The event server for tests, as a test commands it."""
+"""The event server that a test controls."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 
 __all__ = ["EventServer", "ExpectationError", "Peer", "Step"]
 
-logger = logging.getLogger("masquerade_ws.testing")
+_logger = logging.getLogger("masquerade_ws.testing")
 
 
 class EventServer:
-    """A real WebSocket server on a loopback port that a test commands.
+    """A real WebSocket server on a loopback port, controlled by a test.
 
-    As a context manager it serves inside the ``with`` block. Every path is accepted, with any token or none. Events
-    of clients are recorded; a message that is no event closes its connection with code 1007. A child of a fork leaves
-    the server to its parent: there it is stopped.
+    As a context manager it serves inside the ``with`` block. Every path is accepted, with any token or none. Events of
+    clients are recorded; a message that is not an event closes its connection with code 1007. A forked child leaves
+    the server to its parent: in the child it is stopped.
 
     Args:
-        handler: ``handler(peer, event)`` is called for each event received, on a thread of that connection, and may
-            answer with ``peer.emit(type, payload)``. When it raises, the exception is logged and the connection
+        handler: ``handler(peer, event)`` is called for each event received, on the thread of that connection, and may
+            answer with ``peer.emit(type, payload)``. If it raises, the exception is logged and the connection is
             closed with code 1011.
         port: The port to listen on; 0 picks a free one.
     """
@@ -64,34 +64,35 @@ class EventServer:
         return self
 
     def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.stop()
 
-    # Life
+    # Starting and stopping
 
     @property
     def _running(self) -> bool:
         return self._host is not None and self._host.running
 
     def start(self) -> None:
-        """Listen and serve, again after :meth:`stop` and then on the same port. Does nothing while it runs.
+        """Listen and serve; after `stop` again on the same port. Does nothing while it is running.
 
         Raises:
-            OSError: The port is taken.
+            OSError: If the port is taken.
         """
         if not self._running:
             self._host = Host(self._changed, self._port, admit=self._admit, receive=self._receive)
             self._port = self._host.port
 
     def stop(self) -> None:
-        """Close every connection with code 1001, stop listening, end scripts; what was recorded stays.
+        """Close every connection with code 1001, stop listening and end scripts; the records stay.
 
-        Clients get a quarter of a second for the closing handshake, and none when the server is frozen. Does nothing
-        when it is stopped already. A handler and a script may call it, too.
+        Clients get a quarter of a second for the closing handshake, and no time if the server is frozen. Does nothing
+        if it is stopped already. Handlers and scripts may call it, too.
 
         Raises:
-            RuntimeError: All that is done, but a handler or a function in a script has not returned for ten seconds.
+            RuntimeError: If all that is done, but a handler or a function of a script has not returned within ten
+                seconds.
         """
         scripts = self._scripts.end()
         self._stop_host()
@@ -107,26 +108,26 @@ class EventServer:
 
     @property
     def url(self) -> str:
-        """The address for clients.
+        """The URL for clients.
 
         Raises:
-            RuntimeError: The server was never started, so it has no port yet.
+            RuntimeError: If the server was never started, so that it has no port yet.
         """
         if not self._port:
-            raise RuntimeError("the server has no port before it is started")
+            raise RuntimeError("the server has no port yet: call start() first")
         return f"ws://127.0.0.1:{self._port}/ws"
 
     @property
     def port(self) -> int:
-        """The port; the one given until the server is started."""
+        """The port; before the server is started, the one given."""
         return self._port
 
     # To the clients
 
     def emit(self, type: str, payload: Mapping[str, Any] | None = None) -> None:
-        """Send an event, with the time of now, to every connected client.
+        """Send an event with the present time to every connected client.
 
-        A client whose ``connect()`` has returned gets it. One that does not read holds up the others.
+        A client whose ``connect()`` has returned gets it. A client that does not read delays the others.
 
         Args:
             type: The event's name.
@@ -144,26 +145,26 @@ class EventServer:
             send(connection, message)
 
     def script(self, steps: Iterable[Step], *, on: str | None = None) -> None:
-        """Play steps in their order, on a thread of its own: a job's life, with its faults.
+        """Play steps in their order on a new thread, such as the events and faults of a job.
 
         ======================  ==================================================================================
         a step                  what the server does
         ======================  ==================================================================================
         ``(type, payload)``     It emits the event to all clients.
-        a number                It waits so many seconds.
-        a function              It calls it, without arguments: ``server.drop``, or ``lambda: server.close(1012)``.
+        a number                It waits that many seconds.
+        a function              It calls it without arguments: ``server.drop``, or ``lambda: server.close(1012)``.
         ======================  ==================================================================================
 
         A step that raises ends the script; the exception goes to ``threading.excepthook``, and pytest reports it.
 
         Args:
             steps: The steps.
-            on: The type of a client's event: the next one starts the script, and several scripts that wait for the
-                same type answer one event each, in the order of these calls. ``None`` starts it at once.
+            on: The type of an event of a client: the next one starts the script. Several scripts that wait for the
+                same type answer one event each, in the order of the calls. ``None`` starts it at once.
 
         Raises:
-            TypeError: A step is none of these, or its payload is no JSON.
-            ValueError: A pause is negative, or a payload holds NaN or an infinity.
+            TypeError: If a step is none of these, or its payload cannot be written as JSON.
+            ValueError: If a pause is negative, or a payload holds NaN or an infinity.
         """
         script = Script(steps, self.emit)
         if on is None:
@@ -177,7 +178,7 @@ class EventServer:
     def received(self) -> list[dict[str, Any]]:
         """All events that clients have sent so far, heartbeats included, in the order of arrival.
 
-        None is forgotten while the server object lives.
+        They are kept as long as the server object exists.
         """
         with self._changed:
             return list(self._record.events)
@@ -186,8 +187,8 @@ class EventServer:
     def tokens(self) -> list[str]:
         """The tokens of all connection attempts, refused ones included, in their order.
 
-        They come from the query's ``token``, percent-decoded, or else from ``Authorization: Bearer``; an attempt
-        without either adds none.
+        A token comes from ``token=`` in the query, percent-decoded, or else from ``Authorization: Bearer``; an attempt
+        with neither adds none.
         """
         with self._changed:
             return list(self._tokens)
@@ -208,7 +209,7 @@ class EventServer:
             The decoded event, a mapping with ``type``, ``payload`` and ``timestamp``.
 
         Raises:
-            ExpectationError: None came in time. It is an ``AssertionError`` and a ``TimeoutError``.
+            ExpectationError: If none came in time; it is an ``AssertionError`` and a ``TimeoutError``.
         """
         __tracebackhide__ = True
         return self._record.expect(type, timeout)
@@ -216,37 +217,37 @@ class EventServer:
     def assert_sent(
         self, type: str, payload_subset: Mapping[str, object] | None = None, timeout: float = 5.0
     ) -> dict[str, Any]:
-        """Assert that a client has sent an event, or sends it in time; whether it was expected before is no matter.
+        """Assert that a client has sent an event, or sends it in time, whether or not `expect` returned it.
 
         Args:
             type: The event's name.
-            payload_subset: Fields that its payload must have, with values that are equal; it may have others. A
-                mapping inside it is a subset, too.
+            payload_subset: Fields that its payload must have, with equal values; it may have others. A mapping among
+                them is a subset, too.
             timeout: Seconds to wait for it, if it has not come already.
 
         Returns:
             The decoded event, the oldest of several.
 
         Raises:
-            ExpectationError: None came. The message compares the closest one, field by field.
+            ExpectationError: If none came in time; the message compares the closest one, field by field.
         """
         __tracebackhide__ = True
         return self._record.assert_sent(type, payload_subset or {}, timeout)
 
     def wait_for_connections(self, n: int, timeout: float = 5.0) -> None:
-        """Wait until exactly so many clients are connected.
+        """Wait until exactly ``n`` clients are connected.
 
         Args:
             n: How many; 0 waits until all are gone.
             timeout: Seconds to wait.
 
         Raises:
-            ExpectationError: It did not happen in time.
+            ExpectationError: If that did not happen in time.
         """
         __tracebackhide__ = True
         with self._changed:
             if not self._changed.wait_for(lambda: self.connections == n, timeout):
-                raise ExpectationError(f"not {n} but {self.connections} connections after {timeout:g} s")
+                raise ExpectationError(f"{self.connections} clients are connected after {timeout:g} s, not {n}")
 
     # Faults
 
@@ -256,60 +257,61 @@ class EventServer:
             self._host.drop()
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        """Close every connection with a closing handshake (RFC 6455, section 7.1.2); the server goes on.
+        """Close every connection with a closing handshake (RFC 6455, section 7.1.2); the server keeps running.
 
-        Returns when all are closed. A client that does not answer within two seconds is cut off.
+        Returns when all are closed. A client that does not answer within two seconds is disconnected.
 
         Args:
             code: The close code.
             reason: The close reason, at most 123 bytes in UTF-8.
 
         Raises:
-            ValueError: The code or the reason may not be sent.
+            ValueError: If the code or the reason may not be sent.
         """
         try:
             Frame(Opcode.CLOSE, Close(code, reason).serialize()).check()
-        except ProtocolError as exc:
-            raise ValueError(f"code or reason: {exc}") from None
+        except ProtocolError as error:
+            raise ValueError(f"code or reason: {error}") from None
         if self._host is not None:
-            self._host.farewell(code, reason, CLOSE_GRACE)
+            self._host.close_all(code, reason, CLOSE_GRACE)
 
     def refuse(self, status: int, times: int = 1) -> None:
-        """Answer the next handshakes with an HTTP status; refusals asked for before come first.
+        """Answer the next handshakes with an HTTP status, after those of earlier calls.
 
         Args:
             status: The status, 200 or higher.
             times: How many handshakes.
 
         Raises:
-            ValueError: There is no such status.
+            ValueError: If there is no such status.
         """
         refusal = HTTPStatus(status)
         if refusal < HTTPStatus.OK:
-            raise ValueError(f"status: {status} does not end a handshake")
+            raise ValueError(f"status: {status} does not refuse a handshake; give one from 200 on")
         with self._changed:
             self._refusals.extend([refusal] * times)
 
     def freeze(self) -> None:
-        """Fall silent: accept TCP connections, read nothing, answer nothing, neither handshakes nor pings.
+        """Fall silent: accept TCP connections, but read nothing and answer neither handshakes nor pings.
 
-        What the server sends meanwhile is held back for :meth:`thaw`.
+        What the server sends meanwhile is held back until `thaw`. The operating system still acknowledges what
+        arrives, so a client finds the server dead only after ``busy_timeout``.
         """
         if self._host is not None:
             self._host.freeze()
 
     def thaw(self) -> None:
-        """Go on after :meth:`freeze`: send what was held back, read what has come."""
+        """Continue after `freeze`: send what was held back and read what has arrived."""
         if self._host is not None:
             self._host.thaw()
 
-    # Inside
+    # Internals
 
     def _connected(self) -> list[ServerConnection]:
         return [] if self._host is None else self._host.connected()
 
     def _admit(self, request: Request) -> HTTPStatus | None:
-        """Record the token; return the status if a test asked to refuse this handshake."""
+        """Record the token; return the status to refuse the handshake with, if a test asked for that."""
         token = token_of(request)
         with self._changed:
             if token is not None:
@@ -327,13 +329,13 @@ class EventServer:
             try:
                 self._handler(peer, event)
             except Exception:
-                logger.exception("the handler of the test server failed")
+                _logger.exception("the handler of the test server raised")
                 raise
 
-    def _leave_to_parent(self) -> None:
-        """Stop in a forked child, whose parent keeps the connections, the threads and the locks."""
+    def _after_fork(self) -> None:
+        """Stop in a forked child; the parent keeps the connections, the threads and the locks."""
         if self._host is not None:
-            self._host.abandon()
+            self._host.after_fork()
         self._host = None
         self._scripts = Scripts()
         self._changed = self._record.changed = threading.Condition()
@@ -342,10 +344,10 @@ class EventServer:
 _servers: weakref.WeakSet[EventServer] = weakref.WeakSet()
 
 
-def _leave_all_to_parent() -> None:
+def _after_fork() -> None:
     for server in list(_servers):
-        server._leave_to_parent()  # pyright: ignore[reportPrivateUsage]
+        server._after_fork()  # pyright: ignore[reportPrivateUsage]
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows cannot fork
-    os.register_at_fork(after_in_child=_leave_all_to_parent)
+    os.register_at_fork(after_in_child=_after_fork)

@@ -25,7 +25,7 @@ from rich.console import Console
 
 from masquerade_ws import ImageGenerationCompletedEvent
 from masquerade_ws.cli.commands import cli
-from masquerade_ws.cli.demo import demo, picture, studio
+from masquerade_ws.cli.demo import picture, scenario, studio
 from masquerade_ws.cli.demo.gateway import Gateway
 from masquerade_ws.cli.demo.picture import SIZE, paint, png, thumbnail
 from masquerade_ws.cli.demo.screens import LiveScreen, PlainScreen, open_screen
@@ -51,7 +51,7 @@ def small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 def choreography(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let two jobs end while there is no connection, and the repeated one when it has been asked for."""
     painted, gone, asked = threading.Semaphore(0), threading.Event(), threading.Event()
-    drop, save, ask = Gateway.drop, Studio._save, demo._Demo._ask
+    drop, save, ask = Gateway.drop, Studio._save, scenario._Demo._ask
 
     def drop_and_tell(gateway: Gateway) -> None:
         assert all(painted.acquire(timeout=TIMEOUT) for _ in range(2))
@@ -65,7 +65,7 @@ def choreography(monkeypatch: pytest.MonkeyPatch) -> None:
         assert (asked if job.job_id == "lighthouse-2" else gone).wait(TIMEOUT)
         return save(rooms, job, data)
 
-    def ask_and_tell(play: demo._Demo, job_id: str) -> ImageGenerationCompletedEvent | None:
+    def ask_and_tell(play: scenario._Demo, job_id: str) -> ImageGenerationCompletedEvent | None:
         try:
             return ask(play, job_id)
         finally:
@@ -74,7 +74,7 @@ def choreography(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Gateway, "drop", drop_and_tell)
     monkeypatch.setattr(Studio, "_save", save_in_time)
-    monkeypatch.setattr(demo._Demo, "_ask", ask_and_tell)
+    monkeypatch.setattr(scenario._Demo, "_ask", ask_and_tell)
 
 
 def command(output: Path) -> list[str]:
@@ -85,7 +85,7 @@ def assert_pictures(lines: list[str]) -> None:
     """The output ends with the paths of three pictures that are there."""
     *_, title, first, second, third = lines
     assert re.fullmatch(r"3 pictures in \d+\.\d s:", title)
-    for prompt, line in zip(demo.PROMPTS, (first, second, third), strict=True):
+    for prompt, line in zip(scenario.PROMPTS, (first, second, third), strict=True):
         path = Path(line.strip())
         assert path.read_bytes() == png(*paint(prompt))
 
@@ -105,7 +105,7 @@ def test_the_demo_tells_its_story_in_plain_lines(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("small_pictures", "choreography")
 def test_the_demo_shows_a_failure_a_loss_and_a_recovery(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    demo.run(tmp_path, step=STEP)
+    scenario.run(tmp_path, step=STEP)
 
     lines = capsys.readouterr().out.splitlines()
     assert_pictures(lines)
@@ -120,10 +120,10 @@ def test_the_demo_shows_a_failure_a_loss_and_a_recovery(tmp_path: Path, capsys: 
     ]
     retried = "job lighthouse-1 failed: the painter ran out of blue; the service allows another attempt"
     again = next(line for line in lines if re.fullmatch(r"connected again after \d\.\d s", line))
-    missed = {f"job {job} has ended meanwhile, says the service when asked" for job in ("library-1", "fox-1")}
+    missed = {f"job {job} ended in the meantime, the service answers when asked" for job in ("library-1", "fox-1")}
     assert missed <= {*lines}
     assert lines.index(retried) < lines.index(again)
-    for prompt in demo.PROMPTS:
+    for prompt in scenario.PROMPTS:
         assert f"{prompt}: 0 % waiting" in lines
         assert f"{prompt}: 100 % done" in lines
 
@@ -132,11 +132,11 @@ def test_the_demo_shows_a_failure_a_loss_and_a_recovery(tmp_path: Path, capsys: 
 @pytest.mark.usefixtures("small_pictures")
 def test_on_a_terminal_the_demo_draws_bars_and_the_pictures(tmp_path: Path, terminal: Terminal) -> None:
     with shown_on(terminal):
-        demo.run(tmp_path, step=STEP)
+        scenario.run(tmp_path, step=STEP)
     terminal.close()
 
     shown = terminal.text
-    for sight in ("● ", "connected again after ", "━", "100%", "done", *demo.PROMPTS):
+    for sight in ("● ", "connected again after ", "━", "100%", "done", *scenario.PROMPTS):
         assert sight in shown
     assert shown.count("▀") == 3 * 24 * 12
     assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h"), "the cursor is shown again"
@@ -182,7 +182,7 @@ def test_pictures_that_cannot_be_saved_end_the_demo_with_one_message(tmp_path: P
     occupied.touch()
 
     with pytest.raises(click.ClickException, match="cannot save the picture: ") as caught:
-        demo.run(occupied, step=STEP)
+        scenario.run(occupied, step=STEP)
 
     assert caught.value.exit_code == 1
 
@@ -206,7 +206,7 @@ def test_without_colours_no_pictures_are_drawn(tmp_path: Path) -> None:
     assert output.getvalue() == ""
 
 
-def test_a_terminal_that_knows_ascii_alone_gets_ascii_alone() -> None:
+def test_the_demo_draws_ascii_alone_on_a_terminal_that_knows_nothing_else() -> None:
     class AsciiText(io.StringIO):
         encoding = "ascii"
 

@@ -28,7 +28,7 @@ from masquerade_ws.cli.commands import cli
 from masquerade_ws.cli.watch import board as boards
 from masquerade_ws.cli.watch.board import Board
 from masquerade_ws.cli.watch.keys import keyboard
-from masquerade_ws.cli.watch.views import picture
+from masquerade_ws.cli.watch.rendering import render
 from masquerade_ws.testing import EventServer
 from tests.support.scenes import running
 from tests.support.terminal import TIMEOUT, Terminal, posix
@@ -196,7 +196,7 @@ def test_a_crash_leaves_the_terminal_as_it_was(
 
     def play() -> None:
         terminal.wait_for("q quits")
-        monkeypatch.setattr("masquerade_ws.cli.watch.watch.picture", crash)
+        monkeypatch.setattr("masquerade_ws.cli.watch.live.render", crash)
 
     with at(terminal):
         assert watch(masquerade_server.url, play) == 2
@@ -277,7 +277,10 @@ def test_without_a_terminal_it_prints_lines(
     os.close(out)
 
     assert status == 130
-    assert capsys.readouterr().err.splitlines()[0][10:] == "no terminal for a live view: a line for each event"
+    assert (
+        capsys.readouterr().err.splitlines()[0][10:]
+        == "standard output is not a terminal: printing a line for each event"
+    )
 
 
 # --- the keyboard -----------------------------------------------------------------------------------------------------
@@ -370,7 +373,7 @@ def test_a_failed_job_says_why_and_keeps_how_far_it_got() -> None:
 
 
 def test_the_jobs_of_a_server_that_names_too_many_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(boards, "_MANY", 3)
+    monkeypatch.setattr(boards, "_CAPACITY", 3)
     board = filled(*[("started", {"job_id": name}) for name in "abc"], ("completed", {"job_id": "b"}))
 
     board.take(Event("image.generation.started", {"job_id": "d"}))
@@ -398,7 +401,7 @@ def test_gaps_are_counted() -> None:
     board.take(ConnectedEvent(NOW, reconnected=True, attempts=2, gap=2.5))
     board.take(Event("anything.else"))
 
-    assert (board.gaps, board.away, board.attempts) == (1, 2.5, 0)
+    assert (board.gaps, board.gap_seconds, board.attempts) == (1, 2.5, 0)
     assert [message.text for message in board.messages] == [
         "connected", "disconnected (code 1006), reconnecting", "connected again after 2.5 s",
     ]  # fmt: skip
@@ -413,7 +416,7 @@ def drawn(board: Board, state: str = "connected", *, width: int = 80, height: in
         file=shown, force_terminal=True, color_system=None, width=width, height=height, legacy_windows=False
     )
     stats = WebSocketClient("ws://localhost/ws", lambda: "").stats
-    console.print(picture(board, "ws://localhost/ws", state, stats, console))
+    console.print(render(board, "ws://localhost/ws", state, stats, console))
     shown.seek(0)
     return shown.read()
 
@@ -462,7 +465,7 @@ def test_a_long_job_is_told_in_minutes() -> None:
     assert "21m" in drawn(board)
 
 
-def test_a_terminal_that_knows_ascii_alone_gets_ascii_alone() -> None:
+def test_the_view_is_drawn_in_ascii_alone_on_a_terminal_that_knows_nothing_else() -> None:
     board = filled(("started", {"job_id": "1"}), ("completed", {"job_id": "2"}), ("failed", {"job_id": "3"}))
 
     assert drawn(board, encoding="ascii").startswith("* connected")

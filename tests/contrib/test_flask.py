@@ -164,7 +164,7 @@ def test_settings_are_the_constructors_options_and_may_be_dotted_paths(make_app:
     [
         ({"URL": None}, "MASQUERADE_WS_URL is missing"),
         ({"GET_TOKEN": None}, "MASQUERADE_WS_GET_TOKEN is missing"),
-        ({"QUEUE_SISE": 1}, "MASQUERADE_WS_QUEUE_SISE is no option"),
+        ({"QUEUE_SISE": 1}, "MASQUERADE_WS_QUEUE_SISE is not an option"),
         ({"GET_TOKEN": "no.such.thing"}, "MASQUERADE_WS_GET_TOKEN cannot be imported: No module named 'no'"),
         ({"QUEUE_SIZE": "1"}, "MASQUERADE_WS_QUEUE_SIZE is wrong: queue_size must be an int, not str"),
         (
@@ -186,23 +186,21 @@ def test_a_wrong_setting_is_named(settings: Any, message: str, server: EventServ
 def test_an_application_has_one_client(make_app: Any) -> None:
     app = make_app()
     MasqueradeWS(app)
-    with pytest.raises(RuntimeError, match="the application 'gallery' has the extension masquerade_ws already"):
+    with pytest.raises(RuntimeError, match="the application 'gallery' already has the extension masquerade_ws"):
         MasqueradeWS(app)
 
 
 def test_without_init_app_or_without_a_context_there_is_no_client() -> None:
     with (
         flask.Flask("gallery").app_context(),
-        pytest.raises(RuntimeError, match=r"'gallery' does not have this extension: call init_app\(\)"),
+        pytest.raises(RuntimeError, match=r"'gallery' does not have this extension: call init_app\(app\) first"),
     ):
         _ = MasqueradeWS().client
     with pytest.raises(RuntimeError, match="application context"):
         _ = MasqueradeWS().client
 
 
-def test_a_service_that_is_away_is_told_by_the_send_and_waited_for_by_the_wait(
-    make_app: Any, server: EventServer
-) -> None:
+def test_with_the_service_away_a_send_in_a_view_fails_and_a_wait_goes_on(make_app: Any, server: EventServer) -> None:
     app = make_app(INITIAL_RECONNECT_DELAY=0.5)
     masquerade = MasqueradeWS(app)
     masquerade.on("error")(lambda event: None)

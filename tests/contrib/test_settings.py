@@ -49,7 +49,7 @@ def test_a_path_that_leads_nowhere_is_told_with_the_reason(path: str, why: str) 
 def test_every_mistake_is_told_with_its_option() -> None:
     assert mistakes(QUEUE_SISE=1, QUEUE_SIZE=0, GET_TOKEN="os") == [
         ("get_token", "is wrong: get_token must be callable, not module"),
-        ("queue_sise", "is no option"),
+        ("queue_sise", "is not an option"),
         ("queue_size", "is wrong: queue_size must be at least 1, not 0"),
     ]
 

@@ -15,12 +15,6 @@ from masquerade_ws.testing import EventServer
 
 
 @pytest.fixture
-def server() -> Iterator[EventServer]:
-    with EventServer() as server:
-        yield server
-
-
-@pytest.fixture
 def client(server: EventServer) -> Iterator[WebSocketClient]:
     client = WebSocketClient(server.url, lambda: "t")
     yield client
@@ -118,15 +112,30 @@ def test_in_a_listener_nothing_is_waited_for(server: EventServer) -> None:
     assert client.stats.connections == 2
 
 
-def test_a_connection_that_comes_about_during_the_question_is_an_answer() -> None:
+def test_a_failure_to_start_that_is_not_the_connections_is_raised(server: EventServer) -> None:
     class Client(WebSocketClient):
-        def wait_for(self, *types: str, **_: Any) -> Any:
-            return Event("connected")
-
         def connect(self, **_: Any) -> None:
-            raise AssertionError("it runs")
+            raise RuntimeError("can't start new thread")
 
-    start(Client("ws://localhost/", str), 10)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        start(Client(server.url, str), 10)
+
+
+@pytest.mark.parametrize("place", ["listener", "get_token", "predicate"])
+def test_where_nothing_may_block_nothing_is_started(server: EventServer, place: str) -> None:
+    def use(_: object = None) -> str:
+        start(client, 10)
+        used.set()
+        return "t"
+
+    used = threading.Event()
+    client = WebSocketClient(server.url, use if place == "get_token" else str)
+    if place == "listener":
+        client.on("x", use)
+    with client, client.events("x", where=use if place == "predicate" else None):
+        server.emit("x")
+        assert used.wait(10)
+    assert len(server.tokens) == 1
 
 
 def test_listeners_and_get_token_run_in_the_context_of_the_framework_and_the_users_own_is_within_it(

@@ -18,7 +18,6 @@ pytest.importorskip("celery", reason="needs celery")
 if not hasattr(os, "fork"):
     pytest.skip("needs os.fork, for the pool", allow_module_level=True)
 
-from masquerade_ws.cli.demo import picture, studio
 from masquerade_ws.cli.demo.gateway import Gateway
 from masquerade_ws.testing import EventServer, Peer
 from tests.support.raw_server import until
@@ -34,19 +33,6 @@ results = [make_image.delay(prompt, fail=prompt == "fail") for prompt in sys.arg
 answers = [result.get(timeout=60, interval=0.05, propagate=False) for result in results]
 print(json.dumps([answer if isinstance(answer, str) else repr(answer) for answer in answers]))
 """
-
-
-@pytest.fixture
-def reports() -> list[str]:
-    return []
-
-
-@pytest.fixture
-def gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reports: list[str]) -> Iterator[Gateway]:
-    for module in (picture, studio):
-        monkeypatch.setattr(module, "SIZE", 24)
-    with Gateway(tmp_path / "images", step=0.02, report=reports.append) as gateway:
-        yield gateway
 
 
 @contextlib.contextmanager

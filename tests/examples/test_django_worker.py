@@ -23,27 +23,13 @@ pytest.importorskip("gunicorn", reason="needs gunicorn")
 if not hasattr(os, "fork"):
     pytest.skip("needs os.fork, for gunicorn", allow_module_level=True)
 
-from masquerade_ws.cli.demo import picture, studio
+from masquerade_ws.cli.demo import studio
 from masquerade_ws.cli.demo.gateway import Gateway
 from masquerade_ws.testing import EventServer, Peer
 from tests.support.raw_server import until
 from tests.support.web_server import WebServer, gunicorn
 
 PROJECT = Path(__file__).parents[2] / "examples" / "django_worker"
-
-
-@pytest.fixture
-def reports() -> list[str]:
-    return []
-
-
-@pytest.fixture
-def gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reports: list[str]) -> Iterator[Gateway]:
-    for module in (picture, studio):
-        monkeypatch.setattr(module, "SIZE", 24)
-    monkeypatch.setattr(studio, "_PAINTERS", 32)  # as many as there are threads to wait for them
-    with Gateway(tmp_path / "images", step=0.02, report=reports.append) as gateway:
-        yield gateway
 
 
 def paint(peer: Peer, event: dict[str, Any]) -> None:
@@ -174,8 +160,8 @@ def test_what_goes_wrong_has_a_status_of_its_own(server: EventServer) -> None:
     with WebServer(gunicorn("--workers=1"), folder=PROJECT, environment=environment) as web:
         assert made(web, "a harbour")["image_url"].startswith("https://images.example/")
         for form, status, error in [
-            ({"prompt": "never"}, 504, "the image is not done in time"),
-            ({"prompt": " "}, 400, "a prompt is missing"),
+            ({"prompt": "never"}, 504, "the image was not finished in time"),
+            ({"prompt": " "}, 400, "a prompt is missing: send the form field prompt"),
         ]:
             assert web.ask("/images", form) == (status, json.dumps({"error": error}))
         status, body = web.ask("/images", {"prompt": "fail"})

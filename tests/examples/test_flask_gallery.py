@@ -264,7 +264,7 @@ def test_a_picture_is_shown_from_nowhere_else(
         url = url.replace("{images}", images.as_posix())
     with Stream(gallery.port) as stream:
         stream.await_state("connected")
-        note = f"this page does not open the address of the picture, {url or ''}"
+        note = f"this page does not show pictures from {url or ''}"
         assert told(stream, server, "completed", image_url=url) == {"phase": "failed", "note": note, "retry": False}
 
 

@@ -290,12 +290,12 @@ def test_hostile_texts_are_shown_as_texts(page: Page, server: EventServer) -> No
         (
             "completed",
             {"image_url": "javascript:window.harmed=1"},
-            "Failed: this page does not open the address of the picture, javascript:window.harmed=1",
+            "Failed: this page does not show pictures from javascript:window.harmed=1",
         ),
         (
             "completed",
             {"image_url": f"data:text/html,{HOSTILE}"},
-            f"Failed: this page does not open the address of the picture, data:text/html,{HOSTILE}",
+            f"Failed: this page does not show pictures from data:text/html,{HOSTILE}",
         ),
     ]:
         tell(server, job_id, kind, **payload)

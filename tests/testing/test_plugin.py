@@ -91,7 +91,7 @@ def test_a_failed_assertion_compares_field_by_field_and_shows_the_test_alone(pyt
     [
         ("expect('job', timeout=0)", "no 'job' event within 0 s; *"),
         ("assert_sent('job', timeout=0)", "no 'job' event within 0 s; *"),
-        ("wait_for_connections(2, timeout=0)", "not 2 but 1 connections after 0 s"),
+        ("wait_for_connections(2, timeout=0)", "1 clients are connected after 0 s, not 2"),
     ],
 )
 def test_what_fails_is_the_line_of_the_test(pytester: pytest.Pytester, call: str, message: str) -> None:
@@ -160,7 +160,7 @@ def test_without_the_extra_only_its_own_tests_fail_and_name_it(
     result = pytester.runpytest_subprocess(*PLAIN)
 
     result.assert_outcomes(passed=1, errors=1)
-    result.stdout.fnmatch_lines(["*ImportError: masquerade_ws.testing needs*pip install masquerade-ws[[]testing]"])
+    result.stdout.fnmatch_lines(["*ImportError: masquerade_ws.testing needs*pip install 'masquerade-ws[[]testing]'"])
 
 
 def test_it_works_in_parallel(pytester: pytest.Pytester) -> None:

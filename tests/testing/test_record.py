@@ -8,28 +8,16 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import pytest
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import ClientConnection
 
 from masquerade_ws.testing import EventServer, ExpectationError
 from masquerade_ws.testing.difference import closest, describe, fits
 from masquerade_ws.testing.record import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    pass
 
 TIMEOUT = 20.0  # seconds, for what is bound to happen
-
-
-@pytest.fixture
-def server() -> Iterator[EventServer]:
-    with EventServer() as server:
-        yield server
-
-
-@pytest.fixture
-def client(server: EventServer) -> Iterator[ClientConnection]:
-    with connect(server.url) as client:
-        yield client
 
 
 def text(type: str, payload: object) -> str:
@@ -94,7 +82,7 @@ def test_a_failure_says_that_there_was_only_one(server: EventServer, client: Cli
     assert failure(server, "job", {"a": 1}) == (
         "no 'job' event with this payload within 0 s; the only one:\n"
         "  a: expected 1, not sent\n"
-        "  its payload is no object: [1]"
+        "  the payload is not an object: [1]"
     )
 
 

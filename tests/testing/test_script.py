@@ -157,16 +157,16 @@ def test_scripts_that_have_ended_are_forgotten(masquerade_server: EventServer) -
 @pytest.mark.parametrize(
     ("step", "error", "message"),
     [
-        ("image.generation.started", TypeError, "number 2 is neither"),
-        (("started",), TypeError, "number 2 is neither"),
-        (("started", None), TypeError, "number 2 is neither"),
-        ((7, {}), TypeError, "number 2 is neither"),
-        (None, TypeError, "number 2 is neither"),
+        ("image.generation.started", TypeError, "number 2 must be an event"),
+        (("started",), TypeError, "number 2 must be an event"),
+        (("started", None), TypeError, "number 2 must be an event"),
+        ((7, {}), TypeError, "number 2 must be an event"),
+        (None, TypeError, "number 2 must be an event"),
         (("started", {"a": object()}), TypeError, "not JSON serializable"),
         (("started", {"a": float("nan")}), ValueError, "not JSON compliant"),
-        (-1, ValueError, "number 2 is no pause in seconds: -1"),
-        (float("nan"), ValueError, "number 2 is no pause in seconds: nan"),
-        (1e300, ValueError, "number 2 is no pause in seconds"),
+        (-1, ValueError, "number 2 is not a pause in seconds: -1"),
+        (float("nan"), ValueError, "number 2 is not a pause in seconds: nan"),
+        (1e300, ValueError, "number 2 is not a pause in seconds"),
     ],
 )
 @pytest.mark.parametrize("on", [None, "ask"])

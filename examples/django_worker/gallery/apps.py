@@ -7,4 +7,4 @@ class GalleryConfig(AppConfig):
     name = "gallery"
 
     def ready(self) -> None:
-        from gallery import receivers  # noqa: F401, PLC0415 - connects them, which models must be there for
+        from gallery import receivers  # noqa: F401, PLC0415 - connects them, which needs the models

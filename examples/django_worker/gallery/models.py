@@ -1,4 +1,4 @@
-"""What is kept."""
+"""What is stored."""
 
 from django.db import models
 
@@ -11,7 +11,7 @@ class Notification(models.Model):
     message = models.TextField()
 
     class Meta:
-        constraints = (  # each process receives it, and one saves it
+        constraints = (  # each process receives it, and one stores it
             models.UniqueConstraint(fields=["timestamp", "severity", "message"], name="one_row_a_notification"),
         )
 

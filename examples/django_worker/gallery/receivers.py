@@ -1,4 +1,4 @@
-"""What happens when an event arrives, on the client's own thread."""
+"""What happens when an event arrives, on a thread of the client."""
 
 from django.dispatch import receiver
 
@@ -12,4 +12,4 @@ def save_notification(event: SystemNotificationEvent, **kwargs: object) -> None:
     notification = Notification(
         timestamp=event.timestamp, severity=event.payload["severity"], message=event.payload["message"]
     )
-    Notification.objects.bulk_create([notification], ignore_conflicts=True)  # another process may have been first
+    Notification.objects.bulk_create([notification], ignore_conflicts=True)  # another process may have been faster

@@ -1,4 +1,4 @@
-"""The settings; what differs from one installation to the next comes from the environment."""
+"""The settings; what differs between installations comes from the environment."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ from django.utils.crypto import get_random_string
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-SECRET_KEY = os.environ.get("SECRET_KEY") or get_random_string(50)  # nothing here outlives a process
+SECRET_KEY = os.environ.get("SECRET_KEY") or get_random_string(50)  # nothing that it signs outlives a process
 DEBUG = os.environ.get("DEBUG") == "1"
 ALLOWED_HOSTS = ["localhost", "127.0.0.1"]
 
@@ -30,6 +30,6 @@ USE_TZ = True
 MASQUERADE_WS = {
     "URL": os.environ.get("MASQUERADE_URL", "ws://localhost:34076/ws"),
     "GET_TOKEN": "gallery.tokens.get_token",
-    "RECONNECT_JITTER": 0.5,  # the processes do not come back all at once
+    "RECONNECT_JITTER": 0.5,  # the processes do not reconnect all at once
 }
 IMAGE_TIMEOUT = float(os.environ.get("IMAGE_TIMEOUT", "60"))  # seconds that a view waits for its image

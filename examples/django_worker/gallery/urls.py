@@ -1,4 +1,4 @@
-"""Which view answers what."""
+"""The addresses of the views."""
 
 from django.urls import path
 

@@ -1,4 +1,4 @@
-"""The pages."""
+"""The views."""
 
 import uuid
 
@@ -13,13 +13,13 @@ from masquerade_ws import ImageGenerationError, WaitTimeoutError
 from masquerade_ws.contrib.django import client
 
 
-@csrf_exempt  # for programs, which carry no cookie that another site could abuse
+@csrf_exempt  # called by programs, which send no cookie that another site could abuse
 @require_POST
 def make_image(request: HttpRequest) -> HttpResponse:
-    """Start a job, and answer when it is done."""
+    """Start a job and answer when it is done."""
     prompt = request.POST.get("prompt", "").strip()
     if not prompt:
-        return JsonResponse({"error": "a prompt is missing"}, status=400)
+        return JsonResponse({"error": "a prompt is missing: send the form field prompt"}, status=400)
 
     def start() -> str:
         job_id = str(uuid.uuid4())
@@ -29,7 +29,7 @@ def make_image(request: HttpRequest) -> HttpResponse:
     try:
         event = client.run_image_job(start, timeout=settings.IMAGE_TIMEOUT)
     except WaitTimeoutError:
-        return JsonResponse({"error": "the image is not done in time"}, status=504)
+        return JsonResponse({"error": "the image was not finished in time"}, status=504)
     except ImageGenerationError as error:
         return JsonResponse({"error": str(error), "retry_allowed": error.retry_allowed}, status=502)
     except ConnectionError:
@@ -39,6 +39,6 @@ def make_image(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def list_notifications(request: HttpRequest) -> HttpResponse:
-    """Show the latest notifications, as far as they have been saved."""
+    """Show the latest notifications that have been stored."""
     notifications = Notification.objects.order_by("-timestamp", "-pk")[:100]
     return render(request, "gallery/notifications.html", {"notifications": notifications})

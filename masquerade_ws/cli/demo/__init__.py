@@ -1,1 +1,1 @@
-"""The commands that paint: ``demo``, ``serve`` and the gateway behind them."""
+"""The commands ``demo`` and ``serve``, and the gateway that both run."""

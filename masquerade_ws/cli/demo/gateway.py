@@ -1,13 +1,13 @@
-"""A gateway to play with: it speaks the protocol of the Masquerade service and paints the pictures itself.
+"""A gateway to try clients against: it speaks the protocol of the Masquerade service and paints the pictures.
 
 =====================  =============================================================================================
 ``/ws?token=...``      The WebSocket. An empty token, and one that begins with ``expired``, is refused (HTTP 401).
-``/jobs/<job id>``     The latest event of a job as JSON, for who has missed it (HTTP 404: there is none).
+``/jobs/<job id>``     The latest event of a job as JSON, for those who missed it (HTTP 404: there is none).
 =====================  =============================================================================================
 
-A client starts a job by ``image.generate`` with the payload ``{"prompt": str, "job_id": str, "fail": bool}``, of which
-``prompt`` alone is required; ``fail`` plays a failure that may be retried. The events of all jobs go to all clients,
-and the jobs go on while nobody is connected.
+A client starts a job by sending ``image.generate`` with the payload ``{"prompt": str, "job_id": str, "fail": bool}``.
+Only ``prompt`` is required; ``fail`` plays a failure that may be retried. All clients get the events of all jobs, and
+jobs continue while nobody is connected.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ _MAX_TEXT = 1_000  # characters of a prompt or a job id
 _LINGER = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)  # on, zero seconds: close() resets
 
 _logger = logging.getLogger("masquerade_ws.gateway")
-_logger.addHandler(logging.NullHandler())  # what a port scanner sends is no news
+_logger.addHandler(logging.NullHandler())  # malformed requests, of port scanners for example, are not worth a log line
 
 
 class Gateway:
-    """Serve clients between entry and exit of the ``with`` block.
+    """Serves clients between entry and exit of the ``with`` block.
 
     Args:
         output: The folder for the pictures.
@@ -53,7 +53,7 @@ class Gateway:
         report: Called with a line for each connection and each job, from any thread.
 
     Raises:
-        OSError: From the constructor, if it cannot listen there.
+        OSError: If it cannot listen there.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Gateway:
 
     @property
     def url(self) -> str:
-        """Where clients connect to."""
+        """The URL that clients connect to."""
         return f"ws://{self._address}/ws"
 
     def __enter__(self) -> Gateway:
@@ -104,12 +104,14 @@ class Gateway:
         with self._changed:
             connections = set(self._connections)
         for connection in connections:
-            with contextlib.suppress(OSError):  # it has just closed by itself
+            with contextlib.suppress(OSError):  # it has just been closed
                 connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER)
-                connection.socket.shutdown(socket.SHUT_RD)  # its receiver sees the end and closes
+                connection.socket.shutdown(
+                    socket.SHUT_RD
+                )  # its receiver sees the end of the stream and closes the socket
 
     def _answer(self, connection: ServerConnection, request: Request) -> Response | None:
-        """Let a WebSocket with a good token pass, and answer what is asked over plain HTTP."""
+        """Accept a WebSocket with a valid token, and answer plain HTTP requests."""
         url = urlsplit(request.path)
         if url.path == "/ws":
             if _token(request, url.query).startswith("expired") or not _token(request, url.query):
@@ -125,8 +127,8 @@ class Gateway:
         return response
 
     def _serve(self, connection: ServerConnection) -> None:
-        """Serve one client, on a thread of its own."""
-        peer = str(connection.id)[:8]  # not the address, which is gone if the client is
+        """Serve one client; called on a thread per connection."""
+        peer = str(connection.id)[:8]  # not the address, which is unknown once the client has gone
         with self._changed:
             closing = self._closing
             if not closing:
@@ -146,15 +148,15 @@ class Gateway:
                 self._changed.notify_all()
 
     def _take(self, connection: ServerConnection, message: str | bytes) -> None:
-        """Do what a message asks for, or tell its sender what is wrong with it."""
+        """Do what a message asks for, or reply what is wrong with it."""
         try:
             job = _job(json.loads(message))
         except (ValueError, RecursionError) as error:
-            notice = Event("system.notification", {"severity": "error", "message": f"not understood: {error}"})
+            notice = Event("system.notification", {"severity": "error", "message": f"message not understood: {error}"})
             connection.send(json.dumps(notice.to_dict()))
             return
         if job is not None and not self._studio.start(job):
-            self._report(f"under way already: job {job.job_id!r}")
+            self._report(f"already running: job {job.job_id!r}")
 
     def _broadcast(self, event: Event) -> None:
         kind = event.type.rpartition(".")[2]
@@ -175,7 +177,7 @@ def _token(request: Request, query: str) -> str:
 
 
 def _job(decoded: object) -> Job | None:
-    """Return the job that a decoded message asks for, if it is about one."""
+    """Return the job that a decoded message asks for; ``None`` for other events."""
     message: Any = decoded
     if not _is_object(decoded) or not isinstance(message.get("type"), str):
         raise ValueError("an event is an object with a type")

@@ -1,6 +1,6 @@
-"""The gateway's artist: a picture drawn from a prompt, and the PNG file it is saved as.
+"""Draws a picture from a prompt, and encodes it as a PNG file.
 
-A prompt always gives the same picture: waves that bend one another, in a palette of its own.
+A prompt always gives the same picture: waves that bend one another, in colours chosen by the prompt.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def paint(prompt: str) -> tuple[bytes, Iterator[bytes]]:
     """Draw the picture of ``prompt``.
 
     Returns:
-        The palette, 256 colours of three bytes, and the rows, one byte a pixel, drawn as they are asked for.
+        The palette, 256 colours of three bytes, and the rows, one byte per pixel, drawn as they are asked for.
     """
     # A generator seeded by a digest: the same picture in every process, whatever PYTHONHASHSEED says.
     choice = random.Random(hashlib.sha256(prompt.encode(errors="surrogatepass")).digest())
@@ -36,7 +36,7 @@ def paint(prompt: str) -> tuple[bytes, Iterator[bytes]]:
 
 
 def _palette(choice: random.Random) -> bytes:
-    """Run from shadow over two hues into light and back, so that the last colour meets the first."""
+    """Return colours from dark over two hues to light and back, so that the last one meets the first."""
     hue, spread = choice.random(), choice.choice((-1, 1)) * choice.uniform(0.12, 0.30)
     colours = bytearray()
     for index in range(256):
@@ -49,7 +49,7 @@ def _palette(choice: random.Random) -> bytes:
 
 
 def _rows(choice: random.Random) -> Iterator[bytes]:
-    """Add three waves, each bent by another; what depends on a column alone is looked up in tables."""
+    """Yield rows of three waves, each bent by another; what depends on the column alone is computed once."""
     mask, wave = _PERIOD - 1, _WAVE
     scale = _PERIOD / SIZE
     tilt, turn, rise = choice.uniform(0.6, 1.4), choice.uniform(0.6, 1.6), choice.uniform(0.8, 2.0)
@@ -81,7 +81,7 @@ def _rows(choice: random.Random) -> Iterator[bytes]:
 
 def png(palette: bytes, rows: Iterable[bytes]) -> bytes:
     """Encode rows of palette indices as a PNG file (PNG specification, third edition, sections 5 and 11)."""
-    header = struct.pack(">IIBBBBB", SIZE, SIZE, 8, 3, 0, 0, 0)  # eight bits a pixel, colour type 3: a palette
+    header = struct.pack(">IIBBBBB", SIZE, SIZE, 8, 3, 0, 0, 0)  # eight bits per pixel, colour type 3: a palette
     pixels = zlib.compress(b"".join(b"\0" + row for row in rows))
     chunks = ((b"IHDR", header), (b"PLTE", palette), (b"IDAT", pixels), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in chunks)
@@ -93,7 +93,7 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def thumbnail(data: bytes, size: int) -> list[list[tuple[int, int, int]]]:
-    """Return the colours of ``size`` rows of ``size`` pixels, picked evenly from a file that `png` has made."""
+    """Return the colours of ``size`` rows of ``size`` pixels, picked evenly from a file made by `png`."""
     palette = data[_PALETTE_AT : _PALETTE_AT + 768]
     length = int.from_bytes(data[_PIXELS_AT - 8 : _PIXELS_AT - 4], "big")
     pixels = zlib.decompress(data[_PIXELS_AT : _PIXELS_AT + length])

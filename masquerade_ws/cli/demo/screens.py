@@ -1,4 +1,4 @@
-"""What the demo shows: a live display on a terminal, plain lines elsewhere."""
+"""Where the demo shows its progress: a live display on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _THUMBNAIL = 24  # characters of its width
 
 
 class Screen(Protocol):
-    """Where a demo shows its connection and its jobs, from any thread, between entry and exit."""
+    """Shows the connection and the jobs between entry and exit; called from any thread."""
 
     def __enter__(self) -> Screen: ...
     def __exit__(
@@ -41,17 +41,17 @@ class Screen(Protocol):
         """Show a line that stays."""
 
     def gallery(self, pictures: Sequence[Path]) -> None:
-        """Show the pictures themselves, after exit, if there is a way."""
+        """Show the pictures themselves, after exit, where that is possible."""
 
 
 def open_screen() -> Screen:
-    """Return the screen that suits standard output."""
+    """Return the screen for standard output."""
     console = Console(highlight=False)
     return LiveScreen(console) if console.file.isatty() and not console.is_dumb_terminal else PlainScreen()
 
 
 class PlainScreen:
-    """A line for each change of the connection's state and of a job's stage."""
+    """Prints a line for each change of the state of the connection and of the stage of a job."""
 
     def __init__(self) -> None:
         self._stages: dict[str, str] = {}
@@ -64,21 +64,25 @@ class PlainScreen:
     ) -> None: ...
 
     def connection(self, state: str) -> None:
+        """Print the state."""
         click.echo(f"connection: {state}")
 
     def job(self, name: str, percent: float, stage: str) -> None:
+        """Print the stage of a job if it has changed."""
         if self._stages.get(name) != stage:
             self._stages[name] = stage
             click.echo(f"{name}: {percent:.0f} % {stage}")
 
     def note(self, line: str) -> None:
+        """Print a line."""
         click.echo(line)
 
-    def gallery(self, pictures: Sequence[Path]) -> None: ...
+    def gallery(self, pictures: Sequence[Path]) -> None:
+        """Show nothing: there is no terminal to draw on."""
 
 
 class LiveScreen:
-    """The connection's state, a bar a job, and above them the lines that stay."""
+    """Draws the state of the connection and a bar per job, and above them the lines that stay."""
 
     def __init__(self, console: Console) -> None:
         self._mark = "*" if console.options.ascii_only else "●"
@@ -99,19 +103,23 @@ class LiveScreen:
         self._live.stop()
 
     def connection(self, state: str) -> None:
+        """Draw the state."""
         lost = "red" if state.startswith("disconnected ") else "yellow"
         colour = {"connected": "green", "disconnected": "dim"}.get(state, lost)
         self._state = Text.assemble((f"{self._mark} ", f"bold {colour}"), (state, colour))
 
     def job(self, name: str, percent: float, stage: str) -> None:
+        """Move the bar of a job."""
         if name not in self._tasks:
             self._tasks[name] = self._bars.add_task(name, stage=stage)
         self._bars.update(self._tasks[name], completed=percent, stage=stage)
 
     def note(self, line: str) -> None:
+        """Print a line above the bars."""
         self._live.console.print(Text(line, style="dim"))
 
     def gallery(self, pictures: Sequence[Path]) -> None:
+        """Draw the pictures, if the terminal has the colours and characters for it."""
         console = self._live.console
         if console.color_system in {"256", "truecolor"} and not console.options.ascii_only:
             wall = Table.grid(padding=(1, 1))
@@ -123,7 +131,7 @@ class LiveScreen:
 
 
 def _thumbnail(picture: Path) -> Text:
-    """Draw two pixels a character: an upper half block on a background."""
+    """Return a picture of two pixels per character, an upper half block on a background."""
     rows = thumbnail(picture.read_bytes(), _THUMBNAIL)
     text = Text(no_wrap=True)
     for upper, lower in zip(rows[::2], rows[1::2], strict=True):

@@ -12,24 +12,33 @@ from pathlib import Path
 
 import click
 
+from masquerade_ws.cli.conversation import WAKE_INTERVAL
 from masquerade_ws.cli.demo.gateway import Gateway
 from masquerade_ws.cli.exit_status import is_closed_pipe
 from masquerade_ws.cli.output import check_output
-from masquerade_ws.cli.session import BEAT
 from masquerade_ws.sanitize import clean
 
 
 def run(host: str, port: int, output: Path) -> None:
-    """Serve until Ctrl-C or SIGTERM, telling each connection and each job in a line, as long as somebody reads it."""
+    """Serve until Ctrl-C, SIGTERM, or the reader of the output has gone; print a line per connection and job.
+
+    Args:
+        host: The name or address to listen on.
+        port: The port to listen on; 0 for a free one.
+        output: The folder for the pictures.
+
+    Raises:
+        click.ClickException: If it cannot listen there.
+    """
     report = _Report()
     with (
         contextlib.suppress(KeyboardInterrupt),
         _listen(host, port, output, report) as gateway,
     ):
-        report(f"listening on {gateway.url}, pictures go to {output.absolute()}; Ctrl-C ends")
-        while not report.closed.wait(BEAT):
+        report(f"listening on {gateway.url}, pictures go to {output.absolute()}; stop with Ctrl-C")
+        while not report.closed.wait(WAKE_INTERVAL):
             check_output()
-    _print("ended")  # fails, and so ends quietly, if nobody reads
+    _print("ended")  # without a reader this raises, and so ends the command quietly
 
 
 def _listen(host: str, port: int, output: Path, report: Callable[[str], None]) -> Gateway:
@@ -45,7 +54,7 @@ def _print(line: str) -> None:
 
 
 class _Report:
-    """Prints lines, from any thread, until nobody reads them any more."""
+    """Prints lines, from any thread, until their reader has gone."""
 
     def __init__(self) -> None:
         self.closed = threading.Event()

@@ -1,4 +1,4 @@
-"""The gateway's jobs: each paints a picture, step by step, and tells how far it has got."""
+"""The jobs of the gateway: each paints a picture step by step and announces its progress."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STAGES = ("composing", "sketching", "colouring", "lighting", "finishing")
 
 ENDS = ("image.generation.completed", "image.generation.failed")
 
-_STEPS = 10  # progress events a job
+_STEPS = 10  # progress events per job
 _PAINTERS = 4  # jobs at a time; the others queue
 _REMEMBERED = 1_000  # jobs whose last event can still be asked for
 
@@ -35,8 +35,8 @@ class Job:
 
     Args:
         prompt: What it shows.
-        fail: Whether to play a failure half way.
-        job_id: Its name; made up by default.
+        fail: Whether to play a failure half way through.
+        job_id: Its id; a random one by default.
     """
 
     prompt: str
@@ -45,17 +45,17 @@ class Job:
 
     @property
     def file_name(self) -> str:
-        """A name that is safe on every system, whatever prompt and job id the client chose."""
+        """A file name that is safe on every system, whatever prompt and job id the client chose."""
         words = re.sub(r"[^a-z0-9]+", "-", self.prompt.lower()).strip("-")[:40]
         mark = hashlib.sha256(f"{self.job_id}\n{self.prompt}".encode(errors="surrogatepass")).hexdigest()[:8]
         return f"{words}-{mark}.png".lstrip("-")
 
 
 class Studio:
-    """Paint jobs, a few at a time.
+    """Paints jobs, a few at a time.
 
     Args:
-        output: The folder for the pictures; made when the first one is saved.
+        output: The folder for the pictures; created when the first one is saved.
         step: About how many seconds one of the ten steps of a job takes.
         announce: Called with each event of each job, on the thread that paints it.
     """
@@ -66,27 +66,27 @@ class Studio:
         self._announce = announce
         self._painters = ThreadPoolExecutor(_PAINTERS, thread_name_prefix="masquerade-ws-painter")
         self._closing = threading.Event()
-        self._lock = threading.Lock()  # guards _under_way and _last
-        self._under_way: set[str] = set()
+        self._lock = threading.Lock()  # guards _running and _last
+        self._running: set[str] = set()
         self._last: OrderedDict[str, Event] = OrderedDict()
 
     def start(self, job: Job) -> bool:
-        """Start ``job``, unless one of that name is under way; return whether it is started."""
+        """Start a job unless one with the same id is running; return whether it was started."""
         with self._lock:
-            if job.job_id in self._under_way:
+            if job.job_id in self._running:
                 return False
-            self._under_way.add(job.job_id)
+            self._running.add(job.job_id)
             self._last.pop(job.job_id, None)
         self._painters.submit(self._work, job)
         return True
 
     def last_event(self, job_id: str) -> Event | None:
-        """Return the latest event of a job, if it has begun and is not forgotten."""
+        """Return the latest event of a job, or ``None`` if it has not begun or is forgotten."""
         with self._lock:
             return self._last.get(job_id)
 
     def close(self) -> None:
-        """Give up the jobs; return when the last painter has left."""
+        """Give up all jobs; return when the last painter thread has ended."""
         self._closing.set()  # wakes every painter between two steps
         self._painters.shutdown(cancel_futures=True)
 
@@ -98,11 +98,11 @@ class Studio:
                 if len(self._last) > _REMEMBERED:
                     self._last.popitem(last=False)
                 if event.type in ENDS:
-                    self._under_way.discard(job.job_id)
+                    self._running.discard(job.job_id)
             self._announce(event)
 
     def _paint(self, job: Job) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield what there is to tell, until the picture is saved or the job has failed."""
+        """Yield the last part of the type and the payload of each event, up to the saved picture or the failure."""
         yield "started", {"user_id": "demo", "prompt": job.prompt}
         palette, rows = paint(job.prompt)
         painted: list[bytes] = []

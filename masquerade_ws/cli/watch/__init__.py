@@ -1,1 +1,1 @@
-"""The command ``watch``."""
+"""The command ``watch``: a live view of the gateway."""

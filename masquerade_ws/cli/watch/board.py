@@ -1,4 +1,4 @@
-"""What ``watch`` knows: the jobs, the last messages, and how often the connection was lost."""
+"""What ``watch`` knows: the jobs, the latest messages, and the losses of the connection."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from masquerade_ws import ClientEvent, ConnectedEvent, DisconnectedEvent, Event,
 from masquerade_ws.cli.output import note_of
 from masquerade_ws.sanitize import clean
 
-_MANY = 200  # jobs that are remembered, and messages; a server can name any number of them
-_LONG = 500  # characters of a text that are kept; no terminal shows more in a line
-_NESTED: dict[type, str] = {list: "[...]", dict: "{...}"}  # of any depth, and so not for being shown
+_CAPACITY = 200  # jobs and messages that are kept; a server can name any number of them
+_MAX_TEXT = 500  # characters of a text that are kept; no terminal shows more on a line
+_NESTED: dict[type, str] = {list: "[...]", dict: "{...}"}  # not printed in full: they may be nested to any depth
 _ENDS = {"image.generation.completed": "done", "image.generation.failed": "failed"}
 
 
 @dataclass
 class Job:
-    """How far a job has got; times are those of the monotonic clock, and texts are safe to be shown."""
+    """The progress of a job; times are on the monotonic clock, and texts are safe to print."""
 
     name: str
     begun: float
@@ -33,13 +33,13 @@ class Job:
     ended: float = math.inf
 
     def seconds(self) -> float:
-        """Return how long it has taken so far, or took."""
+        """Return how many seconds it has taken so far, or took."""
         return min(time.monotonic(), self.ended) - self.begun
 
 
 @dataclass(frozen=True)
 class Message:
-    """A line that happened at some time of the day."""
+    """A line with the time of day at which it appeared."""
 
     severity: str
     text: str
@@ -47,25 +47,25 @@ class Message:
 
 
 def _text(value: object) -> str:
-    """Return what a stranger has sent as a text that is safe to be shown."""
-    return clean((_NESTED.get(type(value)) or str(value))[:_LONG])
+    """Return a value from the network as text that is safe to print."""
+    return clean((_NESTED.get(type(value)) or str(value))[:_MAX_TEXT])
 
 
 class Board:
-    """Takes what a session receives. Used by one thread."""
+    """Collects what a conversation receives. Used by one thread."""
 
     def __init__(self) -> None:
         self.jobs: dict[str, Job] = {}  # the latest last
-        self.messages: deque[Message] = deque(maxlen=_MANY)
+        self.messages: deque[Message] = deque(maxlen=_CAPACITY)
         self.gaps = 0
-        self.away = 0.0  # seconds in all those gaps
+        self.gap_seconds = 0.0  # of all gaps that have ended
         self.attempts = 0
         self.lost_at = 0.0
 
     def take(self, event: Event | ClientEvent) -> None:
-        """Learn from an event."""
+        """Record an event."""
         if not isinstance(event, Event):
-            self._take_own(event)
+            self._take_client_event(event)
         elif event.type.startswith("image.generation."):
             self._take_job(event.type, event.payload)
         elif event.type == "system.notification":
@@ -73,13 +73,13 @@ class Board:
             text = _text(event.payload.get("message", ""))
             self._say(_text(event.payload.get("severity")), f"{text} <{link}>" if link else text)
 
-    def _take_own(self, event: ClientEvent) -> None:
+    def _take_client_event(self, event: ClientEvent) -> None:
         if isinstance(event, StateChangeEvent):
             self.attempts += 1
             return
         if isinstance(event, ConnectedEvent):
             self.attempts = 0
-            self.away += event.gap or 0.0
+            self.gap_seconds += event.gap or 0.0
         elif isinstance(event, DisconnectedEvent):
             self.gaps += 1
             self.lost_at = time.monotonic()
@@ -104,15 +104,15 @@ class Board:
             job.stage = _text(payload.get("stage", job.stage))
 
     def _forget(self) -> None:
-        """Make room: a job that has ended goes first, the oldest of them."""
-        if len(self.jobs) > _MANY:
+        """Make room: remove the oldest job that has ended, or else the oldest job."""
+        if len(self.jobs) > _CAPACITY:
             del self.jobs[next((key for key, job in self.jobs.items() if job.end), next(iter(self.jobs)))]
 
     def _say(self, severity: str, text: str) -> None:
         self.messages.append(Message(severity, text))
 
     def shown_jobs(self, count: int) -> list[Job]:
-        """Return as many jobs as there is room for, in their order; those under way go before those that have ended."""
+        """Return at most ``count`` jobs in their order; running ones are preferred to those that have ended."""
         jobs = list(self.jobs.values())
         chosen = sorted(range(len(jobs)), key=lambda index: (not jobs[index].end, index))[-count:]
         return [jobs[index] for index in sorted(chosen)]

@@ -1,4 +1,4 @@
-"""The keyboard: what is pressed, at once and without echo, where standard input is a terminal."""
+"""Reads keys as they are pressed, without echo, where standard input is a terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator
 
 QUIT = "q"
 
-if sys.platform == "win32":  # pragma: no cover - Windows alone has this
+if sys.platform == "win32":  # pragma: no cover - exists on Windows alone
     import msvcrt
 
     @contextlib.contextmanager
@@ -45,7 +45,7 @@ else:
             termios.tcsetattr(terminal, termios.TCSADRAIN, mode)
             yield lambda seconds: _wait_for_keys(terminal, seconds)
         finally:
-            with contextlib.suppress(termios.error):  # the terminal has gone
+            with contextlib.suppress(termios.error):  # the terminal was closed
                 termios.tcsetattr(terminal, termios.TCSADRAIN, before)
 
     def _wait_for_keys(terminal: int, seconds: float) -> str:
@@ -59,10 +59,10 @@ else:
 
 @contextlib.contextmanager
 def keyboard() -> Generator[Callable[[float], str]]:
-    """Give a function that waits so many seconds for keys and returns them; leave the terminal as it was.
+    """Yield a function that waits for a number of seconds for keys and returns them; restore the terminal at the end.
 
-    Ctrl-C goes on to interrupt, Ctrl-Z does nothing: it would leave a shell on our screen. A terminal that
-    has gone counts as a ``q``; without one no key ever comes.
+    Ctrl-C still interrupts. Ctrl-Z does nothing, because it would leave the shell on our screen. A terminal that was
+    closed counts as a ``q``; without a terminal no key ever comes.
     """
     if sys.stdin is not None and sys.stdin.isatty():
         with _keys_of(sys.stdin.fileno()) as wait_for_keys:

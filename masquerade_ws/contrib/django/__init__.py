@@ -1,4 +1,4 @@
-"""The client in Django's manner (extra ``django``).
+"""A Django app (extra ``django``).
 
 ::
 
@@ -17,8 +17,8 @@
     @receiver(event_received, sender="image.generation.completed")
     def store(sender, event, **kwargs): ...
 
-The client starts when a process first sends, waits or opens a stream with it, and so do the signals; the command
-``masquerade_listen`` starts it in a process that does nothing else.
+The client starts, and with it the signals, when a process first sends, waits or opens a stream; the command
+``masquerade_listen`` runs it in a process that does nothing else.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The app."""
+"""The configuration of the app."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["MasqueradeConfig"]
 
 
 class MasqueradeConfig(AppConfig):
-    """The app ``masquerade_ws``, which has no models."""
+    """Configures the app ``masquerade_ws``, which has no models."""
 
     name = "masquerade_ws.contrib.django"
     label = "masquerade_ws"
     verbose_name = "Masquerade events"
 
     def ready(self) -> None:
-        """Register the checks; start nothing."""
+        """Register the checks; start no client."""
         checks.register(check_settings)
         setting_changed.connect(lazy.reset)

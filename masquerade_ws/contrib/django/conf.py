@@ -1,4 +1,4 @@
-"""The setting ``MASQUERADE_WS``, read and checked."""
+"""Reads and checks the setting ``MASQUERADE_WS``."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def options() -> dict[str, Any]:
 
 
 def check_settings(**_: Any) -> list[CheckMessage]:
-    """Tell what is wrong with the setting: a system check.
+    """Return what is wrong with the setting, as a system check.
 
     ==================  =====================================================================================
     ``masquerade_ws.``  meaning

@@ -1,4 +1,4 @@
-"""The one client of a process, made when it is first used."""
+"""The one client of a process, made by its first use."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from masquerade_ws.contrib.starting import CONNECT_TIMEOUT, make, start
 
 __all__ = ["LazyClient", "lazy"]
 
-STARTING = frozenset({"emit", "events", "run_image_job", "send", "wait_for"})
+_STARTING = frozenset({"emit", "events", "run_image_job", "send", "wait_for"})
 
 
 class LazyClient:
-    """Stand in for the `WebSocketClient` that the settings describe.
+    """Stands in for the `WebSocketClient` that the settings describe.
 
-    It is made by its first use. ``emit``, ``events``, ``run_image_job``, ``send``, ``wait_for`` and iteration also
-    start it, unless it runs, and wait for its first attempt for up to ``CONNECT_TIMEOUT`` seconds; an attempt that
-    fails raises nothing by itself. Every other member starts nothing, ``connect`` aside. The process of ``runserver``
-    that only watches the files never starts it.
+    Its first use makes the client. ``emit``, ``events``, ``run_image_job``, ``send``, ``wait_for`` and iteration also
+    start it unless it is running, and wait up to ``CONNECT_TIMEOUT`` seconds for its first attempt to connect; a
+    failed attempt raises nothing by itself. Of the other members only ``connect`` starts it. In the process of
+    ``runserver`` that only watches files nothing starts it.
     """
 
     def __init__(self) -> None:
@@ -36,9 +36,9 @@ class LazyClient:
         self._timeout = CONNECT_TIMEOUT
 
     def __getattr__(self, name: str) -> Any:
-        if not hasattr(WebSocketClient, name):  # which is asked before there may be any settings
+        if not hasattr(WebSocketClient, name):  # looked up without settings, which may not exist yet
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        if name in STARTING:
+        if name in _STARTING:
             return partial(self._start_and, name)
         if name == "connect" and _only_watches():
             return _connect_nothing
@@ -66,7 +66,7 @@ class LazyClient:
         return f"<LazyClient of {SETTING}>" if client is None else repr(client)
 
     def reset(self, *, setting: str, **_: Any) -> None:
-        """Close the client, so that the next use makes another: tests have changed the settings."""
+        """Close the client when tests change the settings, so that its next use makes a new one."""
         if setting == SETTING and (client := self._made.pop("client", None)) is not None:
             client.disconnect()
 
@@ -77,7 +77,7 @@ class LazyClient:
             self._timeout = arguments.get("connect_timeout", CONNECT_TIMEOUT)
             client = make(_fresh_connections, **arguments)
             client.on("*", _send_signal)
-            client = self._made.setdefault("client", client)  # of two threads at once, one makes it in vain
+            client = self._made.setdefault("client", client)  # if two threads make one at once, the first is kept
         return client
 
 
@@ -86,7 +86,7 @@ lazy = LazyClient()
 
 @contextlib.contextmanager
 def _fresh_connections() -> Generator[None, None, None]:
-    """Close database connections that have had their time, as Django does around a request."""
+    """Close database connections that are too old or broken, as Django does around a request."""
     close_old_connections()
     try:
         yield
@@ -99,10 +99,10 @@ def _send_signal(event: Event) -> None:
 
 
 def _only_watches() -> bool:
-    """Tell whether this is the parent of an autoreloader, by the marks that Django itself goes by."""
+    """Return whether this process is the parent of an autoreloader, by the same signs as Django itself."""
     reloads = sys.argv[1:2] == ["runserver"] and "--noreload" not in sys.argv
     return reloads and os.environ.get(DJANGO_AUTORELOAD_ENV) != "true"
 
 
 def _connect_nothing(**_: object) -> None:
-    """Stand in for ``connect``."""
+    """Replace ``connect`` in a process that only watches files."""

@@ -1,4 +1,4 @@
-"""The signal of the app."""
+"""The signal that is sent for each event."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ __all__ = ["EventSignal", "event_received"]
 class EventSignal(Signal):
     """A signal whose senders are types of events.
 
-    Django tells senders apart by identity, and equal strings may be different objects: hence each type that somebody
-    has connected to is kept, and stands for all its equals.
+    Django distinguishes senders by identity, and equal strings may be different objects. So each type that a receiver
+    was connected to is kept, and represents all equal strings.
     """
 
     def __init__(self) -> None:
@@ -21,17 +21,25 @@ class EventSignal(Signal):
         self._senders: dict[str, str] = {}
 
     def connect(self, receiver: Any, sender: object = None, weak: bool = True, dispatch_uid: object = None) -> None:
-        """Connect a receiver, to the events of the type ``sender`` or to all; otherwise as `Signal.connect`.
+        """Connect a receiver to the events of the type ``sender``, or to all; otherwise as `Signal.connect`.
+
+        Args:
+            receiver: As for `Signal.connect`.
+            sender: The type of the events; ``None`` for all.
+            weak: As for `Signal.connect`.
+            dispatch_uid: As for `Signal.connect`.
 
         Raises:
-            TypeError: If ``sender`` is not a text.
+            TypeError: If ``sender`` is not a string.
             ValueError: If it is a pattern.
         """
         if sender is not None:
             if not isinstance(sender, str):
                 raise TypeError(f"sender must be the type of an event, a str, not {type(sender).__name__}")
             if "*" in sender:
-                raise ValueError(f"sender must be one type, not {sender!r}; without a sender all events come")
+                raise ValueError(
+                    f"sender must be one type, not the pattern {sender!r}; leave sender out to receive all events"
+                )
             sender = self._senders.setdefault(sender, sender)
         super().connect(receiver, sender, weak, dispatch_uid)
 
@@ -56,7 +64,7 @@ class EventSignal(Signal):
 
 
 event_received = EventSignal()
-"""Sent for each event of the server, on the client's dispatcher thread: ``sender`` is its type, ``event`` the event.
+"""Sent for each event of the server on the dispatcher thread: ``sender`` is the type, ``event`` the event.
 
-A receiver that raises is logged by Django (``django.dispatch``) and disturbs no other.
+If a receiver raises, Django logs it (logger ``django.dispatch``), and the other receivers are called all the same.
 """

@@ -1,4 +1,4 @@
-"""``manage.py masquerade_listen``: the client in the foreground, for the receivers of its signal."""
+"""``manage.py masquerade_listen``: runs the client in the foreground, for the receivers of the signal."""
 
 from __future__ import annotations
 
@@ -18,29 +18,30 @@ from masquerade_ws.contrib.django import client
 
 __all__ = ["Command"]
 
-PATIENCE = 1.0  # seconds; Ctrl-C interrupts no wait on Windows, and elsewhere none that is just about to begin
+# Seconds until a wait notices Ctrl-C, which interrupts no wait on Windows, and elsewhere none that is just beginning.
+_WAKE_INTERVAL = 1.0
 
 
 class Command(BaseCommand):
-    """Listen until Ctrl-C, SIGTERM, nobody reads the output, or the client gives up, which is an error."""
+    """Listens until Ctrl-C, SIGTERM, or the reader of the output has gone; a client that gives up is an error."""
 
-    _unread = False
+    _reader_gone = False
     help = "Receive events, print them, and send the signal event_received for each, until Ctrl-C or SIGTERM."
 
     def handle(self, *args: Any, verbosity: int = 1, **options: Any) -> None:
-        """Run; an event is a line of JSON, news of the connection goes to stderr, ``--verbosity 0`` prints neither."""
+        """Print each event as a line of JSON, and changes of the connection on stderr, unless ``--verbosity`` is 0."""
         listeners: dict[str, Callable[[Any], object]] = {
             "*": self._print,
-            "connected": self._tell_return,
-            "disconnected": self._tell_loss,
+            "connected": self._report_connection,
+            "disconnected": self._report_loss,
         }
         shown = listeners if verbosity else {}
         for each, listener in shown.items():
             client.on(each, listener)
         try:
-            with _ended_by_sigterm(), contextlib.suppress(KeyboardInterrupt):
+            with _interrupted_by_sigterm(), contextlib.suppress(KeyboardInterrupt):
                 end = _wait_for_the_end()
-                if not self._unread:
+                if not self._reader_gone:
                     raise CommandError(end)
         finally:
             client.disconnect()
@@ -51,33 +52,37 @@ class Command(BaseCommand):
         try:
             self.stdout.write(json.dumps(event.to_dict()))
             self.stdout.flush()
-        except BrokenPipeError:  # nobody reads any more, as after ``head``
-            with open(os.devnull, "wb") as nowhere:  # what is buffered still, or the interpreter would complain
+        except BrokenPipeError:  # the reader has gone, as with ``head``
+            with open(
+                os.devnull, "wb"
+            ) as nowhere:  # discards what is buffered, which the interpreter would report as it exits
                 os.dup2(nowhere.fileno(), sys.stdout.fileno())
-            self._unread = True
+            self._reader_gone = True
             client.disconnect()  # wakes the main thread
 
-    def _tell_return(self, event: ConnectedEvent) -> None:
-        self.stderr.write("connected" if event.gap is None else f"connected after {event.gap:.1f} s", self.style.NOTICE)
+    def _report_connection(self, event: ConnectedEvent) -> None:
+        self.stderr.write(
+            "connected" if event.gap is None else f"connected again after {event.gap:.1f} s", self.style.NOTICE
+        )
 
-    def _tell_loss(self, event: DisconnectedEvent) -> None:
+    def _report_loss(self, event: DisconnectedEvent) -> None:
         self.stderr.write(f"disconnected, code {event.code}", self.style.NOTICE)
 
 
 def _wait_for_the_end() -> str:
-    """Wait until the client gives up, and return how that came."""
+    """Wait until the client has ended, and return the reason."""
     while True:
         with contextlib.suppress(WaitTimeoutError):
             try:
-                event = client.wait_for("disconnected", where={"will_reconnect": False}, timeout=PATIENCE)
+                event = client.wait_for("disconnected", where={"will_reconnect": False}, timeout=_WAKE_INTERVAL)
             except DisconnectedError:
-                return "the client has given up"  # why has been logged
-            return f"the connection is lost, code {event.code}"
+                return "the client gave up reconnecting; the log says why"
+            return f"the connection was lost (code {event.code}) and is not replaced"
 
 
 @contextlib.contextmanager
-def _ended_by_sigterm() -> Generator[None, None, None]:
-    """Let SIGTERM do what Ctrl-C does; only the main thread may ask for that."""
+def _interrupted_by_sigterm() -> Generator[None, None, None]:
+    """Treat SIGTERM as Ctrl-C; Python allows that on the main thread alone."""
     allowed = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGTERM, signal.default_int_handler) if allowed else None
     try:

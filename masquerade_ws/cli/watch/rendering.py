@@ -1,8 +1,8 @@
-"""How ``watch`` looks."""
+"""Draws what ``watch`` shows."""
 
 from __future__ import annotations
 
-__all__ = ["picture"]
+__all__ = ["render"]
 
 import time
 from datetime import datetime, timedelta, timezone
@@ -21,11 +21,19 @@ _STATES = {"connected": "green", "connecting": "yellow"}
 _SEVERITIES = {"info": "blue", "warning": "yellow", "error": "red", "connection": "cyan"}
 _ENDS = {"done": ("✔", "green"), "failed": ("✘", "red"), "": ("●", "cyan")}
 _ASCII = {"✔": "+", "✘": "x", "●": "*", "·": "|"}
-_FRAME = 7  # lines that are neither job nor message: two of the head, one of the foot, two borders twice
+_FRAME = 7  # lines besides jobs and messages: two at the top, one at the bottom, two borders around each panel
 
 
-def picture(board: Board, name: str, state: str, stats: Stats, console: Console) -> ConsoleRenderable:
-    """Return what fills the terminal."""
+def render(board: Board, name: str, state: str, stats: Stats, console: Console) -> ConsoleRenderable:
+    """Return what fills the terminal.
+
+    Args:
+        board: What is known.
+        name: The URL to show.
+        state: The state of the client.
+        stats: The counters of the client.
+        console: The terminal, for its size and its characters.
+    """
     room = max(2, console.height - _FRAME)
     wanted = max(1, len(board.jobs))
     jobs = min(wanted, max(room // 2, room - max(1, len(board.messages))), room - 1)
@@ -55,7 +63,9 @@ def _head(board: Board, name: str, state: str, ascii_only: bool) -> Table:
         words.append(f" for {time.monotonic() - board.lost_at:.0f} s{attempt}", colour)
     line = Table.grid(expand=True, padding=(0, 1))
     line.add_column(no_wrap=True, overflow="ellipsis")
-    line.add_column(ratio=1, justify="right", no_wrap=True, overflow="ellipsis")  # what is left of a narrow terminal
+    line.add_column(
+        ratio=1, justify="right", no_wrap=True, overflow="ellipsis"
+    )  # the URL gets what is left on a narrow terminal
     line.add_row(words, Text(name, "dim"))
     return line
 
@@ -68,7 +78,7 @@ def _figures(board: Board, stats: Stats, ascii_only: bool) -> Text:
         "up": none
         if since is None
         else str(timedelta(seconds=int((datetime.now(timezone.utc) - since).total_seconds()))),
-        "gaps": f"{board.gaps} ({board.away:.1f} s)",
+        "gaps": f"{board.gaps} ({board.gap_seconds:.1f} s)",
         "messages": f"{stats.messages_received:,}",
     }
     line = _text("")

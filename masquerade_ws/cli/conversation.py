@@ -1,8 +1,8 @@
-"""A client for as long as a command runs, and what it receives."""
+"""A conversation with the gateway, which lasts as long as a command runs."""
 
 from __future__ import annotations
 
-__all__ = ["BEAT", "Inbox", "Session", "open_session"]
+__all__ = ["WAKE_INTERVAL", "Conversation", "Inbox", "open_conversation"]
 
 import contextlib
 import math
@@ -19,18 +19,18 @@ from masquerade_ws.cli.output import check_output
 from masquerade_ws.cli.tokens import VARIABLE, TokenSource
 from masquerade_ws.cli.where import Wanted
 
-# How long Ctrl-C may go unseen: on Windows it interrupts no wait, and elsewhere none that is just about to begin.
-BEAT = 0.5
+# Seconds until a wait notices Ctrl-C, which interrupts no wait on Windows, and elsewhere none that is just beginning.
+WAKE_INTERVAL = 0.5
 
-_ROOM = 1_000  # events that may wait to be shown; then the client stops reading, and the server waits
-_FAREWELL = 2.0  # seconds for a server to answer our close
+_CAPACITY = 1_000  # events that may wait to be printed; then the client stops reading, and the server waits
+_CLOSE_TIMEOUT = 2.0  # seconds for the server to answer our close frame
 
 
 class Inbox:
-    """What the dispatcher thread hands to the main thread, in the order in which it happened, losing nothing.
+    """Hands events from the dispatcher thread to the main thread, in their order, without losing any.
 
     Args:
-        where: What the payload of a server event must have to be taken.
+        where: What the payload of a server event must have.
     """
 
     def __init__(self, where: Mapping[str, Wanted]) -> None:
@@ -41,12 +41,14 @@ class Inbox:
         self._closed = False
 
     def put(self, event: Event | ClientEvent) -> None:
-        """Take an event, once even if several patterns cover it; wait for room."""
+        """Take an event, once even if several patterns match it; wait while the inbox is full."""
         if event is self._last or not self._wants(event):
             return
         self._last = event
         with self._changed:
-            self._changed.wait_for(lambda: len(self._events) < _ROOM or self._closed)  # woken by `get`, or by `close`
+            self._changed.wait_for(
+                lambda: len(self._events) < _CAPACITY or self._closed
+            )  # woken by `get`, or by `close`
             self._events.append(event)
             self._changed.notify_all()
 
@@ -57,7 +59,7 @@ class Inbox:
         return not isinstance(event, StateChangeEvent) or event.new_state == "connecting"
 
     def get(self, timeout: float) -> Event | ClientEvent | None:
-        """Return the next event, or ``None`` if there is none in time."""
+        """Return the next event, or ``None`` if there is none within ``timeout`` seconds."""
         with self._changed:
             if not self._changed.wait_for(lambda: self._events, timeout):
                 return None
@@ -65,23 +67,23 @@ class Inbox:
             return self._events.popleft()
 
     def close(self) -> None:
-        """Make room for all that may still come and that nobody will look at, so that it holds up no end."""
+        """Let `put` wait no more: what still arrives is never read, and must not hold up the disconnection."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
 
-class Session(NamedTuple):
-    """A connected client, and what it receives."""
+class Conversation(NamedTuple):
+    """A connected client, what it receives, and when to stop waiting, on the monotonic clock."""
 
     client: WebSocketClient
     inbox: Inbox
     deadline: float
 
     def events(self, until: float = math.inf) -> Iterator[Event | ClientEvent]:
-        """Yield the server's events and the client's own until the deadline, or this earlier moment."""
+        """Yield the events of the server and of the client until the deadline, or until an earlier moment."""
         while (left := min(self.deadline, until) - time.monotonic()) > 0:
-            event = self.inbox.get(min(left, BEAT))
+            event = self.inbox.get(min(left, WAKE_INTERVAL))
             if event is None:
                 check_output()
             else:
@@ -89,7 +91,7 @@ class Session(NamedTuple):
 
 
 @contextlib.contextmanager
-def open_session(
+def open_conversation(
     url: str,
     token: TokenSource,
     types: Sequence[str] = (),
@@ -97,17 +99,21 @@ def open_session(
     *,
     timeout: float | None = None,
     **options: Any,
-) -> Generator[Session]:
-    """Connect, with nothing missed from then on; disconnect at the end.
+) -> Generator[Conversation]:
+    """Connect, miss no event from then on, and disconnect at the end.
 
     Args:
-        types: The events of the server that are wanted; all if there are none.
+        url: The URL of the gateway.
+        token: Where the token comes from.
+        types: Types and patterns of the server events that are wanted; all without any.
         where: What their payloads must have.
-        timeout: Seconds for everything that is waited for.
+        timeout: Seconds for the whole conversation.
+        options: Further arguments of the client.
 
     Raises:
-        click.UsageError: The client refuses an argument.
-        ConnectError: The first attempt failed; a connection that is lost later is replaced.
+        click.UsageError: If the client refuses an argument.
+        ConnectError: If the first attempt failed; a connection that is lost later is replaced.
+        WaitTimeoutError: If there was no connection in time.
     """
     deadline = math.inf if timeout is None else time.monotonic() + timeout
     inbox = Inbox(where or {})
@@ -119,17 +125,17 @@ def open_session(
         raise click.UsageError(str(error)) from error
     try:
         _connect(client, token, deadline)
-        yield Session(client, inbox, deadline)
+        yield Conversation(client, inbox, deadline)
     finally:
         inbox.close()
-        client.disconnect(timeout=_FAREWELL)
+        client.disconnect(timeout=_CLOSE_TIMEOUT)
 
 
 def _connect(client: WebSocketClient, token: TokenSource, deadline: float) -> None:
     try:
-        while not _is_connected(client, min(deadline - time.monotonic(), BEAT)):
+        while not _is_connected(client, min(deadline - time.monotonic(), WAKE_INTERVAL)):
             if time.monotonic() >= deadline:
-                raise WaitTimeoutError("there was no connection in time")
+                raise WaitTimeoutError("could not connect in time; allow more with --timeout")
     except ConnectError as error:
         if error.status not in (401, 403) or token.named:
             raise
@@ -138,7 +144,7 @@ def _connect(client: WebSocketClient, token: TokenSource, deadline: float) -> No
 
 
 def _is_connected(client: WebSocketClient, timeout: float) -> bool:
-    """Wait so long for the outcome of the first attempt."""
+    """Return whether the first attempt has succeeded within ``timeout`` seconds."""
     try:
         client.connect(timeout=max(timeout, 0))
     except WaitTimeoutError:

@@ -1,8 +1,8 @@
-"""``masquerade-ws demo``: a gateway and its client in one process, with everything that can happen to a job."""
+"""``masquerade-ws demo``: a gateway and its client in one process, and everything that can happen to a job."""
 
 from __future__ import annotations
 
-__all__ = ["run"]
+__all__ = ["PROMPTS", "run"]
 
 import contextlib
 import json
@@ -36,13 +36,21 @@ from masquerade_ws.cli.demo.screens import Screen, open_screen
 
 PROMPTS = ("a lighthouse in a storm", "a library under the sea", "a fox made of autumn leaves")
 
-_RECONNECT_DELAY = 1.0  # seconds; long enough for a job to end meanwhile
-_LOSS_AT = 20  # per cent of the second attempt; the other jobs end while there is no connection
+_RECONNECT_DELAY = 1.0  # seconds; long enough for a job to end in the meantime
+_LOSS_AT = 20  # per cent of the second attempt; the job then ends while there is no connection
 _JOB_TIMEOUT = 60.0  # seconds; ten times what a job takes
 
 
 def run(output: Path, *, step: float = 0.4) -> None:
-    """Run the demo; exit with status 130 if it is interrupted."""
+    """Run the demo; exit with status 130 if it is interrupted.
+
+    Args:
+        output: The folder for the pictures.
+        step: About how many seconds one of the ten steps of a job takes.
+
+    Raises:
+        click.ClickException: If something fails that is not part of the demo.
+    """
     begin = time.monotonic()
     try:
         with open_screen() as screen:
@@ -58,7 +66,7 @@ def run(output: Path, *, step: float = 0.4) -> None:
 
 
 class _Demo:
-    """Three jobs side by side: the first fails once, and while it is tried again the connection breaks."""
+    """Three jobs side by side: the first fails once, and during its second attempt the connection breaks."""
 
     def __init__(self, screen: Screen, output: Path, step: float) -> None:
         self._screen = screen
@@ -72,8 +80,8 @@ class _Demo:
         self._client.on("error", self._show_error)
 
     def run(self) -> list[Path]:
-        """Return where the pictures are."""
-        # On an interruption the client ends first, and with it the waits of the workers, whom the pool then joins.
+        """Return the paths of the pictures."""
+        # On an interruption the client ends first, and so the waits of the workers, which the pool then joins.
         with ThreadPoolExecutor(len(PROMPTS)) as workers, self._gateway, self._client:
             jobs = [workers.submit(self._generate, prompt) for prompt in PROMPTS]
             while not all(job.done() for job in jobs):
@@ -81,7 +89,7 @@ class _Demo:
             return [job.result() for job in jobs]
 
     def _generate(self, prompt: str) -> Path:
-        """Have one picture made, again if the service allows it after a failure."""
+        """Run one job, and once more if it fails and the service allows that."""
         name = prompt.split()[1]
         try:
             event = self._attempt(prompt, f"{name}-1", fail=prompt == PROMPTS[0])
@@ -112,7 +120,7 @@ class _Demo:
         return self._client.run_image_job(start, timeout=_JOB_TIMEOUT, on_progress=show, poll=self._ask)
 
     def _ask(self, job_id: str) -> ImageGenerationCompletedEvent | None:
-        """Ask over HTTP how a job has ended: its last events may have come while there was no connection."""
+        """Ask over HTTP how a job has ended: its last events may have been sent while there was no connection."""
         with contextlib.closing(HTTPConnection(urlsplit(self._gateway.url).netloc, timeout=5)) as http:
             http.request("GET", f"/jobs/{job_id}")
             response = http.getresponse()
@@ -120,7 +128,7 @@ class _Demo:
         if last and last.type == "image.generation.failed":
             raise ImageGenerationError(last.payload["error"], job_id, last.payload["retry_allowed"])
         if last and last.type == "image.generation.completed":
-            self._screen.note(f"job {job_id} has ended meanwhile, says the service when asked")
+            self._screen.note(f"job {job_id} ended in the meantime, the service answers when asked")
             return ImageGenerationCompletedEvent(cast("ImageGenerationCompletedPayload", last.payload), last.timestamp)
         return None
 

@@ -1,4 +1,4 @@
-"""The arguments and options that commands share."""
+"""The arguments and options that several commands have."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from click.shell_completion import CompletionItem
 from masquerade_ws.cli.tokens import VARIABLE, TokenSource
 from masquerade_ws.cli.where import collect, value_of
 
-_KNOWN = (
+_SERVER_EVENTS = (
     "image.generation.*",
     "image.generation.started",
     "image.generation.progress",
@@ -25,19 +25,21 @@ _KNOWN = (
     "system.notification",
     "heartbeat",
 )
-_OF_THE_CLIENT = ("connected", "disconnected", "state:change", "error")
+_CLIENT_EVENTS = ("connected", "disconnected", "state:change", "error")
 
 
 def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Return the documented types that begin so."""
-    return [CompletionItem(name) for name in _KNOWN if name.startswith(incomplete)]
+    """Return the documented types that begin with the incomplete word."""
+    return [CompletionItem(name) for name in _SERVER_EVENTS if name.startswith(incomplete)]
 
 
 def _refuse_client_events(ctx: click.Context, param: click.Parameter, value: str | tuple[str, ...]) -> Any:
-    """Refuse the client's own events, which no server sends."""
+    """Refuse the events of the client itself, which no server sends."""
     for name in (value,) if isinstance(value, str) else value:
-        if name in _OF_THE_CLIENT:
-            raise click.BadParameter(f"{name} is no event of the server; stderr tells of the connection", ctx, param)
+        if name in _CLIENT_EVENTS:
+            raise click.BadParameter(
+                f"{name} is not an event of the server; changes of the connection go to stderr anyway", ctx, param
+            )
     return value
 
 
@@ -50,7 +52,7 @@ def _object(ctx: click.Context, param: click.Parameter, text: str) -> Any:
 
 def _in_range(ctx: click.Context, param: click.Parameter, seconds: float | None) -> float | None:
     if seconds is not None and not 0 <= seconds <= threading.TIMEOUT_MAX:  # NaN compares as false
-        raise click.BadParameter(f"{seconds:g} is no number of seconds to wait", ctx, param)
+        raise click.BadParameter(f"{seconds:g} is not a number of seconds to wait", ctx, param)
     return seconds
 
 
@@ -59,37 +61,37 @@ event_type = click.argument("type", shell_complete=_complete, callback=_refuse_c
 payload = click.argument("payload", metavar="[JSON]", default="{}", callback=_object)
 events = click.option(
     "--event", "types", metavar="PATTERN", multiple=True, shell_complete=_complete, callback=_refuse_client_events,
-    help="A type, or a pattern such as 'image.generation.*'; all events without it. May be repeated.",
+    help="A type, or a pattern such as 'image.generation.*'; without it, all events. May be repeated.",
 )  # fmt: skip
 where = click.option(
     "--where", metavar="KEY=VALUE", multiple=True, callback=collect,
-    help="Only events with this in their payload, as a text or as JSON: 42 is the text or the number, true the text or "
-    "the truth value, '\"42\"' the text alone. May be repeated; all must hold.",
+    help="Only events whose payload has this field, as text or as JSON: 42 matches the text and the number, true the "
+    "text and the boolean, '\"42\"' the text alone. May be repeated; all must match.",
 )  # fmt: skip
-as_json = click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 
 
 def timeout(help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a command a time-out that ends it in its own way."""
+    """Return a decorator that adds ``--timeout``, whose effect each command describes itself."""
     return click.option("--timeout", metavar="SECONDS", type=float, callback=_in_range, help=help)
 
 
 def token(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options for a token, and what they say as the argument ``token``."""
+    """Add the options for the token to a command, which gets a `TokenSource` as the argument ``token``."""
 
     @click.option(
         "--token-command",
         metavar="COMMAND",
-        help="Run this in a shell before each attempt to connect; it prints the token.",
+        help="Run this shell command before each attempt to connect; it prints the token.",
     )
     @click.option(
         "--token-file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path),
-        help=f"Read the token from this file before each attempt. Without either it is that of {VARIABLE}.",
+        help=f"Read the token from this file before each attempt. Without either option it comes from {VARIABLE}.",
     )  # fmt: skip
     @functools.wraps(command)
     def with_token(*, token_command: str | None, token_file: Path | None, **arguments: Any) -> None:
         if token_command is not None and token_file is not None:
-            raise click.UsageError("--token-command and --token-file exclude each other")
+            raise click.UsageError("--token-command and --token-file cannot be combined: give one of them")
         command(token=TokenSource(token_command, token_file), **arguments)
 
     return with_token

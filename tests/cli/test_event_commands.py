@@ -24,10 +24,10 @@ pytest.importorskip("websockets", reason="the test server needs the extra testin
 from click.testing import CliRunner
 
 from masquerade_ws import Event
-from masquerade_ws.cli import listen, output, session
+from masquerade_ws.cli import conversation, event_commands, output
 from masquerade_ws.cli.commands import cli
+from masquerade_ws.cli.conversation import open_conversation
 from masquerade_ws.cli.output import event_line
-from masquerade_ws.cli.session import open_session
 from masquerade_ws.cli.tokens import TokenSource
 from masquerade_ws.testing import EventServer
 from tests.support.scenes import closed_port_url, names_of_threads, running
@@ -232,12 +232,12 @@ def test_listen_ends_at_its_time(run: Command, masquerade_server: EventServer) -
     ended = run("listen", masquerade_server.url, "--timeout", "1", "--count", "3")
 
     assert ended.status == 1
-    assert ended.err.splitlines()[-1] == "Error: 0 of 3 events within 1 s"
+    assert ended.err.splitlines()[-1] == "Error: only 0 of 3 events came within 1 s"
 
 
 def test_nothing_is_lost_while_nobody_looks(masquerade_server: EventServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "_ROOM", 2)
-    with open_session(masquerade_server.url, TokenSource()) as connected:
+    monkeypatch.setattr(conversation, "_CAPACITY", 2)
+    with open_conversation(masquerade_server.url, TokenSource()) as connected:
         for number in range(50):
             masquerade_server.emit("x", {"n": number})
         received = [event for event in islice(connected.events(), 52) if isinstance(event, Event)]
@@ -248,8 +248,8 @@ def test_nothing_is_lost_while_nobody_looks(masquerade_server: EventServer, monk
 def test_what_waits_to_be_shown_holds_up_no_end(
     masquerade_server: EventServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "_ROOM", 1)
-    with open_session(masquerade_server.url, TokenSource()) as connected:
+    monkeypatch.setattr(conversation, "_CAPACITY", 1)
+    with open_conversation(masquerade_server.url, TokenSource()) as connected:
         for _ in range(50):
             masquerade_server.emit("x")
 
@@ -288,7 +288,7 @@ def test_wait_gives_up_with_status_1(run: Command, masquerade_server: EventServe
     ended = run("wait", masquerade_server.url, "x", "--timeout", "1")
 
     assert (ended.status, ended.out) == (1, "")
-    assert ended.err.splitlines()[-1] == "Error: no x within 1 s"
+    assert ended.err.splitlines()[-1] == "Error: no x came within 1 s"
 
 
 def test_wait_counts_the_time_to_connect(run: Command, masquerade_server: EventServer) -> None:
@@ -454,16 +454,16 @@ def test_a_token_file_that_cannot_be_read_is_told_in_a_line(run: Command, tmp_pa
         (["--nonsense"], "No such option"),
         (["listen", "http://localhost/"], "url must begin with ws:// or wss://"),
         (["listen", "ws://localhost/", "--event", "a*b"], "type 'a*b'"),
-        (["listen", "ws://localhost/", "--event", "error"], "error is no event of the server"),
-        (["wait", "ws://localhost/", "connected"], "connected is no event of the server"),
+        (["listen", "ws://localhost/", "--event", "error"], "error is not an event of the server"),
+        (["wait", "ws://localhost/", "connected"], "connected is not an event of the server"),
         (["wait", "ws://localhost/", "x", "--where", "a"], "'a' is not of the form KEY=VALUE"),
         (["wait", "ws://localhost/", "x", "--where", "=a"], "'=a' is not of the form KEY=VALUE"),
         (["wait", "ws://localhost/", "x", "--where", "a=1", "--where", "a=2"], "a is given twice"),
-        (["wait", "ws://localhost/", "x", "--timeout", "nan"], "nan is no number of seconds"),
-        (["wait", "ws://localhost/", "x", "--timeout", "-1"], "-1 is no number of seconds"),
+        (["wait", "ws://localhost/", "x", "--timeout", "nan"], "nan is not a number of seconds"),
+        (["wait", "ws://localhost/", "x", "--timeout", "-1"], "-1 is not a number of seconds"),
         (["send", "ws://localhost/", "x", "[1]"], "it must be a JSON object"),
         (["send", "ws://localhost/", "x", "{"], "it must be a JSON object"),
-        (["listen", "ws://localhost/", "--token-file", "a", "--token-command", "b"], "exclude each other"),
+        (["listen", "ws://localhost/", "--token-file", "a", "--token-command", "b"], "cannot be combined"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )  # fmt: skip
@@ -502,10 +502,10 @@ def test_a_fault_of_the_program_is_one_line_of_safe_text(run: Command, monkeypat
     def fail(*_: object, **__: object) -> None:
         raise KeyError("\x1b[2J")
 
-    monkeypatch.setattr(listen, "wait", fail)
+    monkeypatch.setattr(event_commands, "wait", fail)
     ended = run("wait", "ws://localhost/", "x")
 
-    line = r"Error: a fault of this program, KeyError: '\x1b[2J' (--debug shows where)"
+    line = r"Error: internal error, KeyError: '\x1b[2J' (run it with --debug for the traceback)"
     assert ended == (2, "", f"{line}\n")
     assert run("wait", "ws://localhost/", "x", "--debug").err.splitlines()[0] == "Traceback (most recent call last):"
 
@@ -684,8 +684,8 @@ def test_an_event_that_is_nested_too_deeply_is_told_and_not_shown(
     for _ in range(100_000):
         deep = [deep]
 
-    listen._show(Event("x", {"a": deep}), as_json)
+    event_commands._show(Event("x", {"a": deep}), as_json)
 
     out, err = capsys.readouterr()
     assert out == ""
-    assert err[10:] == "an event is nested too deeply to be shown: x\n"
+    assert err[10:] == "an event is nested too deeply to be printed: x\n"

@@ -18,7 +18,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from masquerade_ws import ConnectedEvent, DisconnectedEvent, WebSocketClient
 from masquerade_ws.testing import EventServer
-from masquerade_ws.testing.server import _leave_all_to_parent
+from masquerade_ws.testing.server import _after_fork
 
 if TYPE_CHECKING:
     from masquerade_ws.testing import Peer
@@ -304,7 +304,7 @@ def test_a_stopped_server_is_the_childs_to_start() -> None:
     untouched = EventServer()
     with EventServer() as server, connect(server.url + "?token=parent"):
         server.stop()
-        _leave_all_to_parent()  # what a fork does in the child
+        _after_fork()  # what a fork does in the child
         server.start()
         with connect(server.url + "?token=child") as client:
             client.send(text("job"))
