@@ -47,8 +47,8 @@ def test_the_defaults_that_the_tuning_names_are_those_of_the_client() -> None:
 
 
 def amount_of(text: str) -> float:
-    """Return a number as a page shows it: ``10 s``, ``16 MiB``, ``10 000 events``."""
-    number = float("".join(re.findall(r"^[\d. ]+", text)).replace(" ", ""))
+    """Return a number as a page shows it: ``10 s``, ``16 MiB``, ``10,000 events``."""
+    number = float(re.findall(r"^[\d.,]+", text)[0].replace(",", ""))
     return number * 2**20 if "MiB" in text else number
 
 
