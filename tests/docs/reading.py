@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import re
 
+from masquerade_ws import errors
 from tests.support.pages import ROOT
 
 SETUP = configparser.ConfigParser()
@@ -36,3 +37,8 @@ def tables_of(text: str) -> dict[str, list[list[str]]]:
 def literals(text: str) -> list[str]:
     """Return what stands in double backquotes."""
     return re.findall(r"``(.+?)``", text)
+
+
+def error_names() -> list[str]:
+    """Return the names of the library's exceptions."""
+    return [name for name in errors.__all__ if isinstance(getattr(errors, name), type)]

@@ -106,7 +106,7 @@ def test_a_behaviour_is_where_the_table_says(row: list[str]) -> None:
 def test_each_package_is_described() -> None:
     rooms = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
 
-    assert rooms <= {*re.findall(r"``(\w+)``", ARCHITECTURE.split("The way of an event")[0])}
+    assert rooms <= {*re.findall(r"``(\w+)``", ARCHITECTURE.split("The path of an event")[0])}
 
 
 def test_the_picture_of_the_packages_is_up_to_date() -> None:

@@ -12,7 +12,7 @@ from typing_extensions import NotRequired
 
 from masquerade_ws import WebSocketClient, errors, events
 from masquerade_ws.lifecycle.backoff import delay_before
-from tests.docs.reading import literals, tables_of, text_of
+from tests.docs.reading import error_names, literals, tables_of, text_of
 from tests.support.pages import ROOT
 
 
@@ -90,7 +90,7 @@ def test_the_clients_events_are_those_of_the_code() -> None:
 
 BASES = {
     name: [base.__name__ for base in getattr(errors, name).__bases__ if base is not errors.MasqueradeError]
-    for name in errors.__all__
+    for name in error_names()
     if name != "MasqueradeError"
 }
 
