@@ -104,9 +104,10 @@ def test_a_behaviour_is_where_the_table_says(row: list[str]) -> None:
 
 
 def test_each_package_is_described() -> None:
-    rooms = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
+    rooms = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    rooms -= {"__init__", "__main__"}
 
-    assert rooms <= {*re.findall(r"``(\w+)``", ARCHITECTURE.split("The path of an event")[0])}
+    assert rooms <= {*re.findall(r"``(\w+)(?:\.py)?``", ARCHITECTURE.split("The path of an event")[0])}
 
 
 def test_the_picture_of_the_packages_is_up_to_date() -> None:
@@ -118,3 +119,19 @@ def test_each_phase_and_each_trigger_is_explained() -> None:
 
     for member in (*Phase, *Trigger):
         assert f"*{member.name.lower().replace('_', ' ')}*" in explained, member
+
+
+def test_the_tasks_are_those_of_the_noxfile() -> None:
+    listed = {literals(task)[0] for task, _ in tables_of(CONTRIBUTING)["task | what it checks"]}
+    sessions = [
+        node.name.replace("_", "-")
+        for node in ast.parse((ROOT / "noxfile.py").read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef) and "nox.session" in map(ast.unparse, map(called, node.decorator_list))
+    ]
+
+    assert sessions
+    assert {re.sub(r"-3\.\d+$", "", task) for task in listed} == {*sessions}
+
+
+def called(decorator: ast.expr) -> ast.expr:
+    return decorator.func if isinstance(decorator, ast.Call) else decorator
