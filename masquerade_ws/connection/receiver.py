@@ -55,7 +55,7 @@ class Receiver:
         self._sender = sender
         self._closure = closure
         # Guards all of the receive side, and the descriptor from being closed under another thread's recv. Held during
-        # recv; reentrant, for a signal handler may close the connection that its own thread iterates over.
+        # recv; reentrant, since a signal handler may close the connection that its own thread iterates over.
         self.lock = threading.RLock()
         self._backlog: list[str | bytes] = []  # received already, for the thread that iterates
         self._raw: list[bytes] = []  # received, but not parsed to the end

@@ -54,7 +54,7 @@ def nothing_leaks() -> Iterator[None]:
 
 @pytest.mark.parametrize("kind", ["silence", "stall", "vanish"])
 @pytest.mark.parametrize("place", ["between two frames", "in a frame's header", "in a frame's payload"])
-def test_a_dead_peer_is_found_in_time_told_once_and_replaced(kind: Kind, place: str) -> None:
+def test_a_dead_peer_is_found_in_time_reported_once_and_replaced(kind: Kind, place: str) -> None:
     """The header is of four bytes; the peer dies with the first event, and the cable of one is pulled without a FIN."""
     news = frame(1, json.dumps({"type": "news", "payload": {"text": "n" * 200}}).encode())
     passed = {"between two frames": 0, "in a frame's header": 3, "in a frame's payload": 100}[place]
@@ -114,7 +114,7 @@ def test_a_long_upload_to_a_peer_that_takes_it_slowly_is_no_death() -> None:
 
     def script(peer: Peer) -> None:
         peer.upgrade()
-        while (length := peer.read(2)[1] & 0x7F) < 127:  # heartbeats, ahead of the frame with a length of 64 bits
+        while (length := peer.read(2)[1] & 0x7F) < 127:  # heartbeats, before the frame with a length of 64 bits
             peer.read(4 + length)
             peer.send(frame(10))
         left = int.from_bytes(peer.read(12)[:8], "big")
@@ -157,7 +157,7 @@ def test_a_server_that_accepts_and_drops_or_refuses_wins_nothing(masquerade_serv
 
 
 def test_a_proxy_that_drops_each_connection_at_once_is_borne() -> None:
-    """Accepted, then reset or ended ahead of the first byte, thirty times; then it lives."""
+    """Accepted, then reset or ended before the first byte, thirty times; then it lives."""
     with EventServer() as server, nothing_leaks():
         kinds: list[Kind] = ["reset", "truncate"]
         for kind in kinds:

@@ -56,7 +56,7 @@ def part(peer: Peer) -> None:
 def ask_for_key_update(sock: ssl.SSLSocket) -> None:
     """Have OpenSSL change its own key with the next record, and demand the same of the other side."""
     library = ctypes.CDLL(_ssl.__file__)
-    # Behind the object's head come the Python socket and OpenSSL's own object.
+    # After the object's head come the Python socket and OpenSSL's own object.
     address = id(sock._sslobj) + object.__basicsize__ + ctypes.sizeof(ctypes.c_void_p)  # type: ignore[attr-defined]
     assert library.SSL_key_update(ctypes.c_void_p.from_address(address), 1) == 1
 

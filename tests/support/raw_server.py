@@ -106,7 +106,7 @@ def until(condition: Callable[[], object], timeout: float = 30.0) -> None:
 
 
 def held(lock: object) -> bool:
-    """Tell whether another thread holds a lock."""
+    """Return whether another thread holds a lock."""
     if free := lock.acquire(blocking=False):  # type: ignore[attr-defined]
         lock.release()  # type: ignore[attr-defined]
     return not free

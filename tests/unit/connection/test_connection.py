@@ -155,7 +155,7 @@ def test_a_message_of_single_bytes_arrives() -> None:
         assert list(Connection.open(server.url)) == ["slow"]
 
 
-def test_the_subprotocol_that_the_server_chose_is_told() -> None:
+def test_the_subprotocol_that_the_server_chose_is_reported() -> None:
     def script(peer: Peer) -> None:
         peer.upgrade("Sec-WebSocket-Protocol: b")
 
@@ -724,7 +724,7 @@ def test_a_connect_cancelled_at_the_last_moment_raises_and_leaves_nothing(monkey
 
 
 def closed_at_a_line_of_connect(connection: Connection, number: int) -> bool:
-    """Connect, close amid that at the line of this number, as a signal handler may; tell whether there is one."""
+    """Connect, and close at the line of this number, as a signal handler may; return whether there is such a line."""
     lines = itertools.count(1)
     package = str(Path(masquerade_ws.__file__).parent)
 

@@ -51,7 +51,7 @@ def respond(*lines: str) -> Callable[[Peer], None]:
 
 @pytest.fixture
 def reset_first(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """Have the client read the response after the server's reset, which the test tells of."""
+    """Have the client read the response after the server's reset, which the test reports."""
     reset = threading.Event()
     check = Attempt.check
 
@@ -200,7 +200,7 @@ def test_4_1_a_server_may_choose_no_subprotocol_and_no_compression() -> None:
 
 
 @pytest.mark.parametrize("status", [100, 200, 301, 302, 307, 308, 400, 401, 403, 404, 429, 500, 503])
-def test_4_1_any_other_status_is_told_and_nothing_else_of_the_response(status: int) -> None:
+def test_4_1_any_other_status_is_reported_and_nothing_else_of_the_response(status: int) -> None:
     error = refusal(
         respond(
             f"HTTP/1.1 {status} SECRET reason",
@@ -217,7 +217,7 @@ def test_4_1_any_other_status_is_told_and_nothing_else_of_the_response(status: i
     assert error.__context__ is None
 
 
-def test_4_1_a_status_of_http_1_0_is_told() -> None:
+def test_4_1_a_status_of_http_1_0_is_reported() -> None:
     assert refusal(respond("HTTP/1.0 503 Unavailable")).status == 503
 
 
@@ -347,11 +347,11 @@ def test_subprotocols_of_another_type_are_refused(subprotocols: list[str]) -> No
         check_subprotocols(subprotocols)
 
 
-# A reset behind the response
+# A reset after the response
 
 
 @pytest.mark.parametrize("secure", [False, True])
-def test_a_refusal_is_told_though_the_server_resets_the_connection_behind_it(
+def test_a_refusal_is_reported_though_the_server_resets_the_connection_after_it(
     reset_first: threading.Event, secure: bool
 ) -> None:
     def script(peer: Peer) -> None:
@@ -367,7 +367,7 @@ def test_a_refusal_is_told_though_the_server_resets_the_connection_behind_it(
 
 
 @pytest.mark.parametrize("secure", [False, True])
-def test_a_message_glued_to_the_response_is_read_though_the_server_resets_the_connection_behind_it(
+def test_a_message_glued_to_the_response_is_read_though_the_server_resets_the_connection_after_it(
     reset_first: threading.Event, secure: bool
 ) -> None:
     def script(peer: Peer) -> None:

@@ -248,7 +248,7 @@ def test_socks4_cannot_name_an_ipv6_address() -> None:
         Connection.open("ws://[::1]:1/", proxy=f"socks4://127.0.0.1:{proxy.port}")
 
 
-def test_without_python_socks_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_python_socks_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(ValueError, match=r"proxy.*pip install masquerade-ws\[socks\]"):
         ConnectionOptions(proxy="socks5://h")

@@ -103,7 +103,7 @@ def test_a_socket_that_breaks_under_a_pong_ends_the_connection(ends: Ends) -> No
     assert ends.closure.code == 1006
 
 
-def test_5_5_1_nothing_is_read_behind_a_close_frame(ends: Ends) -> None:
+def test_5_5_1_nothing_is_read_after_a_close_frame(ends: Ends) -> None:
     ends.peer.send(frame(1, b"x") + frame(8, close_payload(1001)) + frame(1, b"y"))
     assert ends.receiver.receive() == ["x"]
     assert ends.receiver.receive() is None
@@ -157,7 +157,7 @@ def test_waiting_for_the_close_frame_ends_when_another_thread_has_read_it(ends: 
         assert not one.is_alive()
 
 
-def test_a_read_in_the_middle_of_another_comes_behind_it(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_in_the_middle_of_another_comes_after_it(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
     """As when a signal handler closes the connection that its own thread iterates over."""
     feed = ends.receiver.frames.feed
 

@@ -160,7 +160,7 @@ def test_a_pong_that_was_interrupted_is_the_last_of_what_is_sent(monkeypatch: py
         with pytest.raises(KeyboardInterrupt):
             sender.flush()
         with pytest.raises(SendError, match="closed"):
-            sender.send(TEXT, b"behind it", 10)
+            sender.send(TEXT, b"after it", 10)
         assert not sender.close(b"", Deadline(10))
 
 
@@ -313,7 +313,7 @@ def test_a_close_frame_on_a_closed_socket_is_not_sent() -> None:
         assert not sender.close(b"", Deadline(1))
 
 
-def test_nothing_is_sent_amid_a_frame_of_the_same_thread(
+def test_nothing_is_sent_within_a_frame_of_the_same_thread(
     ends: tuple[Sender, Peer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when a signal handler uses the connection that its own thread is sending on."""

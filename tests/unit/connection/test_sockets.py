@@ -58,7 +58,7 @@ def test_waiting_on_a_closed_socket_raises(pair: tuple[socket.socket, socket.soc
         wait(near, 10, read=True)
 
 
-class ClosedBehindALook(socket.socket):
+class ClosedAfterALook(socket.socket):
     """As if another thread closed it between any two looks at its descriptor."""
 
     def fileno(self) -> int:
@@ -71,7 +71,7 @@ class ClosedBehindALook(socket.socket):
 def test_a_socket_closed_by_another_thread_as_the_wait_begins_is_broken(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:
-    sock = ClosedBehindALook(fileno=pair[0].detach())
+    sock = ClosedAfterALook(fileno=pair[0].detach())
     with suppress(OSError):
         assert wait(sock, 10, read=True)
 

@@ -73,7 +73,7 @@ def test_many_records_at_once_are_all_read(ends: tuple[TLS, Server]) -> None:
     assert tls.decrypt(records) == b"".join(b"%03d" % i for i in range(1000))
 
 
-def test_the_peer_s_end_of_the_stream_is_noted_behind_its_text(ends: tuple[TLS, Server]) -> None:
+def test_the_peer_s_end_of_the_stream_is_noted_after_its_text(ends: tuple[TLS, Server]) -> None:
     tls, server = ends
     records = server.write(b"last words")
     with pytest.raises(ssl.SSLWantReadError):
@@ -83,7 +83,7 @@ def test_the_peer_s_end_of_the_stream_is_noted_behind_its_text(ends: tuple[TLS, 
     assert tls.fault is None
 
 
-def test_a_fault_is_noted_behind_the_text_before_it(ends: tuple[TLS, Server]) -> None:
+def test_a_fault_is_noted_after_the_text_before_it(ends: tuple[TLS, Server]) -> None:
     tls, server = ends
     good, bad = server.write(b"good"), bytearray(server.write(b"bad"))
     bad[-1] ^= 1

@@ -53,7 +53,7 @@ def resource_of(peer: Peer) -> str:
         ("?a=1", "/?a=1&token=t"),
     ],
 )
-def test_the_token_goes_behind_the_query_that_is_there(url: str, resource: str) -> None:
+def test_the_token_goes_after_the_query_that_is_there(url: str, resource: str) -> None:
     assert resource_of(request_of(url, "t")) == resource
 
 
@@ -171,7 +171,7 @@ def test_a_token_that_utf_8_cannot_encode_is_a_connect_error_without_it() -> Non
 
 
 def assert_no_secret(error: BaseException) -> None:
-    """Check the error, its causes and contexts; the lines of this file are not shown, for they hold the secret."""
+    """Check the error, its causes and contexts; the lines of this file are not shown, since they hold the secret."""
     seen: BaseException | None = error
     while seen is not None:
         assert SECRET not in "".join(traceback.format_exception_only(type(seen), seen))

@@ -103,7 +103,7 @@ def test_output_at_the_limit_is_whole(final: bool) -> None:
     assert Inflater().inflate(Deflater().deflate(bytes(100)), final, 100) == bytes(100)
 
 
-def test_output_behind_a_final_block_counts_towards_the_limit() -> None:
+def test_output_after_a_final_block_counts_towards_the_limit() -> None:
     compressor = zlib.compressobj(wbits=-15)
     twice = (compressor.compress(bytes(100)) + compressor.flush()) * 2
     assert Inflater().inflate(twice, False, 150) == bytes(151)

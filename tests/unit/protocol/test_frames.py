@@ -140,7 +140,7 @@ def test_5_2_an_empty_chunk_changes_nothing() -> None:
     assert peer.feed(b"\x01a") == ["a"]
 
 
-def test_5_2_messages_before_a_fault_are_returned_and_nothing_behind_it_is_read() -> None:
+def test_5_2_messages_before_a_fault_are_returned_and_nothing_after_it_is_read() -> None:
     peer = receiver()
     data = frame(TEXT, b"one") + frame(BINARY, b"two") + frame(3) + frame(TEXT, b"three") + frame(PING, b"late")
     assert peer.feed(data) == ["one", b"two"]
@@ -253,7 +253,7 @@ def test_5_5_1_half_a_code_is_refused_at_the_second_byte() -> None:
     assert fault(frame(CLOSE, b"\x03")[:2]) == 1002
 
 
-def test_5_5_1_a_close_frame_behind_data_ends_the_stream_and_what_follows_is_ignored() -> None:
+def test_5_5_1_a_close_frame_after_data_ends_the_stream_and_what_follows_is_ignored() -> None:
     peer = receiver()
     data = frame(TEXT, b"one") + frame(CLOSE, b"\x03\xe9") + frame(TEXT, b"two") + b"\xff\xff"
     assert peer.feed(data) == ["one"]

@@ -66,7 +66,7 @@ def pieces(data: bytes, places: list[int]) -> list[bytes]:
 
 
 def outcome(chunks: list[bytes], *, compression: bool) -> tuple[object, ...]:
-    """Return everything that a receiver tells after these chunks."""
+    """Return everything that a receiver reports after these chunks."""
     peer = FrameReceiver(max_message_size=LIMIT, inflater=Inflater() if compression else None)
     messages = [message for chunk in chunks for message in peer.feed(chunk)]
     assert len(peer.pongs) < 100
