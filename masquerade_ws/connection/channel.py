@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from masquerade_ws.connection.sockets import RECV_SIZE, send_now
@@ -25,6 +27,7 @@ class Channel:
         self.attempt = attempt
         self.sock = attempt.sock
         self.tls: TLS | None = None
+        self._unsent = False  # something was sent in part, after which nothing may follow
 
     def recv(self, size: int = RECV_SIZE) -> bytes:
         """Return the next bytes; ``b""`` at the end of the stream."""
@@ -51,11 +54,20 @@ class Channel:
             ssl.SSLError: If the peer's certificate or its TLS is not acceptable.
         """
         self.attempt.phase = "the TLS handshake"
-        while not tls.handshake():
-            self._send_raw(tls.take())
-            tls.receive(self._recv_raw(RECV_SIZE))
+        try:
+            while not tls.handshake():
+                self._send_raw(tls.take())
+                tls.receive(self._recv_raw(RECV_SIZE))
+        except ssl.SSLError:
+            self._send_last(tls.take())  # the alert that says why (RFC 8446, 6.2)
+            raise
         self._send_raw(tls.take())
         self.tls = tls
+
+    def end_tls(self) -> None:
+        """Send TLS's close_notify, if there is TLS, as far as that goes without waiting."""
+        if self.tls is not None:
+            self._send_last(self.tls.close())
 
     def _recv_raw(self, size: int) -> bytes:
         while True:
@@ -68,6 +80,14 @@ class Channel:
 
     def _send_raw(self, data: bytes) -> None:
         view = memoryview(data)
+        self._unsent = True
         # To send nothing would report a reset, and lose the answer before it.
         while view and (view := view[send_now(self.sock, view) :]):
             self.attempt.wait(write=True)
+        self._unsent = False
+
+    def _send_last(self, record: bytes) -> None:
+        """Send a last record as far as that goes without waiting."""
+        if not self._unsent:
+            with suppress(OSError):  # broken
+                send_now(self.sock, record)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from masquerade_ws.checks import check_duration
 from masquerade_ws.connection.attempt import Attempt
 from masquerade_ws.connection.closure import Closure
-from masquerade_ws.connection.established import EstablishedConnection
+from masquerade_ws.connection.established import LINGER, EstablishedConnection
 from masquerade_ws.connection.opening import open_channel
 from masquerade_ws.connection.options import ConnectionOptions
 from masquerade_ws.connection.receiver import Receiver
@@ -162,11 +162,23 @@ class Connection:
     # Receiving
 
     def __iter__(self) -> Iterator[str | bytes]:
-        """Yield each message, ``str`` for text and ``bytes`` for binary; ends and raises as `batches` does."""
-        return chain.from_iterable(self.batches())
+        """Yield each message, ``str`` for text and ``bytes`` for binary; at the end answer the peer and close.
+
+        Raises:
+            DisconnectedError: If the end was not a closing handshake; what came before it has been yielded.
+        """
+        return chain.from_iterable(self._finishing(self.batches()))
+
+    def _finishing(self, batches: Iterator[list[str | bytes]]) -> Iterator[list[str | bytes]]:
+        try:
+            yield from batches
+        except DisconnectedError:
+            self.finish()
+            raise
+        self.finish()
 
     def batches(self) -> Iterator[list[str | bytes]]:
-        """Yield the messages that arrived together, until the closing handshake.
+        """Yield the messages that arrived together, until the closing handshake; `finish` is to be called after it.
 
         Raises:
             DisconnectedError: If it ended otherwise; what came before that has been yielded.
@@ -256,6 +268,14 @@ class Connection:
             established.close(payload, deadline, self._options.max_message_size)
         else:
             established.finish(deadline)
+
+    def finish(self) -> None:
+        """Answer how the peer ended the connection, let it end TLS or close TCP first, and close TCP.
+
+        That takes at most a second.
+        """
+        if self._established is not None:
+            self._established.finish(Deadline(LINGER))
 
     def abort(self, cause: Exception) -> None:
         """Shut TCP down now, without a closing handshake, which wakes the reader and all senders, and close it.

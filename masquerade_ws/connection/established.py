@@ -9,7 +9,7 @@ Three words name what has ended, here and in the modules that this one builds on
 Five verbs end a connection:
 
 * ``close`` does the closing handshake (RFC 6455, 7.1.2) and then finishes;
-* ``finish`` answers how the peer ended, lets it close TCP first (7.1.1), and closes TCP;
+* ``finish`` answers how the peer ended, sends TLS's close_notify, lets the peer end first (7.1.1), and closes TCP;
 * ``abort`` shuts TCP down at once, and closes it when no thread uses it any more;
 * ``cut`` shuts TCP down alone, which wakes the threads that use it: they see the end of the stream and close it;
 * ``after_fork`` closes the descriptor in a forked child and leaves the parent's connection as it is.
@@ -33,10 +33,11 @@ if TYPE_CHECKING:
     from masquerade_ws.connection.receiver import Receiver
     from masquerade_ws.connection.sender import Sender
 
-__all__ = ["EstablishedConnection"]
+__all__ = ["LINGER", "EstablishedConnection"]
 
-# Seconds that the end waits for: the peer to take our answer to its close, and to close TCP first (RFC 6455, 7.1.1).
-_LINGER = 1.0
+# Seconds that the peer has at the end to take our answer to its close, and to end TLS or close TCP first (RFC 6455,
+# 7.1.1).
+LINGER = 1.0
 
 
 class EstablishedConnection:
@@ -59,7 +60,7 @@ class EstablishedConnection:
         self._lock = threading.RLock()
 
     def batches(self) -> Iterator[list[str | bytes]]:
-        """Yield the messages that arrived together; at the end answer the peer and close.
+        """Yield the messages that arrived together, until the end, which is then to be finished.
 
         Raises:
             DisconnectedError: If the end was not a closing handshake.
@@ -68,7 +69,6 @@ class EstablishedConnection:
             if messages:
                 yield messages
                 del messages  # not to be kept until the next come
-        self.finish(Deadline(_LINGER))
         self._closure.check()
 
     def send(self, opcode: int, payload: bytes, timeout: float, patience: float | None = None) -> None:
@@ -97,20 +97,33 @@ class EstablishedConnection:
         self.finish(deadline)
 
     def finish(self, deadline: Deadline) -> None:
-        """Answer how the peer ended, let it close TCP first (7.1.1), then close it."""
+        """Answer how the peer ended, let it close TCP first (7.1.1), then close it.
+
+        Args:
+            deadline: When to close TCP in any case; after `LINGER` seconds at the latest.
+        """
         if self._closure.tcp_closed:
             return
-        frames = self.receiver.frames
-        linger = Deadline(min(_LINGER, deadline.remaining() or 0))
-        if frames.violation is not None:
-            if self.sender.close(build_close(frames.violation.code, frames.violation.reason), linger):
-                shutdown(self._sock, socket.SHUT_WR)
-            self.receiver.drain(linger)
-        elif frames.close is not None:
-            code, _ = frames.close
-            self.sender.close(build_close(None if code == 1005 else code, ""), linger)
+        left = deadline.remaining()
+        linger = Deadline(LINGER if left is None else min(LINGER, left))
+        answer = self._answer()
+        taken = answer is not None and self.sender.close(answer, linger)
+        self.sender.end_tls()  # before any shutdown, after which nothing goes out
+        if taken and self.receiver.frames.violation is not None:
+            shutdown(self._sock, socket.SHUT_WR)
+        if answer is not None:
             self.receiver.drain(linger)
         self.abort()
+
+    def _answer(self) -> bytes | None:
+        """Return the payload of the close frame that answers the peer; ``None`` if nothing is to be answered."""
+        frames = self.receiver.frames
+        if frames.violation is not None:
+            return build_close(frames.violation.code, frames.violation.reason)
+        if frames.close is not None:
+            code, _ = frames.close
+            return build_close(None if code == 1005 else code, "")
+        return None
 
     def abort(self, cause: Exception | None = None) -> None:
         """Shut TCP down, and close it once no thread uses it; ``cause`` stands if it is the first."""

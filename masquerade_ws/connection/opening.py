@@ -54,6 +54,10 @@ def _open(uri: WebSocketURI, options: ConnectionOptions, attempt: Attempt) -> tu
         open_tunnel(proxy, channel, uri)
     if uri.secure:
         channel.start_tls(TLS(options.ssl_context or default_context(), uri.host.partition("%")[0]))
-    agreed = upgrade(channel, uri, options)
+    try:
+        agreed = upgrade(channel, uri, options)
+    except BaseException:
+        channel.end_tls()
+        raise
     channel.sock.setblocking(True)
     return channel, agreed

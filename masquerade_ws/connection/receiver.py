@@ -104,13 +104,19 @@ class Receiver:
                 self.lock.release()
 
     def drain(self, deadline: Deadline) -> None:
-        """Read until the peer closes TCP: closing over unread bytes would reset the connection."""
+        """Read until the peer ends TLS or closes TCP: closing over unread bytes would reset the connection.
+
+        The peer's close_notify is enough: some servers keep TCP open after it until the client closes that.
+        """
         if not self.lock.acquire(timeout=deadline.remaining() or 0):
             return
         try:
-            while wait(self._sock, deadline.remaining(), read=True) and not deadline.expired():
-                if not self._sock.recv(RECV_SIZE):
+            while not (self._tls is not None and self._tls.recv_closed) and not deadline.expired():
+                data = wait(self._sock, deadline.remaining(), read=True) and self._sock.recv(RECV_SIZE)
+                if not data:
                     return
+                if self._tls is not None:
+                    self._tls.decrypt(data)
         except OSError:  # reset, or closed meanwhile
             return
         finally:

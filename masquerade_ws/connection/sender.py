@@ -122,6 +122,24 @@ class Sender:
             self.send_closed = True
             self.lock.release()
 
+    def end_tls(self) -> None:
+        """Send TLS's close_notify after the last frame, as far as that goes without waiting.
+
+        A frame that was sent in part is not followed by anything, so that the peer sees that the rest is missing.
+        """
+        if self._tls is None or not self.lock.acquire(blocking=False):
+            return
+        try:
+            if not (self._mid_frame or self._unsent):
+                self.send_closed = True
+                self._unsent = self._tls.close()
+                while self._unsent and wait(self._sock, 0, write=True):
+                    self._push()
+        except OSError:  # broken, or closed meanwhile
+            pass
+        finally:
+            self.lock.release()
+
     def pinged(self, payload: bytes) -> float | None:
         """Return when the ping was sent that a pong answers, the latest of its kind, since a peer may answer only that.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import threading
+from contextlib import suppress
 
 __all__ = ["TLS", "default_context"]
 
@@ -76,6 +77,8 @@ class TLS:
                     piece = self._object.read(_RECORD)
                 except ssl.SSLWantReadError:
                     break
+                except ssl.SSLZeroReturnError:  # the peer's close_notify, after ours
+                    piece = b""
                 except ssl.SSLError as error:
                     self.fault, piece = error, b""
                 if not piece:
@@ -90,6 +93,16 @@ class TLS:
             view = memoryview(data)
             while view:
                 view = view[self._object.write(view) :]
+            return self._outgoing.read()
+
+    def close(self) -> bytes:
+        """Return our close_notify, the last record (RFC 8446, 6.1), after those that wait; nothing the second time.
+
+        The peer may send on, and what it sends can still be decrypted.
+        """
+        with self._lock:
+            with suppress(ssl.SSLError):  # it asks for the peer's close_notify at once, which may come later or never
+                self._object.unwrap()
             return self._outgoing.read()
 
     def take(self) -> bytes:

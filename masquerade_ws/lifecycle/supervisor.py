@@ -178,7 +178,9 @@ class Supervisor:
         connection = session.connection
         if connection is None:  # a `disconnect()` has just abandoned the session
             return
-        connection.abort(DisconnectedError("the reader thread ended before the connection"))
+        if connection.close_code is None:
+            connection.abort(DisconnectedError("the reader thread ended before the connection"))
+        connection.finish()
         session.join()
         session.lost_at = time.monotonic()
         if session.lost_at - session.connected_at >= self._options.min_uptime:

@@ -121,6 +121,9 @@ class FakeConnection:
         self._end(code, None)
         self._world.others_act()
 
+    def finish(self) -> None:
+        self._world.unlocked()
+
     def abort(self, cause: Exception) -> None:
         self._world.unlocked()
         self._end(1006, cause)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import ssl
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -13,8 +15,8 @@ import pytest
 from masquerade_ws.connection import Connection
 from masquerade_ws.connection import established as established_module
 from masquerade_ws.connection import sender as sender_module
-from masquerade_ws.errors import DisconnectedError, SendError
-from tests.support.raw_server import Peer, RawServer, close_payload, frame, held, until
+from masquerade_ws.errors import ConnectError, DisconnectedError, SendError
+from tests.support.raw_server import Peer, RawServer, close_payload, frame, held, tls_contexts, until
 
 
 def test_an_interrupted_send_leaves_no_torn_frame(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,3 +202,145 @@ def test_a_signal_handler_may_close_the_connection_that_its_thread_is_closing(mo
         closing.join(10)
         assert connection.tcp_closed
         assert str(connection.error) == "first"
+
+
+# The end of TLS (RFC 8446, 6.1)
+
+
+def end_seen_by_the_server(peer: Peer) -> bytes:
+    """Return what comes until the client's close_notify; an end of TCP without one raises."""
+    assert isinstance(peer.sock, ssl.SSLSocket)
+    peer.sock.suppress_ragged_eofs = False
+    try:
+        return peer.read_to_end()
+    except ssl.SSLZeroReturnError:  # it came after the server's own
+        return b""
+
+
+def close_by_client(peer: Peer) -> None:
+    peer.upgrade()
+    peer.send(frame(8, close_payload(peer.read_close())))
+
+
+def close_by_server(peer: Peer) -> None:
+    peer.upgrade(glued=frame(8, close_payload(1000)))
+    peer.read_close()
+
+
+def violate(peer: Peer) -> None:
+    peer.upgrade(glued=frame(3))
+    peer.read_close()
+
+
+def end_tls_alone(peer: Peer) -> None:
+    peer.upgrade()
+    assert isinstance(peer.sock, ssl.SSLSocket)
+    peer.sock.setblocking(False)
+    with contextlib.suppress(ssl.SSLWantReadError):
+        peer.sock.unwrap()
+    peer.sock.setblocking(True)
+
+
+def never_answer(peer: Peer) -> None:
+    peer.upgrade()
+    peer.read_close()
+
+
+def refuse(peer: Peer) -> None:
+    peer.read_request()
+    peer.send(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("ended", [close_by_client, close_by_server, violate, end_tls_alone, never_answer, refuse])
+def test_tls_ends_with_a_close_notify(ended: Callable[[Peer], None], version: ssl.TLSVersion) -> None:
+    ends: list[bytes] = []
+
+    def script(peer: Peer) -> None:
+        ended(peer)
+        ends.append(end_seen_by_the_server(peer))
+
+    server_context, client_context = tls_contexts(version=version)
+    with RawServer(script, tls=server_context) as server:
+        with contextlib.suppress(ConnectError, DisconnectedError):
+            connection = Connection.open(server.url, ssl_context=client_context)
+            if ended in {close_by_client, never_answer}:
+                connection.close(timeout=0.2 if ended is never_answer else 30)
+            list(connection)
+        until(lambda: ends)
+    assert ends == [b""]
+
+
+def test_a_frame_sent_in_part_is_not_followed_by_a_close_notify() -> None:
+    ends: list[str] = []
+
+    def script(peer: Peer) -> None:
+        peer.upgrade()
+        assert stalled.wait(10)
+        try:
+            end_seen_by_the_server(peer)
+        except ssl.SSLError as error:
+            ends.append(error.reason)
+
+    stalled = threading.Event()
+    server_context, client_context = tls_contexts()
+    with RawServer(script, tls=server_context) as server:
+        connection = Connection.open(server.url, ssl_context=client_context, send_timeout=0.2)
+        with pytest.raises(SendError):
+            connection.send(bytes(2**25))
+        stalled.set()
+        until(lambda: ends)
+    assert ends == ["UNEXPECTED_EOF_WHILE_READING"]
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_the_server_s_close_notify_is_enough_though_it_keeps_tcp_open(
+    version: ssl.TLSVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("masquerade_ws.connection.established.LINGER", 60.0)
+    monkeypatch.setattr("masquerade_ws.connection.connection.LINGER", 60.0)
+    over = threading.Event()
+
+    def script(peer: Peer) -> None:
+        close_by_client(peer)
+        assert isinstance(peer.sock, ssl.SSLSocket)
+        peer.sock = peer.sock.unwrap()
+        assert over.wait(10), "the client waited for TCP"
+
+    server_context, client_context = tls_contexts(version=version)
+    with RawServer(script, tls=server_context) as server:
+        Connection.open(server.url, ssl_context=client_context).close(timeout=60)
+        over.set()
+
+
+def test_a_server_that_ends_neither_tls_nor_tcp_is_waited_for_a_second() -> None:
+    over = threading.Event()
+
+    def script(peer: Peer) -> None:
+        close_by_client(peer)
+        over.wait(10)
+
+    server_context, client_context = tls_contexts()
+    with RawServer(script, tls=server_context) as server:
+        connection = Connection.open(server.url, ssl_context=client_context)
+        start = time.monotonic()
+        connection.close(timeout=60)
+        assert 0.9 < time.monotonic() - start < 9
+        over.set()
+
+
+def test_the_messages_end_before_the_server_has_closed_tcp() -> None:
+    over = threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.upgrade(glued=frame(1, b"x") + frame(8, close_payload(1001)))
+        assert over.wait(10)
+        peer.read_close()
+
+    with RawServer(script) as server:
+        connection = Connection.open(server.url)
+        assert list(connection.batches()) == [["x"]]
+        assert (connection.close_code, connection.tcp_closed) == (1001, False)
+        over.set()
+        connection.finish()
+        assert connection.tcp_closed

@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -42,7 +42,8 @@ def relay(peer: Peer, upstream: socket.socket) -> None:
     with upstream:
         while data := peer.sock.recv(65536):
             upstream.sendall(data)
-        upstream.shutdown(socket.SHUT_WR)
+        with suppress(OSError):  # the server has closed its end as well
+            upstream.shutdown(socket.SHUT_WR)
         thread.join(10)
 
 

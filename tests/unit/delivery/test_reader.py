@@ -179,6 +179,7 @@ def test_the_thread_reads_until_the_closing_handshake() -> None:
     with RawServer(script) as server:
         connection = Connection.open(server.url, proxy=False)
         join(room.read(connection))
+        connection.finish()
     assert room.ended.is_set()
     assert types(list(room.queue.waiting())) == ["a", "b"]
     assert (connection.close_code, connection.error) == (1001, None)
@@ -194,6 +195,7 @@ def test_the_thread_ends_in_silence_with_a_connection_that_is_lost() -> None:
     with RawServer(script) as server:
         connection = Connection.open(server.url, proxy=False)
         join(room.read(connection))
+        connection.finish()
     assert room.ended.is_set()
     assert types(list(room.queue.waiting())) == ["a"]
     assert isinstance(connection.error, DisconnectedError)
