@@ -31,7 +31,7 @@ Code of other libraries ("before" and "after") is a block like any other, with `
 A block of any language with the option ``:caption: path/file.py`` is a file, and so is ``.. file: path/file.py``, which
 is invisible. Files are not run, but lie in the current folder of all that follows on the page, which has to name them.
 
-A shell session is ``.. code-block:: console``, commands behind ``$``. Commands of masquerade-ws must be right in any
+A shell session is ``.. code-block:: console``, commands after ``$``. Commands of masquerade-ws must be right in any
 case. Where the session shows what is printed it is run as a whole, by bash, and must print this; ``^C`` as above.
 
 Sessions of the interpreter (``>>>``) are doctests, here and for ``sphinx-build -b doctest``.
@@ -84,7 +84,7 @@ def test_a_page_shows_only_what_is_run_or_needs_no_run(page: Path) -> None:
 
 
 @pytest.mark.parametrize("scene", SCENES.values(), ids=SCENES)
-def test_what_is_to_be_printed_is_no_mere_gap(scene: Scene) -> None:
+def test_what_is_to_be_printed_is_not_just_a_gap(scene: Scene) -> None:
     for item in scene.items:
         assert item.kind != "output" or re.search(r"\w", item.text)
 
@@ -95,7 +95,7 @@ def test_its_files_are_named_where_they_are_used(page: Path) -> None:
     files = {name for scene in scenes for name in scene.files}
     shown = {*re.findall(r":caption: *(\S+)$", page.read_text(encoding="utf-8"), re.MULTILINE)}
 
-    assert shown <= files  # a file behind the last block is used by nothing
+    assert shown <= files  # a file after the last block is used by nothing
     for name in files:
         users = [item.text for scene in scenes for item in scene.items] + [
             text for scene in scenes for other, text in scene.files.items() if other != name

@@ -95,7 +95,7 @@ class Output(io.StringIO):
         return len(text)
 
     def expect(self, pattern: str, start: int = 0) -> int:
-        """Wait for a match behind a position; return its end."""
+        """Wait for a match after a position; return its end."""
         with self.changed:
             found = self.changed.wait_for(lambda: re.compile(pattern).search(self.getvalue(), start), TIMEOUT)
             assert found, f"not printed:\n{pattern}\nbut:\n{self.getvalue()[start:]}"
@@ -280,7 +280,7 @@ PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
 
 
 def borrows_a_client(code: str) -> bool:
-    """Tell whether code uses a ``client`` that it does not make or import."""
+    """Return whether code uses a ``client`` that it does not make or import."""
     made = re.search(r"\bclient(: \S+)? = |\bas client\b|\bimport .*\bclient\b|\bdef .*\(.*\bclient\b", code)
     return made is None and re.search(r"\bclient\b", code) is not None
 
@@ -299,7 +299,7 @@ def pattern_of(shown: str) -> str:
 
 
 def commands_of(console: str) -> list[str]:
-    """Return the commands that a console shows, behind its prompts."""
+    """Return the commands that a console shows after its prompts."""
     return [command.replace("\\\n", "") for command in re.findall(r"^\$ ((?:.*\\\n)*.*)$", console, re.MULTILINE)]
 
 
