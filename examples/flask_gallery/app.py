@@ -88,6 +88,7 @@ def protect(response: Response) -> Response:
     response.headers.setdefault("Content-Security-Policy", POLICY)
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers["Cross-Origin-Resource-Policy"] = "same-origin"  # no other site can embed the pictures
     response.headers.setdefault("Cache-Control", "no-store")
     return response
 

@@ -187,12 +187,17 @@ def demo(output: Path) -> None:
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=34076, show_default=True, help="The port; 0 for a free one."
 )
+@click.option(
+    "--allow-host", metavar="NAME", multiple=True,
+    help="Another name of this machine that requests may come under, such as that of a container. May be repeated.",
+)  # fmt: skip
 @_output
 @debug
-def serve(host: str, port: int, output: Path) -> None:
+def serve(*, host: str, port: int, allow_host: tuple[str, ...], output: Path) -> None:
     """Run the gateway of the demo alone, to try clients against.
 
-    A client starts a job by sending image.generate with the payload {"prompt": "..."}. Ends with Ctrl-C.
+    A client starts a job by sending image.generate with the payload {"prompt": "..."}. Web pages of other sites are
+    refused. Ends with Ctrl-C.
 
     \b
     Example:
@@ -200,4 +205,4 @@ def serve(host: str, port: int, output: Path) -> None:
     """
     from masquerade_ws.cli.demo.serve import run  # noqa: PLC0415 - its packages may be missing
 
-    run(host, port, output)
+    run(host, port, output, allow_host)

@@ -104,9 +104,9 @@ def events(peer: ClientConnection) -> Iterator[dict[str, Any]]:
         yield event
 
 
-def ask(gateway: Gateway, path: str) -> tuple[int, str, Any]:
+def ask(gateway: Gateway, path: str, **headers: str) -> tuple[int, str, Any]:
     with contextlib.closing(HTTPConnection(urlsplit(gateway.url).netloc, timeout=TIMEOUT)) as http:
-        http.request("GET", path)
+        http.request("GET", path, headers=headers)
         response = http.getresponse()
         body = response.read()
         kind = response.getheader("Content-Type", "")
@@ -332,6 +332,99 @@ def test_a_token_in_the_header_is_taken(gateway: Gateway, lines: Lines) -> None:
         lines.wait_for("connected: ")
 
 
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://evil.example",
+        "http://localhost.evil.example",
+        "http://localhost@evil.example",
+        "http://192.0.2.1:34076",
+        "http://[2001:db8::1",
+        "null",
+        "",
+        "file://localhost",
+        "chrome-extension://localhost",
+    ],
+)
+def test_a_web_page_of_another_site_is_refused(gateway: Gateway, lines: Lines, origin: str) -> None:
+    with pytest.raises(InvalidStatus) as caught:
+        dial(f"{gateway.url}?token=secret", additional_headers={"Origin": origin})
+
+    assert caught.value.response.status_code == 403
+    assert b"refused: " in caught.value.response.body
+    assert len(lines) == 1
+    assert lines[0].startswith("refused: ")
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["http://localhost:3000", "https://LOCALHOST.", "http://127.0.0.1", "http://[::1]:80", "http://app.localhost"],
+)
+def test_a_web_page_of_this_machine_may_connect(gateway: Gateway, lines: Lines, origin: str) -> None:
+    with dial(f"{gateway.url}?token=secret", additional_headers={"Origin": origin}):
+        lines.wait_for("connected: ")
+
+
+@pytest.mark.parametrize("path", ["/ws?token=secret", "/jobs/job-1"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example:34076"},
+        {"Host": "evil.example:34076", "Origin": "http://evil.example:34076"},
+        {"Host": "localhost.evil.example"},
+        {"Host": "[::1"},
+        {"Host": "localhost", "Origin": "http://evil.example"},
+        {"Host": ""},
+    ],
+    ids=lambda headers: " ".join(headers.values()),
+)
+def test_a_name_that_a_stranger_points_at_this_machine_is_refused(
+    gateway: Gateway, lines: Lines, path: str, headers: dict[str, str]
+) -> None:
+    with join(gateway) as peer:
+        generate(peer, prompt="a secret fox", job_id="job-1")
+        lines.wait_for("completed: ")
+
+    status, _, body = ask(gateway, path, **headers)
+
+    assert status == 403
+    assert b"fox" not in body
+    assert lines.wait_for("refused: ").isprintable()
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1:1", "192.0.2.1", "[::1]:34076", "[fe80::1%25eth0]", "LocalHost.", "a.localhost"]
+)
+def test_an_address_or_a_name_of_this_machine_is_served(gateway: Gateway, host: str) -> None:
+    assert ask(gateway, "/jobs/unknown", Host=host)[0] == 404
+
+
+def test_two_hosts_or_none_are_refused(gateway: Gateway) -> None:
+    address = urlsplit(gateway.url)
+    for hosts in ("", "Host: localhost\r\nHost: evil.example\r\n"):
+        with socket.create_connection((address.hostname, address.port), TIMEOUT) as peer:
+            peer.sendall(f"GET /jobs/x HTTP/1.1\r\n{hosts}\r\n".encode())
+            assert peer.makefile("rb").readline().split()[1] == b"403"
+
+
+def test_a_name_that_it_is_given_is_served_and_so_are_the_pages_that_come_from_there(tmp_path: Path) -> None:
+    with Gateway(tmp_path, names=["Gateway.Test", ""]) as gateway:
+        assert ask(gateway, "/jobs/x", Host="")[0] == 403
+        assert ask(gateway, "/jobs/x", Host="gateway.test:80")[0] == 404
+        assert ask(gateway, "/jobs/x", Host="gateway.test", Origin="http://gateway.test")[0] == 404
+        assert ask(gateway, "/jobs/x", Host="192.0.2.1", Origin="http://192.0.2.1")[0] == 404
+        assert ask(gateway, "/jobs/x", Host="192.0.2.1", Origin="http://192.0.2.2")[0] == 403
+
+
+def test_other_sites_can_neither_embed_nor_guess_at_an_answer(gateway: Gateway) -> None:
+    with contextlib.closing(HTTPConnection(urlsplit(gateway.url).netloc, timeout=TIMEOUT)) as http:
+        http.request("GET", "/jobs/x")
+        response = http.getresponse()
+        assert response.getheader("X-Content-Type-Options") == "nosniff"
+        assert response.getheader("Cross-Origin-Resource-Policy") == "same-origin"
+        assert response.getheader("Access-Control-Allow-Origin") is None
+
+
 def test_what_a_lost_connection_has_missed_can_be_asked_for(gateway: Gateway, lines: Lines) -> None:
     with join(gateway) as peer:
         lines.wait_for("connected: ")
@@ -417,6 +510,21 @@ def test_serve_ends_cleanly_on_a_signal(tmp_path: Path, number: signal.Signals) 
 
         assert process.wait(TIMEOUT) == 0
         assert [line[10:].partition(":")[0].strip() for line in rest.splitlines()] == ["disconnected", "ended"]
+
+
+def test_serve_answers_to_the_names_that_it_is_allowed(tmp_path: Path) -> None:
+    with serving("--output", str(tmp_path), "--allow-host", "gateway.test") as process:
+        assert process.stdout
+        match = re.search(r"listening on ws://(localhost:\d+)/ws", process.stdout.readline())
+        assert match
+        for name, status in (("gateway.test", 404), ("evil.example", 403)):
+            with contextlib.closing(HTTPConnection(match[1], timeout=TIMEOUT)) as http:
+                http.request("GET", "/jobs/x", headers={"Host": name})
+                assert http.getresponse().status == status
+        refused = process.stdout.readline()
+        assert (
+            refused[10:] == "refused: evil.example is not a name of this machine; if it is, serve with --allow-host\n"
+        )
 
 
 def test_serve_listens_until_it_is_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

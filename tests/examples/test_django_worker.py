@@ -164,6 +164,8 @@ def test_what_goes_wrong_has_a_status_of_its_own(server: EventServer) -> None:
             ({"prompt": " "}, 400, "a prompt is missing: send the form field prompt"),
         ]:
             assert web.ask("/images", form) == (status, json.dumps({"error": error}))
+        for other in ({"Origin": "https://evil.example"}, {"Origin": "null"}, {"Host": "evil.example"}):
+            assert web.ask("/images", {"prompt": "a harbour"}, **other)[0] == (400 if "Host" in other else 403)
         status, body = web.ask("/images", {"prompt": "fail"})
         assert (status, json.loads(body)["retry_allowed"]) == (502, True)
         server.stop()

@@ -93,6 +93,7 @@ def ask(gallery: Gallery, method: str, path: str, body: Any = None, **headers: s
         assert policy.startswith("default-src 'none'; ")
         assert ("'unsafe-" in policy) == (response.getheader("Content-Type") == "image/png")
         assert response.getheader("X-Content-Type-Options") == "nosniff"
+        assert response.getheader("Cross-Origin-Resource-Policy") == "same-origin"
         return response.status, response.read()
     finally:
         connection.close()

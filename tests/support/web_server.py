@@ -70,15 +70,15 @@ class WebServer:
     ) -> None:
         self._kill()
 
-    def ask(self, path: str, form: Mapping[str, str] | None = None) -> tuple[int, str]:
+    def ask(self, path: str, form: Mapping[str, str] | None = None, **headers: str) -> tuple[int, str]:
         """Send a request, a POST if there is a form; return the status and the body."""
         connection = HTTPConnection("127.0.0.1", self.port, timeout=LIMIT)
         try:
             if form is None:
-                connection.request("GET", path)
+                connection.request("GET", path, headers=headers)
             else:
                 kind = {"Content-Type": "application/x-www-form-urlencoded"}
-                connection.request("POST", path, urlencode(form), kind)
+                connection.request("POST", path, urlencode(form), {**kind, **headers})
             response = connection.getresponse()
             return response.status, response.read().decode()
         finally:

@@ -13,10 +13,12 @@ from masquerade_ws import ImageGenerationError, WaitTimeoutError
 from masquerade_ws.contrib.django import client
 
 
-@csrf_exempt  # called by programs, which send no cookie that another site could abuse
+@csrf_exempt  # called by programs, which have no CSRF token; what a browser sends is refused
 @require_POST
 def make_image(request: HttpRequest) -> HttpResponse:
     """Start a job and answer when it is done."""
+    if "Origin" in request.headers:  # a browser, which lets the pages of any site post a form
+        return JsonResponse({"error": "web pages cannot start jobs here"}, status=403)
     prompt = request.POST.get("prompt", "").strip()
     if not prompt:
         return JsonResponse({"error": "a prompt is missing: send the form field prompt"}, status=400)

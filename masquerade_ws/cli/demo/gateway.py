@@ -5,6 +5,8 @@
 ``/jobs/<job id>``     The latest event of a job as JSON, for those who missed it (HTTP 404: there is none).
 =====================  =============================================================================================
 
+Web pages of other sites are refused (HTTP 403; see `origins`), and so is a host that is not this machine.
+
 A client starts a job by sending ``image.generate`` with the payload ``{"prompt": str, "job_id": str, "fail": bool}``.
 Only ``prompt`` is required; ``fail`` plays a failure that may be retried. All clients get the events of all jobs, and
 jobs continue while nobody is connected.
@@ -21,7 +23,7 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
@@ -33,8 +35,11 @@ from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
 
 from masquerade_ws import Event
+from masquerade_ws.cli.demo.origins import refusal_of
 from masquerade_ws.cli.demo.studio import Job, Studio
+from masquerade_ws.sanitize import clean
 
+_HEADERS = {"X-Content-Type-Options": "nosniff", "Cross-Origin-Resource-Policy": "same-origin"}  # no page embeds it
 _MAX_TEXT = 1_000  # characters of a prompt or a job id
 _LINGER = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)  # on, zero seconds: close() resets
 
@@ -49,6 +54,7 @@ class Gateway:
         output: The folder for the pictures.
         host: The name or address to listen on.
         port: The port to listen on; 0 for a free one.
+        names: Further names of this machine that requests may come under, such as that of a container.
         step: About how many seconds one of the ten steps of a job takes.
         report: Called with a line for each connection and each job, from any thread.
 
@@ -62,10 +68,13 @@ class Gateway:
         *,
         host: str = "localhost",
         port: int = 0,
+        names: Iterable[str] = (),
         step: float = 0.4,
         report: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._report = report
+        machine = socket.gethostname()
+        self._names = {name.lower().removesuffix(".") for name in (host, machine, f"{machine}.local", *names) if name}
         self._server = serve(
             self._serve, host, port, process_request=self._answer, open_timeout=5, close_timeout=1, logger=_logger
         )
@@ -113,18 +122,22 @@ class Gateway:
     def _answer(self, connection: ServerConnection, request: Request) -> Response | None:
         """Accept a WebSocket with a valid token, and answer plain HTTP requests."""
         url = urlsplit(request.path)
+        if (why := refusal_of(request, self._names)) is not None:
+            return self._refuse(connection, HTTPStatus.FORBIDDEN, why)
         if url.path == "/ws":
-            if _token(request, url.query).startswith("expired") or not _token(request, url.query):
-                self._report("refused: token missing or expired")
-                return connection.respond(HTTPStatus.UNAUTHORIZED, "token missing or expired\n")
+            token = _token(request, url.query)
+            if not token or token.startswith("expired"):
+                return self._refuse(connection, HTTPStatus.UNAUTHORIZED, "token missing or expired")
             return None
         event = self._studio.last_event(unquote(url.path.removeprefix("/jobs/")))
         if event is None:
-            return connection.respond(HTTPStatus.NOT_FOUND, "neither /ws nor the /jobs/<job id> of a job\n")
-        response = connection.respond(HTTPStatus.OK, json.dumps(event.to_dict()))
-        del response.headers["Content-Type"]
-        response.headers["Content-Type"] = "application/json"
-        return response
+            return _respond(connection, HTTPStatus.NOT_FOUND, "neither /ws nor the /jobs/<job id> of a job\n")
+        return _respond(connection, HTTPStatus.OK, json.dumps(event.to_dict()), "application/json")
+
+    def _refuse(self, connection: ServerConnection, status: HTTPStatus, why: str) -> Response:
+        line = f"refused: {clean(why)}"
+        self._report(line)
+        return _respond(connection, status, f"{line}\n")
 
     def _serve(self, connection: ServerConnection) -> None:
         """Serve one client; called on a thread per connection."""
@@ -168,6 +181,17 @@ class Gateway:
         for connection in connections:
             with contextlib.suppress(ConnectionClosed):
                 connection.send(text)
+
+
+def _respond(
+    connection: ServerConnection, status: HTTPStatus, text: str, kind: str = "text/plain; charset=utf-8"
+) -> Response:
+    """Return a response that no web page of another site can read or run."""
+    response = connection.respond(status, text)
+    del response.headers["Content-Type"]
+    response.headers["Content-Type"] = kind
+    response.headers.update(_HEADERS)
+    return response
 
 
 def _token(request: Request, query: str) -> str:

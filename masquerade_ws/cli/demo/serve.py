@@ -7,7 +7,7 @@ __all__ = ["run"]
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
@@ -19,13 +19,14 @@ from masquerade_ws.cli.output import check_output
 from masquerade_ws.sanitize import clean
 
 
-def run(host: str, port: int, output: Path) -> None:
+def run(host: str, port: int, output: Path, names: Sequence[str]) -> None:
     """Serve until Ctrl-C, SIGTERM, or the reader of the output has gone; print a line per connection and job.
 
     Args:
         host: The name or address to listen on.
         port: The port to listen on; 0 for a free one.
         output: The folder for the pictures.
+        names: Further names of this machine that requests may come under.
 
     Raises:
         click.ClickException: If it cannot listen there.
@@ -33,7 +34,7 @@ def run(host: str, port: int, output: Path) -> None:
     report = _Report()
     with (
         contextlib.suppress(KeyboardInterrupt),
-        _listen(host, port, output, report) as gateway,
+        _listen(host, port, output, names, report) as gateway,
     ):
         report(f"listening on {gateway.url}, pictures go to {output.absolute()}; stop with Ctrl-C")
         while not report.closed.wait(WAKE_INTERVAL):
@@ -41,9 +42,9 @@ def run(host: str, port: int, output: Path) -> None:
     _print("ended")  # without a reader this raises, and so ends the command quietly
 
 
-def _listen(host: str, port: int, output: Path, report: Callable[[str], None]) -> Gateway:
+def _listen(host: str, port: int, output: Path, names: Sequence[str], report: Callable[[str], None]) -> Gateway:
     try:
-        return Gateway(output, host=host, port=port, report=report)
+        return Gateway(output, host=host, port=port, names=names, report=report)
     except OSError as error:
         why = str(error.strerror).partition(" (while ")[0]  # `socket.create_server` adds the address
         raise click.ClickException(f"cannot listen on {host}:{port}: {why}") from error
