@@ -19,8 +19,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from masquerade_ws.delivery.filters import AnyEvent
-from masquerade_ws.events import CLIENT_EVENT_TYPES, timestamp_of
+from masquerade_ws.events import CLIENT_EVENT_TYPES
 from masquerade_ws.protocol.codec import decode_each
+from masquerade_ws.timestamps import timestamp_of
 
 __all__ = ["EventQueue"]
 

@@ -18,11 +18,12 @@ from masquerade_ws.delivery.filters import AnyEvent
 from masquerade_ws.delivery.listeners import Listeners
 from masquerade_ws.delivery.stream_index import StreamIndex
 from masquerade_ws.errors import DisconnectedError
-from masquerade_ws.events import CLIENT_EVENT_TYPES, Event, timestamp_now
+from masquerade_ws.events import CLIENT_EVENT_TYPES, Event
 from masquerade_ws.log import logger
 from masquerade_ws.protocol.codec import decode_each
 from masquerade_ws.sanitize import excerpt
 from masquerade_ws.stats import Counters
+from masquerade_ws.timestamps import timestamp_now
 
 __all__ = ["Intake", "read"]
 

@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import copy
 import pickle
-import re
 import typing
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from types import MappingProxyType
 from typing import Any
 
@@ -33,9 +32,9 @@ from masquerade_ws.events import (
     KnownEvent,
     StateChangeEvent,
     SystemNotificationPayload,
-    make_event,
-    timestamp_now,
 )
+from masquerade_ws.protocol.codec import decode_each
+from masquerade_ws.timestamps import timestamp_now
 
 NOON = "2026-11-22T12:00:00.000Z"
 COMPLETED = "image.generation.completed"
@@ -49,12 +48,22 @@ class OwnCompletedEvent(ImageGenerationCompletedEvent):
     """What a user may derive from a known event."""
 
 
+def decoded(text: str) -> Event:
+    """Return the event that a message carries."""
+    (event,) = decode_each([text], timestamp_now)
+    assert isinstance(event, Event)
+    return event
+
+
 SAMPLES = [
     Event("x", {"a": [1]}, NOON),
     OwnEvent("x", {"a": 1}, NOON),
     ImageGenerationCompletedEvent({"job_id": "1", "image_url": "u"}, NOON),
     OwnCompletedEvent({"job_id": "1", "image_url": "u"}, NOON),
-    make_event("heartbeat", {}, NOON),
+    Event("x", {}, NOON, {"id": 1, "trace": {"a": 1}}),
+    ImageGenerationCompletedEvent({"job_id": "1", "image_url": "u"}, NOON, {"id": 1}),
+    decoded('{"type": "heartbeat", "timestamp": "' + NOON + '"}'),
+    decoded('{"type": "x", "timestamp": "' + NOON + '", "id": 1}'),
 ]
 CLIENT_SAMPLES: list[ClientEvent] = [
     ConnectedEvent(NOON, reconnected=True, attempts=2, gap=1.5),
@@ -91,6 +100,15 @@ def test_an_event_takes_any_mapping_and_stays_as_it_is_when_that_changes() -> No
         (("",), ValueError, "type must not be empty"),
         (("x", [("a", 1)]), TypeError, "payload must be a mapping, not list"),
         (("x", {}, 12.5), TypeError, "timestamp must be a str, not float"),
+        (("x", {}, NOON, [("a", 1)]), TypeError, "extra must be a mapping, not list"),
+        (("x", {}, NOON, {1: 1}), TypeError, "extra must have keys of type str, not int"),
+        (
+            ("x", {}, NOON, {"type": 1}),
+            ValueError,
+            "extra must not have the key 'type': that is an argument of its own",
+        ),
+        (("x", {}, NOON, {"payload": 1}), ValueError, "extra must not have the key 'payload': .*"),
+        (("x", {}, NOON, {"timestamp": 1}), ValueError, "extra must not have the key 'timestamp': .*"),
     ],
 )
 def test_a_bad_argument_is_refused_by_name(args: tuple[Any, ...], error: type[Exception], message: str) -> None:
@@ -116,16 +134,14 @@ def test_a_class_derived_from_a_known_one_implies_the_same_type() -> None:
 
 
 @pytest.mark.parametrize("name", [*EVENT_CLASSES, "image.generation", "other"])
-def test_the_codecs_way_finds_the_class_and_keeps_the_payload_object(name: str) -> None:
-    payload = {"a": 1}
-    event = make_event(name, payload, NOON)
+def test_the_codec_finds_the_class(name: str) -> None:
+    event = decoded(f'{{"type": "{name}", "payload": {{"a": 1}}, "timestamp": "{NOON}"}}')
     assert type(event) is EVENT_CLASSES.get(name, Event)
-    assert event.payload is payload
-    assert (event.type, event.timestamp) == (name, NOON)
+    assert (event.type, event.payload, event.timestamp) == (name, {"a": 1}, NOON)
 
 
 @pytest.mark.parametrize("event", SAMPLES, ids=repr)
-@pytest.mark.parametrize("name", ["type", "payload", "timestamp", "__class__", "new"])
+@pytest.mark.parametrize("name", ["type", "payload", "timestamp", "extra", "time", "id", "__class__", "new"])
 def test_an_event_cannot_be_changed(event: Event, name: str) -> None:
     before = copy.deepcopy(event)
     with pytest.raises(AttributeError, match=f"cannot set '{name}': an event is immutable"):
@@ -136,18 +152,28 @@ def test_an_event_cannot_be_changed(event: Event, name: str) -> None:
 
 
 def test_an_event_has_no_dict() -> None:
-    assert not hasattr(make_event("x", {}, NOON), "__dict__")
-    assert not hasattr(make_event("heartbeat", {}, NOON), "__dict__")
+    assert not any(hasattr(event, "__dict__") for event in (decoded('{"type": "x"}'), Event("x"), HeartbeatEvent({})))
+
+
+WITH_MORE = Event("x", {"a": 1}, NOON, {"b": 1})
 
 
 def test_events_of_equal_type_payload_and_timestamp_are_equal_whatever_their_class() -> None:
     payload: ImageGenerationCompletedPayload = {"job_id": "1", "image_url": "u"}
     assert Event(COMPLETED, payload, NOON) == ImageGenerationCompletedEvent(payload, NOON)
-    assert make_event(COMPLETED, payload, NOON) == ImageGenerationCompletedEvent(payload, NOON)
+    text = f'{{"type": "{COMPLETED}", "payload": {{"job_id": "1", "image_url": "u"}}, "timestamp": "{NOON}"}}'
+    assert decoded(text) == ImageGenerationCompletedEvent(payload, NOON)
 
 
 @pytest.mark.parametrize(
-    "other", [Event("y", {"a": 1}, NOON), Event("x", {"a": 2}, NOON), Event("x", {"a": 1}, ""), ("x", {"a": 1}, NOON)]
+    "other",
+    [
+        Event("y", {"a": 1}, NOON),
+        Event("x", {"a": 2}, NOON),
+        Event("x", {"a": 1}, ""),
+        ("x", {"a": 1}, NOON),
+        Event("x", {"a": 1}, NOON, {"b": 1}),
+    ],
 )
 def test_events_that_differ_are_unequal(other: object) -> None:
     assert Event("x", {"a": 1}, NOON) != other
@@ -169,6 +195,37 @@ def test_a_repr_reads_as_the_call_that_makes_the_event(event: Event) -> None:
     again = eval(repr(event), {**vars(events), **globals()})
     assert again == event
     assert type(again) is type(event)
+
+
+def test_a_repr_shows_further_members_if_there_are_any() -> None:
+    assert repr(Event("x", {}, NOON, {"id": 1})) == f"Event('x', payload={{}}, timestamp='{NOON}', extra={{'id': 1}})"
+
+
+@pytest.mark.parametrize("cls", [Event, OwnEvent, HeartbeatEvent], ids=lambda cls: cls.__name__)
+def test_an_event_that_is_half_made_has_a_repr(cls: type[Event]) -> None:
+    """As a debugger sees it when the constructor refuses its arguments."""
+    assert repr(cls.__new__(cls)) == f"{cls.__name__}(...)"
+
+
+def test_further_members_are_copied_and_none_by_default() -> None:
+    source = {"id": 1}
+    event = Event("x", {}, NOON, source)
+    source["id"] = 2
+    assert event.extra == {"id": 1}
+    assert event.to_dict() == {"type": "x", "payload": {}, "timestamp": NOON, "id": 1}
+    assert Event("x").extra == {}
+    with pytest.raises(TypeError):
+        Event("x").extra["id"] = 1  # type: ignore[index]
+
+
+def test_an_event_knows_its_instant() -> None:
+    assert Event("x", {}, NOON).time == datetime(2026, 11, 22, 12, tzinfo=timezone.utc)
+    assert Event("x", {}, "yesterday").time is None
+
+
+def test_an_event_has_no_id_without_a_relay() -> None:
+    assert Event("x").id is None
+    assert decoded('{"type": "x", "id": "7"}').id is None
 
 
 def test_a_dict_of_an_event_is_the_callers_own() -> None:
@@ -245,13 +302,6 @@ def test_a_payload_type_has_the_fields_of_the_wire(payload: Any, required: set[s
 def test_the_states_and_contexts_are_literals() -> None:
     assert typing.get_args(ConnectionState) == ("connecting", "connected", "disconnecting", "disconnected")
     assert typing.get_args(ErrorContext) == ("connection", "send", "parse", "handler")
-
-
-def test_a_timestamp_is_utc_with_milliseconds_and_a_z() -> None:
-    text = timestamp_now()
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", text)
-    age = datetime.now(timezone.utc) - datetime.fromisoformat(text.replace("Z", "+00:00"))
-    assert abs(age) < timedelta(minutes=1)
 
 
 def test_every_public_name_exists() -> None:

@@ -20,7 +20,8 @@ from masquerade_ws.delivery.listeners import Listeners
 from masquerade_ws.delivery.stream_index import StreamIndex
 from masquerade_ws.delivery.streams import EventStream
 from masquerade_ws.errors import ConnectError, DisconnectedError, ParseError
-from masquerade_ws.events import ConnectedEvent, DisconnectedEvent, ErrorEvent, Event, timestamp_now
+from masquerade_ws.events import ConnectedEvent, DisconnectedEvent, ErrorEvent, Event
+from masquerade_ws.timestamps import timestamp_now
 from tests.support.raw_server import until
 from tests.support.scenes import Hang
 

@@ -16,7 +16,7 @@ from masquerade_ws.delivery.filters import AnyEvent, Filter, Where
 from masquerade_ws.delivery.stream_index import RECONNECTED, StreamIndex
 from masquerade_ws.delivery.streams import EventStream
 from masquerade_ws.errors import DisconnectedError
-from masquerade_ws.events import ConnectedEvent, DisconnectedEvent, ErrorEvent, Event, make_event
+from masquerade_ws.events import ConnectedEvent, DisconnectedEvent, ErrorEvent, Event
 
 NOON = "2026-11-22T12:00:00.000Z"
 Stream: TypeAlias = EventStream[Any]
@@ -338,7 +338,7 @@ def test_an_event_meets_no_wait_on_another_job(index: StreamIndex) -> None:
             return str(self) == other
 
     streams = [subscribe(index, "a", where={"job_id": str(number)}) for number in range(2000)]
-    assert index.deliver(make_event("a", {"job_id": Job("7")}, NOON))
+    assert index.deliver(Event("a", {"job_id": Job("7")}, NOON))
     assert [number for number, stream in enumerate(streams) if drain(stream)] == [7]
     assert len(met) < 10
 

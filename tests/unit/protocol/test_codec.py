@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from collections import UserDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import MappingProxyType, ModuleType
 from typing import Any, cast
 
@@ -23,9 +23,10 @@ from masquerade_ws.events import (
     Event,
     HeartbeatEvent,
     ImageGenerationCompletedEvent,
-    timestamp_now,
 )
 from masquerade_ws.protocol import codec
+from masquerade_ws.sanitize import excerpt
+from masquerade_ws.timestamps import timestamp_now
 
 NOON = "2026-11-22T12:00:00.000Z"
 DEPTH = 200_000
@@ -55,18 +56,23 @@ def variant(request: pytest.FixtureRequest) -> ModuleType:
         return load_codec()
 
 
-@pytest.fixture(scope="module", params=["one", "all"])
-def decode(variant: ModuleType, request: pytest.FixtureRequest) -> Callable[[str | bytes], Event]:
-    """The way of one message, and that of many, which must not differ."""
+def decoder(module: ModuleType) -> Callable[[str | bytes], Event]:
+    """Return a function that decodes one message with a codec, and raises the error of one that is not an event."""
 
-    def decode_alone(message: str | bytes) -> Event:
-        (event,) = variant.decode_each([message], timestamp_now)
+    def decode(message: str | bytes) -> Event:
+        (event,) = module.decode_each([message], timestamp_now)
         if not isinstance(event, ErrorEvent):
             return cast("Event", event)
         assert event.context == "parse"
         raise event.error
 
-    return decode_alone if request.param == "all" else cast("Callable[[str | bytes], Event]", variant.decode)
+    return decode
+
+
+@pytest.fixture(scope="module")
+def decode(variant: ModuleType) -> Callable[[str | bytes], Event]:
+    """The codec's way of one message."""
+    return decoder(variant)
 
 
 def wire(**members: Any) -> str:
@@ -74,7 +80,7 @@ def wire(**members: Any) -> str:
 
 
 def test_orjson_reads_messages_if_it_is_there_and_the_standard_library_if_not(variant: ModuleType) -> None:
-    big = variant.decode('{"type": "x", "payload": {"n": 123456789012345678901234567890}}').payload["n"]
+    big = decoder(variant)('{"type": "x", "payload": {"n": 123456789012345678901234567890}}').payload["n"]
     assert type(big) is (int if variant._fast_loads is None else float)
 
 
@@ -104,8 +110,8 @@ def test_no_payload_reads_as_an_empty_one(decode: Callable[[str | bytes], Event]
     assert decode(message).payload == {}
 
 
-@pytest.mark.parametrize("timestamp", [None, 1, 1.5, True, [], {}])
-def test_a_timestamp_that_is_absent_or_no_text_reads_as_now(
+@pytest.mark.parametrize("timestamp", [None, True, False, [], {}, 1e300, -1e300, -(10**11), 10**15])
+def test_a_timestamp_that_is_absent_or_no_instant_reads_as_now(
     decode: Callable[[str | bytes], Event], timestamp: object
 ) -> None:
     before = timestamp_now()
@@ -118,8 +124,26 @@ def test_a_timestamp_is_taken_as_it_is(decode: Callable[[str | bytes], Event]) -
     assert decode(wire(timestamp="yesterday")).timestamp == "yesterday"
 
 
-def test_further_members_are_ignored(decode: Callable[[str | bytes], Event]) -> None:
-    assert decode(wire(id=1, extra={"a": 1})) == Event("x", {}, NOON)
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "1970-01-01T00:00:00.000Z"),
+        (1764000000, "2025-11-24T16:00:00.000Z"),
+        (1764000000.5, "2025-11-24T16:00:00.500Z"),
+        (1764000000123, "2025-11-24T16:00:00.123Z"),
+    ],
+)
+def test_a_number_as_timestamp_reads_as_the_text_of_that_instant(
+    decode: Callable[[str | bytes], Event], number: float, text: str
+) -> None:
+    assert decode(wire(timestamp=number)).timestamp == text
+
+
+def test_further_members_are_kept(decode: Callable[[str | bytes], Event]) -> None:
+    extra = {"id": 1, "extra": {"a": 1}}
+    assert decode(wire(**extra)) == Event("x", {}, NOON, extra)
+    assert decode('{"seq": 7, "type": "heartbeat"}').extra == {"seq": 7}
+    assert decode(wire()).extra == {}
 
 
 def test_of_a_key_given_twice_the_last_one_counts(decode: Callable[[str | bytes], Event]) -> None:
@@ -229,7 +253,7 @@ def test_why_a_number_is_refused_is_said(decode: Callable[[str | bytes], Event])
 
 @pytest.mark.parametrize("message", NO_OBJECT)
 def test_json_that_is_no_object_is_a_parse_error(decode: Callable[[str | bytes], Event], message: str) -> None:
-    with pytest.raises(ParseError, match=r"^a message is not a JSON object$") as caught:
+    with pytest.raises(ParseError, match=rf"^a message is not a JSON object: {re.escape(message)}$") as caught:
         decode(message)
     assert caught.value.data == message
 
@@ -239,21 +263,23 @@ def test_json_that_is_no_object_is_a_parse_error(decode: Callable[[str | bytes],
     ["{}", '{"payload": {}}', *(wire(type=kind) for kind in (None, "", 1, True, ["x"], {"x": 1}))],
 )
 def test_no_type_or_one_that_is_no_text_is_a_parse_error(decode: Callable[[str | bytes], Event], message: str) -> None:
-    with pytest.raises(ParseError, match=r"^a message has no type, or one that is not a non-empty string$") as caught:
+    with pytest.raises(
+        ParseError, match=r"^a message has no type, or one that is not a non-empty string: \{"
+    ) as caught:
         decode(message)
     assert caught.value.data == message
 
 
 @pytest.mark.parametrize("payload", [0, 1, False, True, "", "x", [], [1], 1.5])
 def test_a_payload_of_another_kind_is_a_parse_error(decode: Callable[[str | bytes], Event], payload: object) -> None:
-    with pytest.raises(ParseError, match=r"^the payload of a message of type 'x' is not an object$") as caught:
+    with pytest.raises(ParseError, match=r'^the payload of a message is not an object: \{"type": "x"') as caught:
         decode(wire(payload=payload))
     assert caught.value.data == wire(payload=payload)
 
 
 @pytest.mark.parametrize("own", sorted(CLIENT_EVENT_TYPES))
 def test_a_name_of_the_client_s_own_is_a_parse_error(decode: Callable[[str | bytes], Event], own: str) -> None:
-    with pytest.raises(ParseError, match=rf"^a message has the type '{own}', which is the client's own$") as caught:
+    with pytest.raises(ParseError, match=rf"^a message has a type that is one of the client's own: .*{own}") as caught:
         decode(wire(type=own))
     assert caught.value.data == wire(type=own)
 
@@ -337,8 +363,8 @@ def test_orjson_changes_no_verdict(message: str) -> None:
     pytest.importorskip("orjson", reason="needs orjson")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(codec, "_loads", codec._standard_loads)
-        slow = outcome_of(codec.decode, f'{{"type": "x", "timestamp": "", "payload": {{"a": {message}}}}}')
-    fast = outcome_of(codec.decode, f'{{"type": "x", "timestamp": "", "payload": {{"a": {message}}}}}')
+        slow = outcome_of(decoder(codec), f'{{"type": "x", "timestamp": "", "payload": {{"a": {message}}}}}')
+    fast = outcome_of(decoder(codec), f'{{"type": "x", "timestamp": "", "payload": {{"a": {message}}}}}')
     assert fast == slow
 
 
@@ -346,10 +372,11 @@ STARVED = """
 import resource, sys
 sys.modules["orjson"] = None
 from masquerade_ws.protocol import codec
+from masquerade_ws.sanitize import excerpt
 message = '{"type": "x", "timestamp": "", "payload": {"a": [' + "{}," * 5_000_000 + "{}]}}"
 resource.setrlimit(resource.RLIMIT_AS, (300 * 2**20, 300 * 2**20))
 [error] = codec.decode_each([message], lambda: "now")
-print(error.context, error.error.data is message, error.error)
+print(error.context, error.error.data is message, str(error.error)[:46])
 """
 
 
@@ -362,12 +389,13 @@ def test_a_message_that_is_too_much_for_the_memory_is_a_parse_error() -> None:
 def test_a_message_for_which_the_memory_runs_out_comes_with_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """In this process the memory only seems to run out."""
 
-    def starve(text: str) -> Any:
+    def starve(*_: object) -> Any:
         raise MemoryError
 
+    monkeypatch.setattr(codec, "_first_scan", starve)
     monkeypatch.setattr(codec, "_loads", starve)
-    with pytest.raises(ParseError, match=r"^there is not enough memory to decode a message$") as caught:
-        codec.decode(wire())
+    with pytest.raises(ParseError, match=r"^there is not enough memory to decode a message: \{") as caught:
+        decoder(codec)(wire())
     assert caught.value.data == wire()
 
 
@@ -385,31 +413,72 @@ def test_of_many_messages_each_becomes_its_event_or_its_error(variant: ModuleTyp
     assert decoded is messages[-1]
 
 
+EVIL = "\x1b[2J\r\n\x9b\u2028\u202e"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        EVIL,
+        EVIL.encode(),
+        json.dumps([EVIL], ensure_ascii=False),
+        wire(type="connected", payload={"a": EVIL}),
+        json.dumps({"type": "x" * 2**20, "payload": EVIL}, ensure_ascii=False),
+        json.dumps({"type": "\x1b" * 2**20, "payload": 1}),
+        b"\xff\xfe" * 2**20,
+    ],
+    ids=lambda message: repr(message)[:20],
+)
+def test_the_text_of_a_parse_error_shows_the_beginning_of_the_message_and_commands_no_terminal(
+    decode: Callable[[str | bytes], Event], message: str | bytes
+) -> None:
+    with pytest.raises(ParseError) as caught:
+        decode(message)
+    text = str(caught.value)
+    assert text.isprintable()
+    assert text.endswith(excerpt(message, 120))
+    assert len(text) < 300
+    assert caught.value.data is message
+
+
 # Sending.
 
 
-def test_an_event_is_written_without_white_space_and_in_ascii() -> None:
-    assert codec.encode(Event("x", {"a": "ü", "b": [1, None]}, NOON)) == (
+@pytest.fixture(scope="module", params=["with the accelerator", "without the accelerator"])
+def encoder(request: pytest.FixtureRequest) -> Iterator[ModuleType]:
+    """The codec as CPython has it, and as it is where the private writer in C is missing."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "without the accelerator":
+            patch.setattr(json.encoder, "c_make_encoder", None)
+        yield load_codec()
+
+
+def test_an_event_is_written_without_white_space_and_in_ascii(encoder: ModuleType) -> None:
+    assert encoder.encode(Event("x", {"a": "ü", "b": [1, None]}, NOON)) == (
         r'{"type":"x","payload":{"a":"\u00fc","b":[1,null]},"timestamp":"' + NOON + '"}'
     )
 
 
-def test_a_known_event_is_written_with_its_type() -> None:
-    assert json.loads(codec.encode(HeartbeatEvent({}, NOON))) == {"type": "heartbeat", "payload": {}, "timestamp": NOON}
+def test_a_known_event_is_written_with_its_type(encoder: ModuleType) -> None:
+    assert json.loads(encoder.encode(HeartbeatEvent({}, NOON))) == {
+        "type": "heartbeat",
+        "payload": {},
+        "timestamp": NOON,
+    }
     completed = ImageGenerationCompletedEvent({"job_id": "1", "image_url": "u"})
-    assert json.loads(codec.encode(completed))["payload"] == {"job_id": "1", "image_url": "u"}
+    assert json.loads(encoder.encode(completed))["payload"] == {"job_id": "1", "image_url": "u"}
 
 
 @pytest.mark.parametrize("make", [dict, UserDict, MappingProxyType])
-def test_a_mapping_of_any_kind_is_written(make: Callable[[dict[str, Any]], Any]) -> None:
-    text = codec.encode(make({"type": "x", "payload": make({"a": 1}), "timestamp": NOON}))
+def test_a_mapping_of_any_kind_is_written(encoder: ModuleType, make: Callable[[dict[str, Any]], Any]) -> None:
+    text = encoder.encode(make({"type": "x", "payload": make({"a": 1}), "timestamp": NOON}))
     assert json.loads(text) == {"type": "x", "payload": {"a": 1}, "timestamp": NOON}
 
 
 @pytest.mark.parametrize("mapping", [{"type": "x"}, {"type": "x", "payload": None, "timestamp": None}])
-def test_a_mapping_needs_nothing_but_a_type(mapping: dict[str, Any]) -> None:
+def test_a_mapping_needs_nothing_but_a_type(encoder: ModuleType, mapping: dict[str, Any]) -> None:
     before = timestamp_now()
-    message = json.loads(codec.encode(mapping))
+    message = json.loads(encoder.encode(mapping))
     assert (message["type"], message["payload"]) == ("x", {})
     assert before <= message["timestamp"] <= timestamp_now()
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", message["timestamp"])
@@ -429,65 +498,86 @@ def nested() -> list[Any]:
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
-def test_numbers_that_are_not_finite_are_not_written(number: float) -> None:
+def test_numbers_that_are_not_finite_are_not_written(encoder: ModuleType, number: float) -> None:
     for payload in ({"a": number}, {"a": [{"b": number}]}, {number: 1}):
         with pytest.raises(ValueError, match=r"^payload cannot be written as JSON: Out of range float"):
-            codec.encode({"type": "x", "payload": payload})
+            encoder.encode({"type": "x", "payload": payload})
 
 
 @pytest.mark.parametrize(
     ("payload", "problem"), [(circular(), "Circular reference detected"), ({"a": nested()}, "it is nested too deep")]
 )
-def test_a_payload_without_an_end_is_not_written(payload: dict[str, Any], problem: str) -> None:
+def test_a_payload_without_an_end_is_not_written(encoder: ModuleType, payload: dict[str, Any], problem: str) -> None:
     with pytest.raises(ValueError, match=f"^payload cannot be written as JSON: {problem}$"):
-        codec.encode({"type": "x", "payload": payload})
+        encoder.encode({"type": "x", "payload": payload})
 
 
-def test_a_payload_that_could_not_be_written_can_once_it_is_mended() -> None:
+def test_a_payload_that_could_not_be_written_can_once_that_is_put_right(encoder: ModuleType) -> None:
     payload: dict[str, Any] = {"a": [object()]}
     with pytest.raises(TypeError):
-        codec.encode({"type": "x", "payload": payload})
+        encoder.encode({"type": "x", "payload": payload})
     payload["a"][0] = 1
-    assert json.loads(codec.encode({"type": "x", "payload": payload}))["payload"] == {"a": [1]}
+    assert json.loads(encoder.encode({"type": "x", "payload": payload}))["payload"] == {"a": [1]}
 
 
-def test_a_payload_may_be_written_while_it_is_being_written() -> None:
+def test_a_payload_may_be_written_while_it_is_being_written(encoder: ModuleType) -> None:
     texts: list[str] = []
 
     class Interrupted(dict[str, int]):
         def items(self) -> Any:
             if not texts:
                 texts.append("")
-                texts.append(codec.encode(event))
+                texts.append(encoder.encode(event))
             return super().items()
 
     event = {"type": "x", "payload": {"a": Interrupted(b=1)}, "timestamp": "now"}
-    assert codec.encode(event) == texts[1] == '{"type":"x","payload":{"a":{"b":1}},"timestamp":"now"}'
+    assert encoder.encode(event) == texts[1] == '{"type":"x","payload":{"a":{"b":1}},"timestamp":"now"}'
 
 
-def test_a_payload_is_written_alike_without_the_c_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_further_members_are_written_behind_the_three(encoder: ModuleType) -> None:
+    text = encoder.encode({"id": 1, "type": "x", "trace": ["ü"], "payload": {}, "timestamp": NOON})
+    assert text == r'{"type":"x","payload":{},"timestamp":"' + NOON + r'","id":1,"trace":["\u00fc"]}'
+    assert encoder.encode(Event("x", {}, NOON, {"id": 1, "trace": ["ü"]})) == text
+    with pytest.raises(TypeError, match=r"^extra cannot be written as JSON: Object of type object"):
+        encoder.encode({"type": "x", "id": object()})
+
+
+def test_an_event_is_written_alike_with_and_without_the_c_accelerator(encoder: ModuleType) -> None:
     event = {"type": "x", "payload": {"ü": [None, True, 1, -0.5, '"\n\ud800', {}], "1": {}}, "timestamp": "now"}
-    text = codec.encode(event)
-    monkeypatch.setattr(codec, "_encode", codec._encoder.encode)
-    assert codec.encode(event) == text
-    assert json.loads(text) == event
+    assert encoder.encode(event) == (
+        r'{"type":"x","payload":{"\u00fc":[null,true,1,-0.5,"\"\n\ud800",{}],"1":{}},"timestamp":"now"}'
+    )
+
+
+def test_the_accelerator_is_used_where_it_works_and_only_there() -> None:
+    assert codec._encode is codec._write
+
+    def change(*arguments: object) -> Any:
+        raise TypeError("the arguments have changed")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json.encoder, "c_make_encoder", change)
+        assert load_codec()._encode != codec._write
+        patch.setattr(json.encoder, "c_make_encoder", lambda *_: lambda value, level: ("{}",))
+        odd = load_codec()
+        assert odd._encode == odd._encoder.encode
 
 
 @pytest.mark.parametrize("value", [object(), {1, 2}, b"x", 1j, Event("x")], ids=lambda value: type(value).__name__)
-def test_what_json_cannot_hold_is_a_type_error(value: object) -> None:
+def test_what_json_cannot_hold_is_a_type_error(encoder: ModuleType, value: object) -> None:
     with pytest.raises(TypeError, match=r"^payload cannot be written as JSON: Object of type "):
-        codec.encode({"type": "x", "payload": {"a": value}})
+        encoder.encode({"type": "x", "payload": {"a": value}})
 
 
-def test_a_key_that_json_cannot_hold_is_a_type_error() -> None:
+def test_a_key_that_json_cannot_hold_is_a_type_error(encoder: ModuleType) -> None:
     with pytest.raises(TypeError, match=r"^payload cannot be written as JSON: keys must be "):
-        codec.encode({"type": "x", "payload": {(1, 2): 3}})
+        encoder.encode({"type": "x", "payload": {(1, 2): 3}})
 
 
 @pytest.mark.parametrize("event", [None, "x", 1, b"{}", [("type", "x")], {"type"}], ids=repr)
-def test_what_is_neither_event_nor_mapping_is_a_type_error(event: Any) -> None:
+def test_what_is_neither_event_nor_mapping_is_a_type_error(encoder: ModuleType, event: Any) -> None:
     with pytest.raises(TypeError, match=rf"^event must be an Event or a mapping, not {type(event).__name__}$"):
-        codec.encode(event)
+        encoder.encode(event)
 
 
 @pytest.mark.parametrize(
@@ -496,8 +586,7 @@ def test_what_is_neither_event_nor_mapping_is_a_type_error(event: Any) -> None:
         ({}, ValueError, "event has no type"),
         ({"payload": {}}, ValueError, "event has no type"),
         ({"type": ""}, ValueError, "type must not be empty"),
-        ({"type": "x", "data": 1, "Payload": 2}, ValueError, "event has unknown keys: 'Payload', 'data'"),
-        ({"type": "x", 1: 2}, ValueError, "event has unknown keys: 1"),
+        ({"type": "x", 1: 2}, TypeError, "extra must have keys of type str, not int"),
         ({"type": None}, TypeError, "type must be a str, not NoneType"),
         ({"type": "x", "payload": []}, TypeError, "payload must be a mapping, not list"),
         ({"type": "x", "payload": "{}"}, TypeError, "payload must be a mapping, not str"),
@@ -505,7 +594,7 @@ def test_what_is_neither_event_nor_mapping_is_a_type_error(event: Any) -> None:
     ],
 )
 def test_a_mapping_that_is_no_event_is_refused_by_what_is_wrong(
-    mapping: dict[Any, Any], error: type[Exception], message: str
+    encoder: ModuleType, mapping: dict[Any, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=rf"^{re.escape(message)}$"):
-        codec.encode(mapping)
+        encoder.encode(mapping)
