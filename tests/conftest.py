@@ -25,7 +25,8 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     """Run the whole suite side by side; whoever names tests, or a number of workers, gets what was asked for."""
     option = config.option
     asked = getattr(option, "numprocesses", 0) is not None or option.usepdb or option.capture == "no"
-    if config.args_source is pytest.Config.ArgsSource.TESTPATHS and not asked:
+    is_worker = "PYTEST_XDIST_WORKER" in os.environ  # it runs this hook as well
+    if config.args_source is pytest.Config.ArgsSource.TESTPATHS and not asked and not is_worker:
         option.numprocesses, option.dist = WORKERS, "worksteal"
 
 
