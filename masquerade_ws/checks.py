@@ -23,6 +23,7 @@ def check_timeout(value: object) -> None:
 
 
 def check_share(name: str, value: object) -> None:
+    """Raise `TypeError` or `ValueError`, naming the argument, unless ``value`` is a number between 0 and 1."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be a number, not {type(value).__name__}")
     if not 0 <= value <= 1:

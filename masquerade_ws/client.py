@@ -2,49 +2,44 @@
 
 from __future__ import annotations
 
-import math
 import ssl
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from typing_extensions import Self
 
 from masquerade_ws.checks import check_callable, check_count, check_duration, check_flag, check_timeout
 from masquerade_ws.connection.options import ConnectionOptions
-from masquerade_ws.deadline import Deadline
 from masquerade_ws.delivery.blocking import Guard
 from masquerade_ws.delivery.dispatcher import Delivery
 from masquerade_ws.delivery.filters import Filter, Where
 from masquerade_ws.delivery.listeners import Listeners
 from masquerade_ws.delivery.patterns import check_type
 from masquerade_ws.delivery.reader import Intake
-from masquerade_ws.delivery.stream_index import RECONNECTED, StreamIndex
+from masquerade_ws.delivery.stream_index import StreamIndex
 from masquerade_ws.delivery.streams import EventStream
-from masquerade_ws.errors import DisconnectedError, ImageGenerationError, NotConnectedError, WaitTimeoutError
+from masquerade_ws.errors import NotConnectedError
 from masquerade_ws.events import (
     ConnectionState,
     Event,
     ImageGenerationCompletedEvent,
-    ImageGenerationFailedEvent,
     ImageGenerationProgressEvent,
 )
-from masquerade_ws.lifecycle import process_hooks
 from masquerade_ws.lifecycle.connector import Connector
 from masquerade_ws.lifecycle.control import Control
 from masquerade_ws.lifecycle.options import ClientOptions
 from masquerade_ws.lifecycle.state import ClientState
 from masquerade_ws.lifecycle.supervisor import Rooms, Supervisor
+from masquerade_ws.lifecycle.waiting import Waiting
 from masquerade_ws.log import logger, show_debug
 from masquerade_ws.overloads import PolledT, typed_as_events, typed_as_on, typed_as_wait_for
 from masquerade_ws.protocol.codec import encode
 from masquerade_ws.stats import Counters, Stats
 
 __all__ = ["WebSocketClient", "is_running", "may_block"]
-
-JOB_EVENTS = ("image.generation.progress", "image.generation.completed", "image.generation.failed")
 
 
 class WebSocketClient:
@@ -130,31 +125,33 @@ class WebSocketClient:
             send_timeout=send_timeout,
             compression=compression,
         )
-        endpoint = Connector(url, token_in, connection_options)
-        self._name = endpoint.name
+        check_flag("debug", debug)
+        connector = Connector(url, token_in, connection_options)
         self._guard = Guard()
         self._listeners = Listeners()
         self._streams = StreamIndex(self._guard)
-        self._counters = Counters()
+        counters = Counters()
         rooms = Rooms(
             Delivery(self._listeners, self._streams, around_event),
-            Intake(self._listeners, self._streams, self._counters),
+            Intake(self._listeners, self._streams, counters),
+            self._listeners,
             self._streams,
-            self._counters,
+            counters,
             self._guard,
         )
-        self._life = ClientState(self._streams, self._counters)
-        supervisor = Supervisor(self._life, options, endpoint.connection, rooms)
-        self._control = Control(self._life, supervisor, options, rooms)
-        check_flag("debug", debug)
-        process_hooks.watch(self)
+        self._state = ClientState(self._streams, counters)
+        self._waiting = Waiting(self._state, self._streams, self._guard)
+        self._control = Control(
+            self._state, Supervisor(self._state, options, connector.connection, rooms), options, rooms
+        )
+        self._name = connector.name
         if debug:
             show_debug()
 
     @property
     def state(self) -> ConnectionState:
         """``"connecting"``, ``"connected"``, ``"disconnecting"`` or ``"disconnected"``, as between two attempts."""
-        return self._life.state
+        return self._state.current
 
     @property
     def stats(self) -> Stats:
@@ -195,9 +192,7 @@ class WebSocketClient:
                 more for the last events.
         """
         check_duration("timeout", timeout)
-        deadline = Deadline(timeout)
-        self._control.stop(1000, timeout)
-        self._control.await_end(deadline)
+        self._control.disconnect(timeout)
 
     def __enter__(self) -> Self:
         try:
@@ -263,7 +258,7 @@ class WebSocketClient:
                 by in waiting for another thread's send.
         """
         text = encode(event)
-        connection = self._life.connection
+        connection = self._state.connection
         if connection is None:
             raise NotConnectedError("WebSocket is not connected")
         connection.send(text)
@@ -298,22 +293,7 @@ class WebSocketClient:
         """
         check_timeout(timeout)
         check_callable("poll", poll, optional=True)
-        deadline = Deadline(timeout)
-        with self._open_wait("wait_for", types, where, polls=poll is not None) as stream:
-            while (event := stream.get(deadline.remaining())) is RECONNECTED:
-                if poll is not None and (answer := poll()) is not None:
-                    return answer
-            return event
-
-    def _open_wait(self, member: str, types: Iterable[str], where: Where, *, polls: bool) -> EventStream[Any]:
-        """Return a stream that drops nothing, on a client that runs."""
-        self._guard.check(member)
-        stream: EventStream[Any] = EventStream(self._streams, Filter(types, where, self._guard), math.inf, self)
-        self._streams.add(stream, polls=polls)
-        if not self._life.running:
-            stream.close()
-            raise DisconnectedError("the client is not started or has given up; call connect() first")
-        return stream
+        return self._waiting.wait_for(types, where, timeout, poll, self)
 
     @typed_as_events
     def events(self, *types: str, where: Where = None, maxsize: int = 10_000) -> Any:
@@ -364,61 +344,22 @@ class WebSocketClient:
         check_callable("start", start)
         check_callable("on_progress", on_progress, optional=True)
         check_callable("poll", poll, optional=True)
-        deadline = Deadline(timeout)
-        with self._open_wait("run_image_job", JOB_EVENTS, None, polls=poll is not None) as stream:
-            job_id = start()
-            if not isinstance(job_id, str):
-                raise TypeError(f"start must return the id of the job, a str, not {type(job_id).__name__}")
-            self._streams.narrow(stream, Filter(JOB_EVENTS, {"job_id": job_id}, self._guard))
-            while True:
-                try:
-                    event = stream.get(deadline.remaining())
-                except WaitTimeoutError:
-                    raise WaitTimeoutError(f"job {job_id} has not ended within {timeout} s") from None
-                if event is RECONNECTED:
-                    if poll is not None and (answer := poll(job_id)) is not None:
-                        return answer
-                elif event.payload.get("job_id") != job_id:
-                    continue  # came while `start` ran
-                elif isinstance(event, ImageGenerationCompletedEvent):
-                    return event
-                elif isinstance(event, ImageGenerationFailedEvent):
-                    raise _job_failed(job_id, event)
-                elif on_progress is not None:
-                    on_progress(event)
-
-    # For the process.
-
-    def close_at_exit(self, timeout: float) -> None:
-        """Begin to close with code 1001, as the interpreter exits."""
-        self._control.stop(1001, timeout)
-
-    def await_end(self, deadline: Deadline) -> None:
-        """Wait until the client has closed, but no longer than the deadline."""
-        self._control.await_end(deadline)
-
-    def reset_in_child(self) -> None:
-        """Leave the connection and the threads to the parent, in a forked child."""
-        self._guard.after_fork()
-        self._listeners.after_fork()
-        self._life.after_fork()
-        self._streams.after_fork(DisconnectedError("the process forked; call connect() in the child"))
+        return self._waiting.run_image_job(start, timeout, on_progress, poll, self)
 
     def __repr__(self) -> str:
+        if "_name" not in vars(self):  # set last
+            return "<WebSocketClient that was not made>"
         return f"<WebSocketClient {self._name} {self.state}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a WebSocketClient cannot be pickled or copied; make one in each process")
 
 
 def is_running(client: WebSocketClient) -> bool:
     """Return whether a client is started, has not given up and is not being stopped; for the integrations."""
-    return client._life.running  # pyright: ignore[reportPrivateUsage]
+    return client._state.running  # pyright: ignore[reportPrivateUsage]
 
 
 def may_block(client: WebSocketClient) -> bool:
     """Return whether this thread may wait for a client: not in a listener, for example; for the integrations."""
     return client._guard.role is None  # pyright: ignore[reportPrivateUsage]
-
-
-def _job_failed(job_id: str, event: ImageGenerationFailedEvent) -> ImageGenerationError:
-    payload = event.payload
-    message = f"job {job_id} failed: {payload.get('error', 'no reason given')}"
-    return ImageGenerationError(message, job_id, payload.get("retry_allowed") is True)

@@ -1,20 +1,20 @@
-"""What a client asks of its life: to start, to stop, to wait for either, and to tell how it goes."""
+"""What a client asks of its life cycle: to start, to stop, to wait for either, and to say how it goes."""
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from masquerade_ws.deadline import Deadline
 from masquerade_ws.delivery.blocking import LISTENER
 from masquerade_ws.delivery.dispatcher import dispatch
 from masquerade_ws.delivery.filters import AnyEvent
-from masquerade_ws.errors import ConnectError, DisconnectedError, WaitTimeoutError
+from masquerade_ws.errors import DisconnectedError, WaitTimeoutError, copy_of
 from masquerade_ws.lifecycle import process_hooks
 from masquerade_ws.lifecycle.options import ClientOptions
 from masquerade_ws.lifecycle.session import Mail, Session
-from masquerade_ws.lifecycle.state import LAST_WORDS, ClientState, ended_by_user, log_told
+from masquerade_ws.lifecycle.state import LAST_WORDS, ClientState, ended_by_user, log_report
 from masquerade_ws.lifecycle.supervisor import Rooms, Supervisor, supervise
 from masquerade_ws.lifecycle.threads import start
 from masquerade_ws.lifecycle.transitions import Phase, Trigger
@@ -27,113 +27,142 @@ class Control:
     """Starts and stops the sessions of one client.
 
     Args:
-        life: The client's.
+        state: The client's.
         supervisor: What the supervisor threads work with.
         options: The client's.
         rooms: What the threads work with.
     """
 
-    def __init__(self, life: ClientState, supervisor: Supervisor, options: ClientOptions, rooms: Rooms) -> None:
-        self._life = life
+    def __init__(self, state: ClientState, supervisor: Supervisor, options: ClientOptions, rooms: Rooms) -> None:
+        self._state = state
         self._supervisor = supervisor
         self._options = options
         self._rooms = rooms
+        process_hooks.watch(self)
 
     def connect(self, *, block: bool, timeout: float | None) -> None:
-        """Start a session, or hurry the one that runs, and wait for the outcome of its attempt."""
+        """Start a session, or hurry the one that runs, and wait for the result of its attempt."""
         if block:
             self._rooms.guard.check("a blocking connect")
         deadline = Deadline(timeout)
-        with self._life.changed:
-            session, told = self._start_or_join()
-            attempt = session.attempt
-        log_told(told)
+        with self._state.changed:
+            session, events = self._start_or_join()
+            result = session.result
+        log_report(events)
         if not block:
             return
-        with self._life.changed:
-            if not self._life.changed.wait_for(lambda: attempt.over or attempt.cancelled, deadline.remaining()):
+        with self._state.changed:
+            if not self._state.changed.wait_for(lambda: result.over or result.cancelled, deadline.remaining()):
                 raise WaitTimeoutError(f"the attempt to connect is not over after {timeout} s; it goes on")
-        if attempt.error is not None:  # a copy, since several threads may raise it
-            raise ConnectError(str(attempt.error), attempt.error.status) from attempt.error.__cause__
-        if not attempt.over:
+        if result.error is not None:
+            raise copy_of(result.error)
+        if not result.over:
             raise DisconnectedError(str(session.cause), session.cause.code)
 
     def _start_or_join(self) -> tuple[Session, Sequence[AnyEvent]]:
-        session = self._life.session
-        told: Sequence[AnyEvent] = ()
+        session = self._state.session
         if session is None or session.stopping:
             previous = None if session is None or session.done.is_set() else session
             session = Session(self._options.queue_size, previous)
-            told = self._start(session)
-        elif session.phase is Phase.WAITING:
-            session.retry = Deadline(0)
+            return session, self._start(session)
+        if session.phase is Phase.WAITING and not session.result.hurried:
+            session.result.hurried = True
             session.mail.put(Mail.HURRY)
-        return session, told
+        return session, ()
 
     def _start(self, session: Session) -> Sequence[AnyEvent]:
-        before = self._life.session, self._life.state
-        died = partial(session.mail.put, Mail.STOP)
-        delivery, guard = weakref.ref(self._rooms.delivery), self._rooms.guard
+        before = self._state.session, self._state.current
         try:
-            # It waits for its first mail, if it is not to wait for the session before it.
-            session.supervisor_thread = start("supervisor", supervise, weakref.ref(self._supervisor), session)
-            session.dispatcher_thread = start("dispatcher", dispatch, session.dispatcher, delivery, guard, died)
+            self._start_threads(session)
             process_hooks.await_at_exit(session.done)
-            self._life.session = session
-            told = self._life.advance(session, Trigger.START) if session.previous is None else ()
-            session.mail.put(Mail.HURRY)
+            self._state.session = session
+            events = self._state.advance(session, Trigger.START) if session.previous is None else ()
+            session.mail.put(Mail.START)
         except BaseException:  # no thread, or an interrupt
-            self._life.session, self._life.state = before
-            session.phase, session.stopping = Phase.ENDED, True
-            session.dispatcher.give_up()
+            session.move(Trigger.START_FAILED)
+            session.stopping = True
+            self._state.session, self._state.current = before
+            session.event_queue.give_up()
             session.mail.put(Mail.STOP)  # wakes the supervisor thread, if it was started, which then ends both
             raise
-        return told
+        return events
 
-    def stop(self, code: int, timeout: float) -> None:
-        """Begin to end the session: wakes its supervisor thread, its attempt, and who waits for that."""
+    def _start_threads(self, session: Session) -> None:
+        """Start the two threads of a session, each of which waits for what this thread does next.
+
+        The supervisor thread waits for its first mail, or for the end of the session before.
+        """
+        died = partial(session.mail.put, Mail.STOP)
+        delivery, guard = weakref.ref(self._rooms.delivery), self._rooms.guard
+        session.supervisor_thread = start("supervisor", supervise, weakref.ref(self._supervisor), session)
+        session.dispatcher_thread = start("dispatcher", dispatch, session.event_queue, delivery, guard, died)
+
+    def disconnect(self, timeout: float) -> None:
+        """Stop the session that runs, and wait for its end, for at most ``timeout`` seconds."""
+        deadline = Deadline(timeout)
+        session = self._stop(1000, timeout)
+        if session is not None:
+            self._await_end(session, deadline)
+
+    def close_at_exit(self, timeout: float) -> Callable[[Deadline], None]:
+        """Begin to close with code 1001, as the interpreter exits; return what waits until that is done."""
+        session = self._stop(1001, timeout)
+        return (lambda _: None) if session is None else partial(self._await_end, session)
+
+    def _stop(self, code: int, timeout: float) -> Session | None:
+        """Begin to end the session: wakes its supervisor thread, its attempt, and whoever waits for that.
+
+        Returns:
+            The session that ends, for `_await_end`: by the time of that call another one may be the newest.
+        """
         attempted = None
-        with self._life.changed:
-            session, newest = self._life.session, self._rooms.streams.newest()
+        with self._state.changed:
+            session, newest = self._state.session, self._rooms.streams.newest()
             over = session is None or session.done.is_set()
             if session is not None and session.stopping:
                 session.newest_stream = newest
             elif session is not None:
                 session.close_code, session.close_timeout, session.deadline = code, timeout / 2, Deadline(timeout)
                 attempted = session.connection if session.phase is Phase.CONNECTING else None
-                self._life.cancel(session, ended_by_user())
+                self._state.cancel(session, ended_by_user())
                 session.mail.put(Mail.STOP)
         if attempted is not None:
             attempted.abort(ended_by_user())
         if over:
             self._rooms.streams.end(newest, ended_by_user())
+        return session
 
-    def await_end(self, deadline: Deadline) -> None:
-        """Wait until the session has ended; abandon it if it has not in time."""
-        session, role = self._life.session, self._rooms.guard.role
-        if session is None or session.supervisor_thread is None:
-            return
-        if self._life.changing:  # nothing moves until the code that a signal handler or a finalizer cut goes on
+    def _await_end(self, session: Session, deadline: Deadline) -> None:
+        """Wait until a session that was stopped has ended; abandon it if it has not in time."""
+        role = self._rooms.guard.role
+        if self._state.changing:  # nothing moves until the code that a signal handler or a finalizer cut goes on
             return
         if role is None:
             over = session.done.wait(deadline.remaining())
-            if not session.abandoned:
+            if session.supervisor_thread is not None and not session.abandoned:
                 session.supervisor_thread.join(deadline.remaining())
         elif role == LISTENER:  # the session waits for this very thread, to deliver the last events
-            with self._life.changed:
-                over = self._life.changed.wait_for(lambda: session.quiet, deadline.later(LAST_WORDS).remaining())
-        else:  # it waits for this thread ahead of that, for the token or for the next event
+            with self._state.changed:
+                over = self._state.changed.wait_for(lambda: session.quiet, deadline.later(LAST_WORDS).remaining())
+        else:  # before that, it waits for this thread: for the token, or for the next event
             connection = session.connection
             if connection is not None:
                 connection.wait_tcp_closed(deadline.remaining())
             over = session.ended
         if not over:
-            self._life.abandon(session, deadline)
+            self._state.abandon(session, deadline)
+
+    def after_fork(self) -> None:
+        """Start the client anew in a forked child, and leave the connection and the threads to the parent."""
+        self._rooms.guard.after_fork()
+        self._rooms.listeners.after_fork()
+        self._state.after_fork()
+        self._rooms.streams.after_fork(DisconnectedError("the process forked; call connect() in the child"))
 
     def stats(self) -> Stats:
         """Return the counters, those of the present connection included."""
-        with self._life.changed:
-            session, connection = self._life.session, self._life.connection
+        with self._state.changed:
+            session, connection = self._state.session, self._state.connection
             return Stats(
                 **self._rooms.counters.snapshot(session.connection if session else None),  # also while it is closed
                 events_dropped=self._rooms.streams.dropped,

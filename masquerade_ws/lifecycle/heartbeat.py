@@ -9,49 +9,39 @@ from masquerade_ws.connection.connection import Connection
 from masquerade_ws.delivery.event_queue import EventQueue
 from masquerade_ws.errors import DisconnectedError, SendError
 from masquerade_ws.events import HeartbeatEvent
+from masquerade_ws.lifecycle.pulse import Pulse, Verdict
 from masquerade_ws.log import logger
 from masquerade_ws.protocol.codec import encode
 
 __all__ = ["beat"]
 
-_STOPPED = 0.5  # seconds; a thread that wakes later than that was stopped, with its process or with the machine
 
-
-def beat(connection: Connection, dispatcher: EventQueue, interval: float, timeout: float | None) -> None:
+def beat(connection: Connection, event_queue: EventQueue, interval: float, timeout: float | None) -> None:
     """Run the heartbeat thread, which ends with the connection, whose end wakes it.
 
     Args:
         connection: The connection to keep and to watch.
-        dispatcher: Tells whether the reader pauses, in which time the peer cannot be heard.
+        event_queue: Knows whether the reader pauses, in which time the peer cannot be heard.
         interval: Seconds from one heartbeat to the next.
         timeout: Seconds of silence after a heartbeat that a living peer may keep; ``None`` allows any.
     """
-    due = time.monotonic() + interval
-    silence = math.inf if timeout is None else timeout
-    unanswered: float | None = None  # when the first heartbeat since the last sign of life was due
-    limit = math.inf
-    while not connection.wait_tcp_closed((wake := min(due, limit)) - time.monotonic()):
+    pulse = Pulse(interval, timeout, time.monotonic(), time.process_time())
+    while not connection.wait_tcp_closed(pulse.wake - time.monotonic()):
         now = time.monotonic()
-        stopped = now - wake > _STOPPED  # the reader too, with the answer in its hands perhaps: ask anew
-        if unanswered is not None and (stopped or _heard(connection, dispatcher, unanswered)):
-            unanswered, limit = None, math.inf
-        if now >= limit:
+        verdict = pulse.look(now, time.process_time(), _last_sign(connection, event_queue))
+        if verdict is Verdict.DEAD:
             connection.abort(DisconnectedError(f"the peer was silent for {timeout} s after a heartbeat"))
-        elif now >= due or stopped:
-            taken = connection.bytes_sent
-            asked = _send(connection, min(limit - now, silence))
-            sent = time.monotonic()
-            # Not asked while another thread sends: alive if it takes that, at least.
-            if unanswered is None and (asked or connection.bytes_sent == taken):
-                unanswered, limit = now, (sent if asked else now) + silence
-            due, limit = max(now + interval, sent), max(limit, sent)  # not past: that would look like a stop
+        elif verdict is Verdict.BEAT:
+            before = connection.bytes_sent
+            sent = _send(connection, pulse.patience(now))
+            pulse.beaten(now, time.monotonic(), sent=sent, taken=connection.bytes_sent != before)
 
 
-def _heard(connection: Connection, dispatcher: EventQueue, since: float) -> bool:
-    """Tell whether the peer gave a sign of life, or might have while we did not read."""
-    if dispatcher.full or dispatcher.resumed_at > since:
-        return True
-    return connection.last_received > since or connection.readable()
+def _last_sign(connection: Connection, event_queue: EventQueue) -> float:
+    """Return when the peer last gave a sign of life; infinity while it might, but is not read."""
+    if event_queue.full or connection.readable():
+        return math.inf
+    return max(connection.last_received, event_queue.resumed_at)
 
 
 def _send(connection: Connection, patience: float) -> bool:

@@ -1,11 +1,11 @@
-"""What one life of a client holds."""
+"""What one session of a client holds: from a ``connect()`` until its end."""
 
 from __future__ import annotations
 
 import queue
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, auto
 
@@ -14,60 +14,107 @@ from masquerade_ws.deadline import Deadline
 from masquerade_ws.delivery.event_queue import EventQueue
 from masquerade_ws.errors import ConnectError, DisconnectedError
 from masquerade_ws.lifecycle.threads import Thread
-from masquerade_ws.lifecycle.transitions import Phase
+from masquerade_ws.lifecycle.transitions import TRANSITIONS, Phase, Trigger
 
-__all__ = ["AttemptResult", "Mail", "Session"]
+__all__ = ["AttemptResult", "Mail", "Schedule", "Session"]
 
 
 class Mail(Enum):
     """What wakes a supervisor thread."""
 
+    START = auto()  # the threads are there
+    LOST = auto()  # the reader has ended
+    HURRY = auto()  # a `connect()` wants the next attempt now
     STOP = auto()
-    LOST = auto()
-    HURRY = auto()
 
 
-@dataclass
+@dataclass(slots=True)
 class AttemptResult:
-    """One attempt to connect, for those who wait for its outcome."""
+    """How one attempt went, for those who wait for it. The life cycle's lock guards it.
+
+    Attributes:
+        over: Whether it is over, be it by success or by an error.
+        cancelled: Whether it will have no result, since the session was stopped.
+        hurried: Whether somebody waits for it, so that it is not to wait for its time.
+        error: Why it failed.
+    """
 
     over: bool = False
     cancelled: bool = False
+    hurried: bool = False
     error: ConnectError | None = None
 
 
+@dataclass(slots=True)
+class Schedule:
+    """When a session's attempts are made. The supervisor thread alone uses it.
+
+    Attributes:
+        retries: Attempts since the last success, the one to come included.
+        connections: Connections made.
+        delay: Seconds from the last failure or loss to the next attempt.
+        retry: When the next attempt is due.
+        connected_at: When the last connection was made, by the monotonic clock.
+        lost_at: When it was lost, by the monotonic clock.
+    """
+
+    retries: int = 0
+    connections: int = 0
+    delay: float = 0.0
+    retry: Deadline = field(default_factory=lambda: Deadline(None))
+    connected_at: float = 0.0
+    lost_at: float = 0.0
+
+    @property
+    def attempts(self) -> int:
+        """The number of the attempt under way, or to come, since the session started or its connection was lost."""
+        return self.retries + (self.connections == 0)
+
+
 class Session:
-    """One life of a client: what its threads share, and all that they hold while they wait.
+    """One session of a client: what its threads share, and all that they hold while they wait.
+
+    Args:
+        queue_size: How many events of the server may wait for listeners.
+        previous: The session that has to end before this one starts.
 
     Attributes:
         mail: Wakes the supervisor thread; putting takes no lock that a finalizer could find held.
         done: Set once the session has ended in full, or was abandoned; wakes the session that waits for this one.
+        event_queue: The events on their way to the dispatcher thread.
+        supervisor_thread: Set once, by whoever makes the session.
+        dispatcher_thread: Likewise.
+        schedule: The supervisor thread's alone.
+        threads: Likewise: the reader and the heartbeat of the present connection.
+        previous: From here on the life cycle's lock guards each attribute. The session that this one waits for.
+        phase: Set by `move` alone.
+        result: That of the attempt under way, or of the next one.
+        connection: The connection, from before it is opened until it is lost or closed.
         cut: The connection that an abandonment cut, for the supervisor thread to close.
-        stopping: Somebody called ``disconnect()``, or the client has given up.
-        deadline: When the ``disconnect()`` that stops it returns; the session after it waits no longer either.
+        connected_since: When the connection was made, in UTC.
+        stopping: Whether somebody called ``disconnect()``, or the client has given up.
+        abandoned: Whether nobody waits for it any longer.
+        deadline: When the ``disconnect()`` that stops it returns; the next session waits no longer than that either.
+        close_code: What to close the connection with.
+        close_timeout: Seconds for the peer's answer to that.
         newest_stream: The streams up to this one end with the session.
-        cause: What those who still wait then are told.
+        cause: Why those end that still wait then.
     """
 
     def __init__(self, queue_size: int, previous: Session | None) -> None:
-        self.previous = previous
-        self.phase = Phase.PENDING
         self.mail: queue.SimpleQueue[Mail] = queue.SimpleQueue()
         self.done = threading.Event()
-        self.dispatcher = EventQueue(queue_size)
+        self.event_queue = EventQueue(queue_size)
         self.supervisor_thread: Thread | None = None
         self.dispatcher_thread: Thread | None = None
-        self.threads: list[Thread] = []  # reader and heartbeat
-        self.attempt = AttemptResult()
-        self.delay = 0.0
-        self.retry = Deadline(None)
-        self.retries = 0
+        self.schedule = Schedule()
+        self.threads: list[Thread] = []
+        self.previous = previous
+        self.phase = Phase.PENDING
+        self.result = AttemptResult()
         self.connection: Connection | None = None
         self.cut: Connection | None = None
-        self.connections = 0
-        self.connected_at = 0.0
         self.connected_since: datetime | None = None
-        self.lost_at = 0.0
         self.stopping = False
         self.abandoned = False
         self.deadline = Deadline(None)
@@ -84,13 +131,17 @@ class Session:
     @property
     def quiet(self) -> bool:
         """Whether the session has ended, or will as soon as the listener returns for which the one before it waits."""
-        stopped_ahead = self.phase is Phase.PENDING and self.stopping
-        return self.ended or (stopped_ahead and self.previous is not None and self.previous.quiet)
+        previous = self.previous
+        never_started = self.phase is Phase.PENDING and self.stopping
+        return self.ended or (never_started and previous is not None and previous.quiet)
 
-    @property
-    def attempts(self) -> int:
-        """The number of the attempt under way, or to come, since the session started or its connection was lost."""
-        return self.retries + (self.connections == 0)
+    def move(self, trigger: Trigger) -> None:
+        """Make a transition of the table.
+
+        Raises:
+            KeyError: If the table has no such row, which is a bug.
+        """
+        self.phase = TRANSITIONS[self.phase, trigger]
 
     def receive(self, timeout: float | None) -> Mail | None:
         """Wait for mail; ``None`` if none came within ``timeout`` seconds."""
@@ -116,25 +167,28 @@ class Session:
 
     def finish_dispatching(self, deadline: Deadline) -> None:
         """Let the dispatcher thread deliver what is left, and wait for its end."""
-        self.dispatcher.finish()
+        self.event_queue.finish()
         if self.dispatcher_thread is not None:
             self.dispatcher_thread.join(deadline.remaining())
 
     def end_unsupervised(self) -> None:
-        """End the threads of a client that nobody refers to any more, so that there is nobody to tell."""
-        self.dispatcher.finish()
+        """End the threads of a client that nobody refers to any more, so that there is nobody to report to."""
+        self.event_queue.finish()
         if self.connection is not None:
             self.connection.close(timeout=1.0)
         self.close_cut()
         self.join()
 
     def after_fork(self) -> None:
-        """Forget, in a forked child, what belongs to the parent; the thread that forked may have been one of ours."""
+        """End in a forked child, and leave threads and connection to the parent.
+
+        The thread that forked may have been one of ours, and goes on in the child.
+        """
         self.stopping = self.abandoned = True
-        self.phase = Phase.ENDED
+        self.move(Trigger.FORKED)
         self.done = threading.Event()
         self.done.set()
-        self.dispatcher.after_fork()
+        self.event_queue.after_fork()
         for connection in (self.connection, self.cut):
             if connection is not None:
                 connection.after_fork()

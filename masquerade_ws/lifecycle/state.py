@@ -1,4 +1,4 @@
-"""The state of a client: who may change it, and what is told of each change, in the one order.
+"""The state of a client: who may change it, and what is reported of each change, in the one order.
 
 The client's threads and the supervisor thread share it. Each change of the state queues its events under the same
 lock, so that their order is that of the changes.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from typing import Literal
 
 from masquerade_ws.connection.connection import Connection
 from masquerade_ws.deadline import Deadline
@@ -16,11 +17,11 @@ from masquerade_ws.delivery.stream_index import StreamIndex
 from masquerade_ws.errors import DisconnectedError, SendError
 from masquerade_ws.events import ConnectionState, DisconnectedEvent, ErrorEvent, StateChangeEvent, timestamp_now
 from masquerade_ws.lifecycle.session import Mail, Session
-from masquerade_ws.lifecycle.transitions import STATES, TRANSITIONS, Phase, Trigger
+from masquerade_ws.lifecycle.transitions import STATES, Phase, Trigger
 from masquerade_ws.log import logger
 from masquerade_ws.stats import Counters
 
-__all__ = ["LAST_WORDS", "ClientState", "ended_by_user", "log_told", "tell"]
+__all__ = ["LAST_WORDS", "ClientState", "ended_by_user", "log_report", "report"]
 
 
 LAST_WORDS = 0.5  # seconds that listeners may take for the last events of a session that hung
@@ -30,13 +31,15 @@ class ClientState:
     """The state of one client, and its newest session.
 
     Args:
-        streams: Who waits; they end with their session.
+        streams: The streams and waits, which end with their session.
         counters: What a connection that has ended did is added to them.
 
     Attributes:
-        state: The client's.
-        session: The newest one.
+        current: What the client's ``state`` says.
+        session: The newest session.
     """
+
+    session: Session | None = None  # also where a finalizer finds a state whose constructor was interrupted
 
     def __init__(self, streams: StreamIndex, counters: Counters) -> None:
         self._streams = streams
@@ -45,8 +48,8 @@ class ClientState:
 
     def _reset(self) -> None:
         vars(self).pop("_changed", None)
-        self.state: ConnectionState = "disconnected"
-        self.session: Session | None = None
+        self.current: ConnectionState = "disconnected"
+        self.session = None
 
     def after_fork(self) -> None:
         """Start anew in a forked child, which has none of the threads and may find any lock held."""
@@ -57,18 +60,31 @@ class ClientState:
                 self._counters.absorb(session.connection)
             session.after_fork()
 
-    def __del__(self) -> None:
+    # What a finalizer needs is bound when the class is made: as the interpreter exits, a module's globals may be gone.
+    def __del__(self, _stop: Mail = Mail.STOP) -> None:
         if self.session is not None:
-            self.session.mail.put(Mail.STOP)  # its supervisor thread then finds the client gone, and ends all
+            self.session.mail.put(_stop)  # its supervisor thread then finds the client gone, and ends all
 
     @property
     def changed(self) -> threading.Condition:
         """Guards the rest and the fields of the sessions; held for moments, never while a socket or user code is used.
 
-        Made by whichever thread needs it first, not with the client: gevent may replace it after that, or after a fork.
+        It is made by the first thread that needs it, not with the client. A program may make its client when it is
+        imported and let gevent replace the locks of `threading` after that; a lock made before would block all
+        greenlets. A forked child, which may find the lock held, likewise makes another. ``setdefault`` is atomic, so
+        that two threads cannot make one each.
         """
         made: threading.Condition | None = vars(self).get("_changed")
         return made or vars(self).setdefault("_changed", threading.Condition())
+
+    @property
+    def changing(self) -> bool:
+        """Whether this very thread holds the lock, as a signal handler or a finalizer may find it amid a change."""
+        try:
+            self.changed.notify(0)  # wakes nobody, and raises unless the thread holds the lock
+        except RuntimeError:
+            return False
+        return True
 
     @property
     def running(self) -> bool:
@@ -80,48 +96,48 @@ class ClientState:
     def connection(self) -> Connection | None:
         """The connection, while there is one."""
         session = self.session
-        return session.connection if session is not None and self.state == "connected" else None
-
-    @property
-    def changing(self) -> bool:
-        """Whether this very thread holds the lock, perhaps amid a change."""
-        return bool(self.changed._is_owned())  # type: ignore[attr-defined]
+        return session.connection if session is not None and self.current == "connected" else None
 
     def abandon(self, session: Session, deadline: Deadline) -> None:
         """End a session that hangs, as far as anybody else can see.
 
-        Its listeners have until `LAST_WORDS` behind the deadline for the last events.
+        Args:
+            session: One that is being stopped, or whose supervisor thread calls this because it dies.
+            deadline: When the caller wants to go on; the listeners have `LAST_WORDS` more for the last events.
         """
-        if session.previous is not None:
-            self.abandon(session.previous, deadline)
+        with self.changed:
+            previous = session.previous
+        if previous is not None:
+            self.abandon(previous, deadline)
         with self.changed:
             first, session.abandoned = not session.abandoned, True
             connected = session.phase is not Phase.CONNECTING
             connection = self.let_go(session)
-            gone: list[AnyEvent] = []
+            last: list[AnyEvent] = []
             if connection is not None:
                 session.cut = connection
                 if connected:
-                    gone.append(DisconnectedEvent(timestamp_now(), session.close_code, "", will_reconnect=False))
+                    last.append(DisconnectedEvent(timestamp_now(), session.close_code, "", will_reconnect=False))
             if not session.stopping:
                 self.cancel(session, DisconnectedError("the supervisor thread died"))
             if not session.ended:
-                self.advance(session, Trigger.ABANDON, *gone)
+                self.advance(session, Trigger.ABANDON, *last)
         if not first:
-            session.done.wait(2 * LAST_WORDS)  # set by who was, unless this is a signal handler in that very thread
+            session.done.wait(2 * LAST_WORDS)  # set by the first, unless this is a signal handler in that very thread
             return
         try:
             if connection is not None:
                 connection.cut(ended_by_user())
-            session.dispatcher.abandon()
-            session.finish_dispatching(deadline.later(LAST_WORDS))  # so that they come ahead of the next session's
+            session.event_queue.abandon()
+            session.finish_dispatching(deadline.later(LAST_WORDS))  # so that they come before the next session's
         finally:
             self.finish(session)
 
     def finish(self, session: Session) -> None:
-        """End the streams, once they have what the dispatcher thread had no time for, or did not live to deliver."""
-        for event in session.dispatcher.give_up():
-            self._streams.deliver(event, asking=False)
+        """Note that a session has ended, give the streams what no listener took, and end them."""
+        # A listener may have ended the dispatcher thread, or hang in it.
+        for event in session.event_queue.give_up():
+            self._streams.deliver(event, asking=False)  # whoever disconnects is not to hang in a predicate
         with self.changed:
             session.done.set()  # a later `disconnect()` ends the later streams itself
         self._streams.end(session.newest_stream, session.cause)
@@ -129,30 +145,31 @@ class ClientState:
     # Under the lock.
 
     def advance(
-        self, session: Session, signal: Trigger, *news: AnyEvent, error: Exception | None = None
+        self, session: Session, trigger: Trigger, *news: AnyEvent, error: Exception | None = None
     ) -> Sequence[AnyEvent]:
-        """Make a transition, and queue what is to be told of it, in the one order; return that, for `tell`."""
-        session.phase = TRANSITIONS[session.phase, signal]
-        old, self.state = self.state, STATES[session.phase]
-        told = list(news)
-        if old != self.state:
-            told.insert(0, StateChangeEvent(old, self.state, timestamp_now()))
+        """Make a transition, and queue what it is reported by, in the one order; return that, for `report`."""
+        session.move(trigger)
+        old, self.current = self.current, STATES[session.phase]
+        events = list(news)
+        if old != self.current:
+            events.insert(0, StateChangeEvent(old, self.current, timestamp_now()))
         if error is not None:
-            told.insert(0, ErrorEvent(error, "send" if isinstance(error, SendError) else "connection", timestamp_now()))
-        session.dispatcher.post(*told)
+            context: Literal["connection", "send"] = "send" if isinstance(error, SendError) else "connection"
+            events.insert(0, ErrorEvent(error, context, timestamp_now()))
+        session.event_queue.post(*events)
         self.changed.notify_all()
-        return told
+        return events
 
     def retire(self, session: Session, cause: DisconnectedError) -> None:
-        """Let a session end, with all that wait now, who are told the cause."""
+        """Let a session end, and with it, for this cause, all that wait now."""
         session.stopping = True
         session.cause = cause
         session.newest_stream = self._streams.newest()
 
     def cancel(self, session: Session, cause: DisconnectedError) -> None:
-        """Retire a session from outside, and wake who waits for its attempt, which will have no outcome."""
+        """Retire a session from outside, and wake whoever waits for its attempt, which will have no result."""
         self.retire(session, cause)
-        session.attempt.cancelled = True
+        session.result.cancelled = True
         self.changed.notify_all()
 
     def let_go(self, session: Session) -> Connection | None:
@@ -163,13 +180,13 @@ class ClientState:
         return connection
 
 
-def tell(session: Session, events: Sequence[AnyEvent]) -> None:
+def report(session: Session, events: Sequence[AnyEvent]) -> None:
     """Wake the dispatcher thread for what was queued, and log it."""
-    session.dispatcher.wake()
-    log_told(events)
+    session.event_queue.wake()
+    log_report(events)
 
 
-def log_told(events: Sequence[AnyEvent]) -> None:
+def log_report(events: Sequence[AnyEvent]) -> None:
     """Log changes and errors, never under the lock: a handler of the logger is user code."""
     for event in events:
         if isinstance(event, StateChangeEvent):
@@ -179,5 +196,5 @@ def log_told(events: Sequence[AnyEvent]) -> None:
 
 
 def ended_by_user() -> DisconnectedError:
-    """Return what those are told who wait when a client is stopped."""
+    """Return the error with which waits end when a client is stopped."""
     return DisconnectedError("disconnect() was called", 1000)

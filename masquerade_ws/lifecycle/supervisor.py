@@ -16,6 +16,7 @@ from masquerade_ws.connection.connection import Connection
 from masquerade_ws.deadline import Deadline
 from masquerade_ws.delivery.blocking import GET_TOKEN, Guard
 from masquerade_ws.delivery.dispatcher import Delivery
+from masquerade_ws.delivery.listeners import Listeners
 from masquerade_ws.delivery.reader import Intake, read
 from masquerade_ws.delivery.stream_index import StreamIndex
 from masquerade_ws.errors import ConnectError, DisconnectedError, StopReconnecting
@@ -24,11 +25,12 @@ from masquerade_ws.lifecycle.backoff import delay_before
 from masquerade_ws.lifecycle.heartbeat import beat
 from masquerade_ws.lifecycle.options import ClientOptions
 from masquerade_ws.lifecycle.session import AttemptResult, Mail, Session
-from masquerade_ws.lifecycle.state import ClientState, tell
+from masquerade_ws.lifecycle.state import ClientState, report
 from masquerade_ws.lifecycle.threads import start
 from masquerade_ws.lifecycle.transitions import Phase, Trigger
 from masquerade_ws.log import logger
 from masquerade_ws.stats import Counters
+from masquerade_ws.user_code import ends_program
 
 __all__ = ["Rooms", "Supervisor", "supervise"]
 
@@ -39,6 +41,7 @@ class Rooms:
 
     delivery: Delivery
     intake: Intake
+    listeners: Listeners
     streams: StreamIndex
     counters: Counters
     guard: Guard
@@ -48,16 +51,16 @@ class Supervisor:
     """What the supervisor threads of one client do, a step at a time.
 
     Args:
-        life: The client's.
+        state: The client's.
         options: The client's.
         make_connection: Makes a connection, not yet opened, that shows a token.
         rooms: What the threads work with.
     """
 
     def __init__(
-        self, life: ClientState, options: ClientOptions, make_connection: Callable[[str], Connection], rooms: Rooms
+        self, state: ClientState, options: ClientOptions, make_connection: Callable[[str], Connection], rooms: Rooms
     ) -> None:
-        self.life = life
+        self.state = state
         self._options = options
         self._make_connection = make_connection
         self._rooms = rooms
@@ -70,33 +73,35 @@ class Supervisor:
             self._lose(session)
         elif session.phase is Phase.PENDING:
             self._move(session, Trigger.START)
-        elif session.phase is Phase.WAITING and session.retry.expired():
+        elif session.phase is Phase.WAITING and (session.result.hurried or session.schedule.retry.expired()):
             self._move(session, Trigger.RETRY)
         if session.phase is Phase.CONNECTING:
             self._attempt(session)
-        return session.retry.remaining() if session.phase is Phase.WAITING else None
+        return session.schedule.retry.remaining() if session.phase is Phase.WAITING else None
 
-    def _move(self, session: Session, signal: Trigger) -> None:
-        with self.life.changed:
-            told = self.life.advance(session, signal) if not session.abandoned else ()
-        tell(session, told)
+    def _move(self, session: Session, trigger: Trigger) -> None:
+        with self.state.changed:
+            events = self.state.advance(session, trigger) if not session.abandoned else ()
+        report(session, events)
 
     def _attempt(self, session: Session) -> None:
-        session.dispatcher.wake()  # `connect` does not: a signal handler would run under the lock
-        logger.debug("connecting (attempt %d)", session.attempts)
+        session.event_queue.wake()  # `connect` does not: a signal handler would run under the lock
+        logger.debug("connecting (attempt %d)", session.schedule.attempts)
         try:
             connection = self._open(session)
-        except ConnectError as error:
-            self._fail(session, error.with_traceback(None), retry=not _is_final(error))
-        else:
             if connection is not None:
                 self._welcome(session, connection)
+        except BaseException as error:  # whatever it is, the next attempt follows, unless it asks for the end
+            failure = _as_connect_error(error)
+        else:
+            return
+        self._fail(session, failure)
 
     def _open(self, session: Session) -> Connection | None:
         """Make one attempt; return ``None`` if it is no longer wanted."""
         connection = self._make_connection(self._token())
-        with self.life.changed:
-            session.connection = connection  # ahead of the look: a finalizer that disconnects may run in between
+        with self.state.changed:
+            session.connection = connection  # set before the look: a finalizer that disconnects may run in between
             if session.stopping:
                 return None
         connection.connect(self._options.connect_timeout)
@@ -106,7 +111,7 @@ class Supervisor:
         try:
             with self._rooms.guard.running(GET_TOKEN):
                 token = self._options.get_token()
-        except Exception as error:
+        except BaseException as error:
             users = error.__traceback__ and error.__traceback__.tb_next  # without our frame, which keeps us alive
             raise ConnectError(f"get_token raised {type(error).__name__}") from error.with_traceback(users)
         if not isinstance(token, str):
@@ -115,64 +120,67 @@ class Supervisor:
         return token
 
     def _welcome(self, session: Session, connection: Connection) -> None:
-        """Start the threads of a connection and announce it; no event comes ahead of `connected`."""
+        """Start the threads of a connection and announce it; no event comes before `connected`."""
         announced: queue.SimpleQueue[bool] = queue.SimpleQueue()
         wanted = False
         try:
-            try:
-                self._start_threads(session, connection, announced)
-                wanted = self._announce(session)
-            finally:
-                announced.put(wanted)
-        except ConnectError as error:
-            connection.abort(error)
-            session.join()
-            self._fail(session, error, retry=not _is_final(error))
+            self._start_threads(session, connection, announced)
+            wanted = self._announce(session)
+        finally:
+            announced.put(wanted)
 
     def _start_threads(self, session: Session, connection: Connection, announced: queue.SimpleQueue[bool]) -> None:
         rooms, options = self._rooms, self._options
         lost = partial(session.mail.put, Mail.LOST)
         pace = options.heartbeat_interval, options.heartbeat_timeout
-        reading = connection, session.dispatcher, weakref.ref(rooms.intake), lost
+        reading = connection, session.event_queue, weakref.ref(rooms.intake), lost
         session.threads.append(start("reader", _read_after, announced, *reading))
-        session.threads.append(start("heartbeat", beat, connection, session.dispatcher, *pace))
+        session.threads.append(start("heartbeat", beat, connection, session.event_queue, *pace))
 
     def _announce(self, session: Session) -> bool:
-        """Tell of a new connection; ``False`` if it is no longer wanted."""
-        with self.life.changed:
+        """Report a new connection; return ``False`` if it is no longer wanted."""
+        with self.state.changed:
             if session.stopping:
                 return False
-            attempts, reconnected = session.attempts, session.connections > 0
-            session.connections += 1
-            session.connected_at, session.connected_since = time.monotonic(), datetime.now(timezone.utc)
-            gap = session.connected_at - session.lost_at if reconnected else None
+            schedule = session.schedule
+            attempts, reconnected = schedule.attempts, schedule.connections > 0
+            schedule.connections += 1
+            schedule.connected_at, session.connected_since = time.monotonic(), datetime.now(timezone.utc)
+            gap = schedule.connected_at - schedule.lost_at if reconnected else None
             self._rooms.counters.count_connection(reconnected)
             welcome = ConnectedEvent(timestamp_now(), reconnected, attempts, gap)
-            told = self.life.advance(session, Trigger.OPENED, welcome)
-        tell(session, told)
-        self._publish(session.attempt, None)
+            events = self.state.advance(session, Trigger.OPENED, welcome)
+        report(session, events)
+        self._publish(session.result, None)
         self._rooms.streams.mark_reconnection()
         return True
 
-    def _publish(self, attempt: AttemptResult, error: ConnectError | None) -> None:
-        """Tell those who wait for an attempt how it went."""
-        with self.life.changed:
-            attempt.over, attempt.error = True, error
-            self.life.changed.notify_all()
+    def _publish(self, result: AttemptResult, error: ConnectError | None) -> None:
+        """Wake those who wait for an attempt, and let them know how it went."""
+        with self.state.changed:
+            result.over, result.error = True, error
+            self.state.changed.notify_all()
 
-    def _fail(self, session: Session, error: ConnectError, *, retry: bool) -> None:
-        with self.life.changed:
+    def _fail(self, session: Session, error: ConnectError) -> None:
+        connection = session.connection
+        if connection is not None:
+            connection.abort(error)  # for the threads that were started, if it was open
+            session.join()
+        if session.phase is Phase.CONNECTED:  # it was announced before it failed
+            self._lose(session)
+            return
+        with self.state.changed:
             if session.stopping:
                 return
-            attempt = session.attempt
+            result = session.result
             cause = DisconnectedError(f"the client has given up: {error}")
-            retrying = self._let_retry(session, cause, retry=retry)
-            told = self.life.advance(session, Trigger.FAILED if retrying else Trigger.GAVE_UP, error=error)
+            retrying = self._let_retry(session, cause, retry=not _is_final(error))
+            events = self.state.advance(session, Trigger.FAILED if retrying else Trigger.GAVE_UP, error=error)
         try:
-            tell(session, told)
+            report(session, events)
             _log_delay(session)
         finally:
-            self._publish(attempt, error)
+            self._publish(result, error)
 
     def _lose(self, session: Session) -> None:
         connection = session.connection
@@ -182,66 +190,67 @@ class Supervisor:
             connection.abort(DisconnectedError("the reader thread ended before the connection"))
         connection.finish()
         session.join()
-        session.lost_at = time.monotonic()
-        if session.lost_at - session.connected_at >= self._options.min_uptime:
-            session.retries = 0
+        schedule = session.schedule
+        schedule.lost_at = time.monotonic()
+        if schedule.lost_at - schedule.connected_at >= self._options.min_uptime:
+            schedule.retries = 0
         code, reason = connection.close_code or 1006, connection.close_reason
-        with self.life.changed:
+        with self.state.changed:
             if session.stopping:
                 return
             why = connection.error or f"the server closed the connection with code {code}, reason {reason!r}"
             cause = DisconnectedError(f"the client has given up: {why}", code, reason)
             retrying = self._let_retry(session, cause, retry=True)
-            gone = DisconnectedEvent(timestamp_now(), code, reason, will_reconnect=retrying)
-            told = self.life.advance(
-                session, Trigger.LOST if retrying else Trigger.GAVE_UP, gone, error=connection.error
-            )
-        tell(session, told)
+            lost = DisconnectedEvent(timestamp_now(), code, reason, will_reconnect=retrying)
+            trigger = Trigger.LOST if retrying else Trigger.GAVE_UP
+            events = self.state.advance(session, trigger, lost, error=connection.error)
+        report(session, events)
         _log_delay(session)
 
     def _close(self, session: Session) -> None:
-        with self.life.changed:
+        with self.state.changed:
             if session.ended:
                 return
             if not session.stopping:
-                self.life.cancel(session, DisconnectedError("a listener ended the dispatcher thread", 1000))
-            connection = self.life.let_go(session) if session.phase is Phase.CONNECTING else session.connection
-            told = self.life.advance(session, Trigger.STOP)
-        tell(session, told)
-        session.dispatcher.release()
+                self.state.cancel(session, DisconnectedError("a listener ended the dispatcher thread", 1000))
+            connection = self.state.let_go(session) if session.phase is Phase.CONNECTING else session.connection
+            events = self.state.advance(session, Trigger.STOP)
+        report(session, events)
+        session.event_queue.release()
         if connection is not None:
             connection.close(session.close_code, timeout=session.close_timeout)
         session.join()
-        with self.life.changed:
+        with self.state.changed:
             if session.ended:
                 return
-            connection = self.life.let_go(session)
+            connection = self.state.let_go(session)
             if connection is None:
-                told = self.life.advance(session, Trigger.CLOSED)
+                events = self.state.advance(session, Trigger.CLOSED)
             else:
                 code, reason = connection.close_code or 1006, connection.close_reason
-                gone = DisconnectedEvent(timestamp_now(), code, reason, will_reconnect=False)
-                told = self.life.advance(session, Trigger.CLOSED, gone, error=connection.error)
-        tell(session, told)
+                closed = DisconnectedEvent(timestamp_now(), code, reason, will_reconnect=False)
+                events = self.state.advance(session, Trigger.CLOSED, closed, error=connection.error)
+        report(session, events)
 
     def _let_retry(self, session: Session, cause: DisconnectedError, *, retry: bool) -> bool:
-        """Prepare the next attempt behind a failure or a loss, or the end; tell whether there will be one."""
-        self.life.let_go(session)
+        """Prepare the next attempt after a failure or a loss, or the end; return whether there will be one."""
+        self.state.let_go(session)
         options = self._options
         if not (retry and options.auto_reconnect):
-            self.life.retire(session, cause)
+            self.state.retire(session, cause)
             return False
-        session.retries += 1
-        session.delay = delay_before(
-            session.retries, options.initial_reconnect_delay, options.max_reconnect_delay, options.reconnect_jitter
+        schedule = session.schedule
+        schedule.retries += 1
+        schedule.delay = delay_before(
+            schedule.retries, options.initial_reconnect_delay, options.max_reconnect_delay, options.reconnect_jitter
         )
-        session.retry = Deadline(session.delay)
-        session.attempt = AttemptResult()
+        schedule.retry = Deadline(schedule.delay)
+        session.result = AttemptResult()
         return True
 
 
 def supervise(supervisor_ref: weakref.ref[Supervisor], session: Session) -> None:
-    """Run the supervisor thread, which ends with its session or with its client, whose end puts mail."""
+    """Run the supervisor thread, which ends with its session or with its client, whose finalizer puts mail."""
     timeout: float | None = None
     try:
         _await_previous(supervisor_ref, session)
@@ -257,11 +266,11 @@ def supervise(supervisor_ref: weakref.ref[Supervisor], session: Session) -> None
         session.finish_dispatching(Deadline(None))
         supervisor = supervisor_ref()
         if supervisor is not None and not session.abandoned:
-            supervisor.life.finish(session)
+            supervisor.state.finish(session)
     except BaseException:
         supervisor = supervisor_ref()
         if supervisor is not None:
-            supervisor.life.abandon(session, Deadline(0))  # so that nobody waits for a thread that is gone
+            supervisor.state.abandon(session, Deadline(0))  # so that nobody waits for a thread that is gone
         session.close_cut()
         raise
     finally:
@@ -274,8 +283,8 @@ def _await_previous(supervisor_ref: weakref.ref[Supervisor], session: Session) -
     if previous is not None and not previous.done.wait(previous.deadline.remaining()):
         supervisor = supervisor_ref()
         if supervisor is not None:
-            supervisor.life.abandon(previous, Deadline(0))
-    session.previous = None
+            supervisor.state.abandon(previous, Deadline(0))
+    session.previous = None  # in one step, so that no lock is needed: others read it once
 
 
 def _read_after(announced: queue.SimpleQueue[bool], *reading: Any) -> None:
@@ -285,11 +294,22 @@ def _read_after(announced: queue.SimpleQueue[bool], *reading: Any) -> None:
 
 def _log_delay(session: Session) -> None:
     if not session.stopping:
-        logger.info("reconnecting in %g s (attempt %d)", session.delay, session.attempts)
+        logger.info("reconnecting in %g s (attempt %d)", session.schedule.delay, session.schedule.attempts)
+
+
+def _as_connect_error(error: BaseException) -> ConnectError:
+    """Return what an attempt ran into as the error that it failed with, without the frames that hold us."""
+    bare = error.with_traceback(None)
+    if isinstance(bare, ConnectError):
+        return bare
+    failure = ConnectError(f"the attempt to connect failed with {type(error).__name__}")
+    failure.__cause__ = bare
+    return failure
 
 
 def _is_final(error: ConnectError) -> bool:
-    """Tell whether no attempt can do better: the user says so, or the interpreter ends and refuses threads."""
-    if isinstance(error.__cause__, RuntimeError):
+    """Return whether no attempt can do better: the user's code asks for the end, or the interpreter refuses threads."""
+    cause = error.__cause__
+    if isinstance(cause, RuntimeError):
         return not threading.main_thread().is_alive()
-    return isinstance(error.__cause__, StopReconnecting)
+    return cause is not None and (isinstance(cause, StopReconnecting) or ends_program(cause))

@@ -20,7 +20,7 @@ class Thread(threading.Thread):
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
-        self._joining = threading.RLock()  # reentrant, for a signal handler may disconnect amid a join
+        self._joining = threading.RLock()  # reentrant: a signal handler may disconnect during a join
 
     def join(self, timeout: float | None = None) -> None:
         """Wait for the end of the thread, or for ``timeout`` seconds, but not for oneself."""
@@ -35,10 +35,14 @@ class Thread(threading.Thread):
 
 
 def start(name: str, target: Callable[..., object], *args: object) -> Thread:
-    """Start a thread; `ConnectError` if the system, or an interpreter that ends, refuses it."""
-    thread = Thread(target=target, args=args, name=f"masquerade-ws-{name}", daemon=True)
+    """Start a thread.
+
+    Raises:
+        ConnectError: If the system refuses it, or an interpreter that ends or that allows no daemon threads.
+    """
     try:
+        thread = Thread(target=target, args=args, name=f"masquerade-ws-{name}", daemon=True)
         thread.start()
-    except RuntimeError as error:
-        raise ConnectError(f"no thread could be started: {error}") from error
+    except Exception as error:
+        raise ConnectError(f"no thread could be started: {str(error) or type(error).__name__}") from error
     return thread

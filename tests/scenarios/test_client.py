@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import pickle
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -144,6 +146,24 @@ def test_a_new_client_does_nothing() -> None:
     assert client.stats == Stats(0, 0, 0, 0, 0, 0, 0, None, None)
 
 
+def test_a_client_whose_constructor_refused_has_a_repr() -> None:
+    half_made = WebSocketClient.__new__(WebSocketClient)
+    with pytest.raises(ValueError, match="reconnect_jitter"):
+        half_made.__init__("ws://localhost/ws", str, reconnect_jitter=2)  # type: ignore[misc]
+    assert repr(half_made) == "<WebSocketClient that was not made>"
+
+
+@pytest.mark.parametrize("action", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_a_client_is_neither_pickled_nor_copied(client: WebSocketClient, action: Callable[[object], object]) -> None:
+    with pytest.raises(TypeError, match="make one in each process"):
+        action(client)
+
+
+def test_the_members_that_python_shows_are_those_of_the_contract() -> None:
+    internal = {"await_end", "close_at_exit", "reset_in_child", "after_fork"}
+    assert not internal & set(dir(WebSocketClient))
+
+
 def test_the_repr_names_the_server_and_the_state_without_the_query(masquerade_server: EventServer) -> None:
     with client_of(f"{masquerade_server.url}?key=secret", lambda: "hidden") as client:
         assert repr(client) == f"<WebSocketClient {masquerade_server.url} disconnected>"
@@ -184,8 +204,8 @@ def test_what_the_exit_of_the_interpreter_calls_closes_with_code_1001(
 ) -> None:
     record = Record(client, "disconnected")
     client.connect()
-    client.close_at_exit(TIMEOUT)
-    client.await_end(Deadline(TIMEOUT))
+    wait = client._control.close_at_exit(TIMEOUT)
+    wait(Deadline(TIMEOUT))
     assert [event.code for event in record.events] == [1001]
     assert client.state == "disconnected"
     masquerade_server.wait_for_connections(0)

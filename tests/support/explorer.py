@@ -1,9 +1,10 @@
 """A seeded, replayable explorer of schedules: the life cycle driven through interleavings, one thread playing all.
 
 The supervisor is the real one. Time, sockets and threads are fakes: where a thread would block or let others run (in
-``get_token``, in an attempt, in a closing handshake, while it joins another, ahead of the life cycle's lock), the
-schedule may let any other act, and so it may when that lock is released. What the listeners are told in the end is
-checked: each transition, in order.
+``get_token``, in an attempt, in a closing handshake, while it joins another, before it takes the life cycle's lock),
+the schedule may let any other act, and so it may when that lock is released. Threads may be refused, a ``connect()``
+interrupted, and the process may fork. What the listeners were called with in the end is checked: each transition, in
+order.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -103,13 +105,13 @@ class FakeConnection:
         self._world = world
         self.close_code: int | None = None
         self.error: Exception | None = None
-        self.ended = False
+        self.tcp_closed = False
         self.opened = False
 
     def connect(self, timeout: float) -> None:
         self._world.others_act()
-        if self.ended or self._world.fails():
-            self.ended = True
+        if self.tcp_closed or self._world.fails():
+            self.tcp_closed = True
             raise ConnectError("the attempt failed", None)
         self.opened = True
 
@@ -132,11 +134,14 @@ class FakeConnection:
         self._world.unlocked()  # its supervisor thread closes it
 
     def wait_tcp_closed(self, timeout: float | None) -> bool:
-        return self.ended
+        return self.tcp_closed
+
+    def after_fork(self) -> None:
+        self.tcp_closed = True
 
     def _end(self, code: int, error: Exception | None) -> None:
-        if not self.ended:
-            self.ended, self.close_code, self.error = True, code, error
+        if not self.tcp_closed:
+            self.tcp_closed, self.close_code, self.error = True, code, error
 
 
 class Explorer:
@@ -157,6 +162,8 @@ class Explorer:
         self.told: list[Any] = []
         self._now = 1000.0
         self._depth = 0
+        self._starting: Session | None = None  # the one that `connect` starts itself, and may be interrupted then
+        self._stopped: list[Session] = []  # those of each `disconnect()` that has not begun to wait
         self._sessions: list[Session] = []  # those with a supervisor thread that has not ended
         self._dispatchers: list[FakeThread] = []
         self._connections: list[FakeConnection] = []
@@ -169,19 +176,24 @@ class Explorer:
         self.client = WebSocketClient("ws://localhost/ws", self._token, max_reconnect_delay=8, **options)
         for name in ("state:change", "connected", "disconnected"):
             self.client.on(name, self.told.append)
-        self._life = self.client._life
+        self._state = self.client._state
         self._control = self.client._control
         self._supervisor = self._control._supervisor
         patch.setattr(self._supervisor, "_make_connection", self._connection)
-        patch.setattr(self._life, "_changed", PreemptedCondition(self), raising=False)
-        patch.setattr(self._life, "advance", self._recorded(self._life.advance))
+        self._lock = vars(self._state)["_changed"] = PreemptedCondition(self)
+        patch.setattr(Session, "move", self._recorded(Session.move))
 
     # What the fakes call.
 
     def _started(self, name: str, target: Callable[..., object], *args: Any) -> FakeThread:
+        if name in {"supervisor", "dispatcher"} and self.schedule.choose(8) == 1:
+            self.wanted = False
+            raise ConnectError("no thread could be started")
         thread = FakeThread(self, name, *args)
         if thread.name == "supervisor":
-            self._sessions.append(thread.args[1])
+            session = thread.args[1]
+            self._sessions.append(session)
+            self._starting = None if session.previous else session
         elif thread.name == "dispatcher":
             self._dispatchers.append(thread)
         return thread
@@ -193,7 +205,7 @@ class Explorer:
 
     def unlocked(self) -> None:
         """Check that the life cycle's lock is not held where it may not be."""
-        assert not self._life.changed._is_owned(), "a socket or user code was used under the lock"  # type: ignore[attr-defined]
+        assert not self._state.changed._is_owned(), "a socket or user code was used under the lock"  # type: ignore[attr-defined]
 
     def fails(self) -> bool:
         return self.schedule.choose(2) == 1
@@ -208,13 +220,17 @@ class Explorer:
         self._connections.append(FakeConnection(self))
         return self._connections[-1]
 
-    def _recorded(self, advance: Callable[..., Any]) -> Callable[..., Any]:
-        def recorded(session: Session, signal: Trigger, *news: Any, **error: Any) -> Any:
-            assert self._life.changed._is_owned()  # type: ignore[attr-defined]
-            row = session.phase, signal
+    def _recorded(self, move: Callable[[Session, Trigger], None]) -> Callable[[Session, Trigger], None]:
+        def recorded(session: Session, trigger: Trigger) -> None:
+            assert trigger is Trigger.FORKED or self._state.changing
+            row = session.phase, trigger
             assert row in TRANSITIONS, row
+            assert trigger is not Trigger.ABANDON or "died" not in str(session.cause), "it was not being stopped"
             self.rows.add(row)
-            return advance(session, signal, *news, **error)
+            move(session, trigger)
+            if trigger is Trigger.START and session is self._starting and self.schedule.choose(8) == 1:
+                self.wanted = False
+                raise KeyboardInterrupt
 
         return recorded
 
@@ -236,26 +252,51 @@ class Explorer:
             self._depth -= 1
 
     def _act(self) -> None:
-        acts = [self._run, self._connect, self._disconnect, self._abandon, self._lose, self._pass_time, self._deliver]
+        acts = [
+            self._run,
+            self._connect,
+            self._disconnect,
+            self._abandon,
+            self._lose,
+            self._pass_time,
+            self._deliver,
+            self._fork,
+        ]
         acts[self.schedule.choose(len(acts))]()
 
     def _connect(self) -> None:
         self._wish(True)
-        self.client.connect(block=False)
+        with suppress(ConnectError, KeyboardInterrupt):
+            self.client.connect(block=False)
 
     def _disconnect(self) -> None:
+        """Begin a `disconnect()`; all that others do until `_abandon` happens before it waits."""
         self._wish(False)
-        self._control.stop(1000, 5.0)
+        session = self._control._stop(1000, 5.0)
+        if session is not None:
+            assert session.stopping
+            self._stopped.append(session)
 
     def _wish(self, wanted: bool) -> None:
         self.wanted, self.call_begins = wanted, True
 
     def _abandon(self) -> None:
-        """A `disconnect()` whose time is over."""
-        session = self._life.session
-        if session is not None and session.stopping and not self._waits_for_abandonment(session):
-            self._life.abandon(session, deadline.Deadline(0))
-            assert self._life.session is not session or self.client.state == "disconnected"
+        """Go on with one of the calls of `disconnect()`, whose time is over by now."""
+        if self._stopped:
+            session = self._stopped.pop(self.schedule.choose(len(self._stopped)))
+            if not self._waits_for_abandonment(session):
+                self._control._await_end(session, deadline.Deadline(0))
+
+    def _fork(self) -> None:
+        """Go on in a forked child: as the thread that is in the middle of something, or as one that is in nothing."""
+        if self._depth > 1:
+            return  # only one thread goes on
+        self._control.after_fork()
+        vars(self._state)["_changed"] = self._lock  # which nobody holds
+        assert self.client.state == "disconnected"
+        for kept in (self._sessions, self._dispatchers, self._connections, self._stopped, self.told):
+            kept.clear()
+        self.wanted = False
 
     def _waits_for_abandonment(self, session: Session | None) -> bool:
         """Tell whether somebody abandons that session, or one before it, already: who wants to as well waits."""
@@ -265,8 +306,8 @@ class Explorer:
         return under_way or self._waits_for_abandonment(session.previous)
 
     def _lose(self) -> None:
-        session = self._life.session
-        connection: Any = self._life.connection
+        session = self._state.session
+        connection: Any = self._state.connection
         if session is not None and connection is not None:
             connection.lose()
             session.mail.put(Mail.LOST)
@@ -298,11 +339,11 @@ class Explorer:
             and (not previous.deadline.expired() or self._waits_for_abandonment(previous))
         ):
             return False
-        return not session.mail.empty() or (session.phase is Phase.WAITING and session.retry.expired())
+        return not session.mail.empty() or (session.phase is Phase.WAITING and session.schedule.retry.expired())
 
     def _step(self, session: Session) -> None:
         if session.previous is not None and not session.previous.done.is_set():
-            self._life.abandon(session.previous, deadline.Deadline(0))
+            self._state.abandon(session.previous, deadline.Deadline(0))
         session.previous = None
         if not session.ended:  # the loop looks at this before it waits for mail
             self._supervisor.step(session, None if session.mail.empty() else session.mail.get())
@@ -310,7 +351,7 @@ class Explorer:
             session.close_cut()
             session.finish_dispatching(deadline.Deadline(None))
             if not session.abandoned:
-                self._life.finish(session)
+                self._state.finish(session)
             session.done.set()
 
     def _settle(self) -> None:
@@ -322,10 +363,10 @@ class Explorer:
             else:
                 quiet += 1
                 self._pass_time()
-        session = self._life.session
+        session = self._state.session
         assert self.client.state == ("connected" if self._should_run() else "disconnected")
         assert session is None or session.done.is_set() == (not self._should_run())
-        live = [connection for connection in self._connections if connection.opened and not connection.ended]
+        live = [connection for connection in self._connections if connection.opened and not connection.tcp_closed]
         assert len(live) == int(self._should_run()), "a connection was left open"
         assert not [session for session in self._sessions if not session.done.is_set() and not self._should_run()]
         self._deliver()
@@ -346,6 +387,6 @@ class Explorer:
         assert [event.type for event in self.told] == expected
 
     def _should_run(self) -> bool:
-        session = self._life.session
+        session = self._state.session
         gave_up = session is not None and "given up" in str(session.cause) and session.stopping
         return self.wanted and not gave_up

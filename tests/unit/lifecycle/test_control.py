@@ -279,7 +279,7 @@ def test_a_connect_that_waits_for_a_disconnect_that_hangs_goes_on_when_that_give
         client.connect(block=False)
         assert hang.entered.wait(TIMEOUT)
         disconnecting = running(lambda: client.disconnect(timeout=0.3))
-        until(lambda: not client._life.running)
+        until(lambda: not client._state.running)
         client.connect()
         disconnecting.result()
         assert client.state == "connected"
@@ -293,7 +293,7 @@ def test_a_disconnect_during_a_session_that_never_began_abandons_both(
         client.connect(block=False)
         assert hang.entered.wait(TIMEOUT)
         disconnecting = running(lambda: client.disconnect(timeout=TIMEOUT))
-        until(lambda: not client._life.running)
+        until(lambda: not client._state.running)
         client.connect(block=False)
         client.disconnect(timeout=0.1)
         disconnecting.result()
@@ -341,9 +341,9 @@ def test_disconnect_behind_a_full_queue_closes_the_connection_though_its_reader_
         client.connect()
         for _ in range(20):
             masquerade_server.emit("news")
-        session = client._life.session
+        session = client._state.session
         assert session is not None
-        until(lambda: session.dispatcher.full)
+        until(lambda: session.event_queue.full)
         assert elapsed(lambda: client.disconnect(timeout=timeout)) < TIMEOUT
         masquerade_server.wait_for_connections(0)
         until(lambda: set(names_of_threads()) <= {FOUR[0], FOUR[3]})  # the hung listener, and who waits for it
@@ -448,3 +448,50 @@ def test_connect_and_disconnect_from_many_threads_end_in_a_state_that_works(
     assert all(before[1] == after[0] for before, after in pairwise(states))
     client.connect()
     assert client.state == "connected"
+
+
+class HeldUp(threading.Condition):
+    """The life cycle's lock; a thread that disconnects is held up as soon as it has released it."""
+
+    def __init__(self, hang: Hang) -> None:
+        super().__init__()
+        self._hang = hang
+        self.thread: int | None = None
+
+    def __exit__(self, *raised: Any) -> None:
+        super().__exit__(*raised)
+        if threading.get_ident() == self.thread:
+            self.thread = None
+            self._hang()
+
+
+@pytest.mark.parametrize("place", ["a thread", "a listener"])
+def test_a_disconnect_never_ends_the_session_that_another_thread_starts_meanwhile(
+    client: WebSocketClient, masquerade_server: EventServer, hang: Hang, place: str
+) -> None:
+    took: list[float] = []
+
+    def leave(*_: object) -> None:
+        lock.thread = threading.get_ident()
+        took.append(elapsed(lambda: client.disconnect(timeout=0.2)))
+
+    client.connect()
+    lock = HeldUp(hang)
+    vars(client._state)["_changed"] = lock
+    if place == "a thread":
+        leaving = running(leave)
+    else:
+        client.once("news", leave)
+        masquerade_server.emit("news")
+    assert hang.entered.wait(TIMEOUT)
+    client.connect()
+    record = Record(client)
+    hang.over.set()
+    until(lambda: took)
+    if place == "a thread":
+        leaving.result()
+    assert client.state == "connected"
+    client.emit("still there")
+    masquerade_server.expect("still there")
+    until(lambda: names_of_threads() == FOUR)
+    assert record.of("disconnected") == record.of("error") == []

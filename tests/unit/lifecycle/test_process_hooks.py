@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from types import ModuleType
 
 import pytest
@@ -22,16 +23,17 @@ class Recorder:
         self.diary = diary
         self.name = name
 
-    def close_at_exit(self, timeout: float) -> None:
+    def close_at_exit(self, timeout: float) -> Callable[[Deadline], None]:
         assert timeout > 0
         self.diary.append(f"close {self.name}")
+        return self._await
 
-    def await_end(self, deadline: Deadline) -> None:
+    def _await(self, deadline: Deadline) -> None:
         assert deadline.remaining() is not None
         self.diary.append(f"await {self.name}")
 
-    def reset_in_child(self) -> None:
-        self.diary.append(f"reset {self.name}")
+    def after_fork(self) -> None:
+        self.diary.append(f"renew {self.name}")
 
 
 def load_process() -> ModuleType:
@@ -61,12 +63,12 @@ def test_at_exit_all_clients_begin_to_close_before_the_first_is_waited_for(anew:
     assert sorted(diary[2:]) == ["await a", "await b"]
 
 
-def test_in_a_forked_child_each_client_is_reset(anew: ModuleType) -> None:
+def test_in_a_forked_child_each_client_starts_anew(anew: ModuleType) -> None:
     diary: list[str] = []
     client = Recorder(diary, "a")
     anew.watch(client)
-    anew._reset_all()
-    assert diary == ["reset a"]
+    anew._after_fork()
+    assert diary == ["renew a"]
     del client
 
 
@@ -75,7 +77,7 @@ def test_a_client_that_nobody_refers_to_is_left_out(anew: ModuleType) -> None:
     anew.watch(Recorder(diary, "a"))
     gc.collect()
     anew._close_all()
-    anew._reset_all()
+    anew._after_fork()
     assert diary == []
 
 
@@ -132,9 +134,10 @@ def test_the_interpreter_closes_clients_when_it_exits_after_its_threads() -> Non
 import threading, time
 from masquerade_ws.lifecycle import process_hooks as process
 class Client:
-    def close_at_exit(self, timeout): print("close")
-    def await_end(self, deadline): print("await")
-    def reset_in_child(self): print("reset")
+    def close_at_exit(self, timeout):
+        print("close")
+        return lambda deadline: print("await")
+    def after_fork(self): print("renew")
 client = Client()
 process.watch(client)
 threading.Thread(target=lambda: (time.sleep(0.05), print("thread"))).start()
@@ -146,21 +149,20 @@ threading.Thread(target=lambda: (time.sleep(0.05), print("thread"))).start()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-def test_a_forked_child_resets_its_clients_and_the_parent_does_not() -> None:
+def test_a_forked_child_starts_its_clients_anew_and_the_parent_does_not() -> None:
     script = """
 import os
 from masquerade_ws.lifecycle import process_hooks as process
 class Client:
-    resets = 0
-    def close_at_exit(self, timeout): pass
-    def await_end(self, deadline): pass
-    def reset_in_child(self): self.resets += 1
+    renewals = 0
+    def close_at_exit(self, timeout): return lambda deadline: None
+    def after_fork(self): self.renewals += 1
 client = Client()
 process.watch(client)
 pid = os.fork()
 if pid == 0:
-    os._exit(10 + client.resets)
-print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), client.resets)
+    os._exit(10 + client.renewals)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), client.renewals)
 """
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, timeout=60, check=True

@@ -26,8 +26,8 @@ from tests.support.scenes import CLOSING, CONNECTING, FOUR, TIMEOUT, Hang, Recor
 def test_a_transition_that_is_not_in_the_table_raises(client: WebSocketClient) -> None:
     session = Session(1, None)
     session.phase = Phase.ENDED
-    with pytest.raises(KeyError), client._life.changed:
-        client._life.advance(session, Trigger.OPENED)
+    with pytest.raises(KeyError), client._state.changed:
+        client._state.advance(session, Trigger.OPENED)
 
 
 def test_an_abandoned_session_never_ends_before_its_supervisor_knows_the_connection_to_close(
@@ -153,7 +153,7 @@ def test_a_session_that_two_give_up_at_once_tells_its_last_events_ahead_of_the_n
             client.connect(block=False)
             assert hang.entered.wait(TIMEOUT)
             disconnecting = running(lambda client=client: client.disconnect(timeout=0.03))
-            until(lambda client=client: not client._life.running)
+            until(lambda client=client: not client._state.running)
             client.connect()
             disconnecting.result()
             record.wait("state:change", 4)
@@ -200,16 +200,16 @@ def test_an_abandonment_right_behind_a_transition_loses_no_event(
         stream = client.events("state:change", "connected", "error", "disconnected")
         held = Held(client, state, hang)
         if state in {"connecting", "connected"}:
-            client._life._changed = held
+            client._state._changed = held
             client.connect(block=False)
         else:
             client.connect()
             record.wait("connected")
-            client._life._changed = held
+            client._state._changed = held
             if lost:
                 masquerade_server.drop()
             else:
-                client._control.stop(1000, TIMEOUT)
+                client._control._stop(1000, TIMEOUT)
         assert hang.entered.wait(TIMEOUT)
         client.disconnect(timeout=0)
         hang.over.set()
@@ -259,18 +259,18 @@ def test_a_signal_handler_or_a_finalizer_may_disconnect_amid_a_change(
 ) -> None:
     with client_of(masquerade_server.url) as client:
         record = Record(client)
-        advances, calls = client._life.advance, iter(range(100))
+        advances, calls = client._state.advance, iter(range(100))
 
         def advance(*args: Any, **news: Any) -> Any:
             if next(calls) == cut:
                 client.disconnect(timeout=0)
             return advances(*args, **news)
 
-        monkeypatch.setattr(client._life, "advance", advance)
+        monkeypatch.setattr(client._state, "advance", advance)
         with suppress(DisconnectedError):
             client.connect()
             masquerade_server.drop()
-        until(lambda: not client._life.running)
+        until(lambda: not client._state.running)
         client.connect()
         client.disconnect(timeout=TIMEOUT)
         assert client.state == "disconnected"
@@ -284,13 +284,13 @@ def test_a_signal_handler_or_a_finalizer_may_disconnect_amid_a_change(
 
 def test_in_a_forked_child_what_a_connection_sent_before_still_counts() -> None:
     counters = Counters()
-    life = ClientState(StreamIndex(Guard()), counters)
-    life.session = Session(1, None)
+    state = ClientState(StreamIndex(Guard()), counters)
+    state.session = Session(1, None)
     with (
         RawServer(lambda peer: [peer.upgrade(), peer.hang()]) as raw,
         Connection.open(raw.url, proxy=False) as connection,
     ):
-        life.session.connection = connection
+        state.session.connection = connection
         connection.send("hello")
-        life.after_fork()
+        state.after_fork()
     assert counters.snapshot(None)["messages_sent"] == 1

@@ -1,9 +1,8 @@
-"""A life ends in full, whatever ends it, and leaves nobody waiting."""
+"""A session ends in full, whatever ends it, and leaves nobody waiting."""
 
 from __future__ import annotations
 
 import gc
-import logging
 import threading
 import weakref
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from masquerade_ws.lifecycle.supervisor import supervise
 from masquerade_ws.lifecycle.transitions import Phase
 from masquerade_ws.testing import EventServer
 from tests.support.raw_server import Peer, RawServer, close_payload, frame, until
-from tests.support.scenes import FOUR, TIMEOUT, Hang, Record, client_of, names_of_threads, running, stay
+from tests.support.scenes import CONNECTING, FOUR, TIMEOUT, Hang, Record, client_of, names_of_threads, running, stay
 
 # What dies
 
@@ -32,36 +31,29 @@ def test_a_loss_that_comes_behind_an_abandonment_is_nothing(client: WebSocketCli
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("auto_reconnect", [True, False])
 def test_a_supervisor_thread_that_dies_leaves_nobody_waiting(
-    masquerade_server: EventServer, caplog: pytest.LogCaptureFixture, auto_reconnect: bool
+    masquerade_server: EventServer, monkeypatch: pytest.MonkeyPatch, auto_reconnect: bool
 ) -> None:
-    """A filter of the user's logging may end its thread anywhere."""
-
-    def refuse(record: logging.LogRecord) -> bool:
-        if "connection error" in record.getMessage():
-            raise SystemExit("in a filter")
-        return True
-
-    caplog.set_level(logging.DEBUG, "masquerade_ws")
-    logger = logging.getLogger("masquerade_ws")
+    """Only a bug of ours can still end it."""
     masquerade_server.refuse(503)
     with client_of(masquerade_server.url, auto_reconnect=auto_reconnect) as client:
         stream = client.events("news")
-        logger.addFilter(refuse)
-        try:
+        with monkeypatch.context() as patch:
+            patch.setattr("masquerade_ws.lifecycle.supervisor._log_delay", None)
             with pytest.raises(ConnectError):
                 running(client.connect).result()
             with pytest.raises(DisconnectedError):
                 stream.get(timeout=TIMEOUT)
             until(lambda: names_of_threads() == [])
-        finally:
-            logger.removeFilter(refuse)
         client.connect()
         assert client.state == "connected"
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, MemoryError])
-def test_a_get_token_that_exits_ends_the_client_and_leaves_nobody_waiting(
+class NotAnException(BaseException):
+    """As asyncio.CancelledError and gevent.Timeout are not."""
+
+
+@pytest.mark.parametrize("kind", [LookupError, MemoryError, NotAnException])
+def test_whatever_get_token_raises_the_next_attempt_follows(
     masquerade_server: EventServer, kind: type[BaseException]
 ) -> None:
     raised = [kind()]
@@ -71,15 +63,80 @@ def test_a_get_token_that_exits_ends_the_client_and_leaves_nobody_waiting(
             raise raised.pop()
         return "token"
 
-    with client_of(masquerade_server.url, get_token, auto_reconnect=False) as client:
+    with client_of(masquerade_server.url, get_token) as client:
+        record = Record(client, "error", "connected")
+        with pytest.raises(ConnectError, match=f"get_token raised {kind.__name__}") as refusal:
+            client.connect()
+        assert isinstance(refusal.value.__cause__, kind)
+        record.wait("connected")
+        (error,) = record.of("error")
+        assert (error.context, type(error.error)) == ("connection", ConnectError)
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
+def test_a_get_token_that_exits_ends_the_client_with_one_error_and_leaves_nobody_waiting(
+    masquerade_server: EventServer, kind: type[BaseException]
+) -> None:
+    raised = [kind()]
+
+    def get_token() -> str:
+        if raised:
+            raise raised.pop()
+        return "token"
+
+    with client_of(masquerade_server.url, get_token) as client:
+        record = Record(client, "error")
         stream = client.events("news")
-        with pytest.raises((ConnectError, DisconnectedError)):
+        with pytest.raises(ConnectError):
             running(client.connect).result()
         until(lambda: names_of_threads() == [])
         assert client.state == "disconnected"
         assert list(stream) == []
+        assert [str(event.error) for event in record.events] == [f"get_token raised {kind.__name__}"]
         client.connect()
         assert client.state == "connected"
+
+
+@pytest.mark.parametrize("kind", [LookupError, MemoryError, NotAnException])
+def test_whatever_an_attempt_runs_into_the_next_one_follows(
+    client: WebSocketClient, monkeypatch: pytest.MonkeyPatch, kind: type[BaseException]
+) -> None:
+    def run_into(*args: object) -> list[Any]:
+        raise kind
+
+    record = Record(client, "error", "connected")
+    with monkeypatch.context() as patch:
+        patch.setattr("socket.getaddrinfo", run_into)
+        patch.setattr("masquerade_ws.connection.opening.resolve", run_into)
+        with pytest.raises(ConnectError):
+            running(client.connect).result()
+    record.wait("connected")
+    assert {event.context for event in record.of("error")} == {"connection"}
+
+
+def test_what_goes_wrong_right_after_a_connection_was_announced_is_a_loss(
+    client: WebSocketClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marks = client._streams.mark_reconnection
+    errors = [MemoryError()]
+
+    def mark() -> None:
+        if errors:
+            raise errors.pop()
+        marks()
+
+    monkeypatch.setattr(client._streams, "mark_reconnection", mark)
+    record = Record(client)
+    client.connect()
+    record.wait("connected", 2)
+    assert record.story == [
+        *CONNECTING,
+        "error",
+        "connected > disconnected",
+        "disconnected",
+        *CONNECTING,
+    ]
+    assert names_of_threads() == FOUR
 
 
 # Threads
@@ -217,9 +274,8 @@ def test_a_supervisor_thread_that_dies_behind_its_client_ends_its_session() -> N
     assert session.done.is_set()
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("name", ["supervisor", "dispatcher", "reader", "heartbeat"])
-def test_memory_that_is_out_when_a_thread_starts_ends_the_client_and_leaves_nobody_waiting(
+def test_memory_that_is_out_when_a_thread_starts_fails_that_attempt(
     client: WebSocketClient, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     starts = threading.Thread.start
@@ -229,13 +285,16 @@ def test_memory_that_is_out_when_a_thread_starts_ends_the_client_and_leaves_nobo
             raise MemoryError
         starts(thread)
 
+    record = Record(client, "connected")
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
-        with pytest.raises(MemoryError if name in {"supervisor", "dispatcher"} else DisconnectedError):
+        with pytest.raises(ConnectError, match="no thread could be started: MemoryError"):
             running(client.connect).result()
+    if name in {"supervisor", "dispatcher"}:  # without them no session begins
         until(lambda: names_of_threads() == [])
         assert client.state == "disconnected"
-    client.connect()
+        client.connect()
+    record.wait("connected")
     assert names_of_threads() == FOUR
 
 

@@ -28,6 +28,19 @@ def test_a_thread_that_is_refused_is_a_failure_to_connect(monkeypatch: pytest.Mo
         start("reader", print)
 
 
+def test_a_thread_that_the_interpreter_does_not_even_let_us_make_is_a_failure_to_connect(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As in a subinterpreter that allows no daemon threads."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("daemon threads are disabled in this (sub)interpreter")
+
+    monkeypatch.setattr(threading.Thread, "__init__", refuse)
+    with pytest.raises(ConnectError, match="no thread could be started: daemon threads are disabled"):
+        start("reader", print)
+
+
 def test_a_thread_does_not_wait_for_itself() -> None:
     ended = threading.Event()
 

@@ -1,11 +1,11 @@
-"""The table of the life cycle, and what one life holds."""
+"""The table of the life cycle, and what one session holds."""
 
 from __future__ import annotations
 
 import pytest
 
 from masquerade_ws.connection import Connection
-from masquerade_ws.lifecycle.session import Mail, Session
+from masquerade_ws.lifecycle.session import Mail, Schedule, Session
 from masquerade_ws.lifecycle.transitions import STATES, TRANSITIONS, Phase, Trigger
 from masquerade_ws.testing import EventServer
 from tests.support.scenes import client_of, elapsed, running
@@ -18,12 +18,12 @@ def reachable(start: Phase) -> set[Phase]:
     return found
 
 
-def test_every_phase_but_the_last_has_rows() -> None:
-    assert {phase for phase, _ in TRANSITIONS} == set(Phase) - {Phase.ENDED}
+def test_every_phase_has_rows() -> None:
+    assert {phase for phase, _ in TRANSITIONS} == set(Phase)
 
 
-def test_every_signal_has_a_row() -> None:
-    assert {signal for _, signal in TRANSITIONS} == set(Trigger)
+def test_every_trigger_has_a_row() -> None:
+    assert {trigger for _, trigger in TRANSITIONS} == set(Trigger)
 
 
 def test_every_phase_can_be_reached_and_can_end() -> None:
@@ -31,14 +31,18 @@ def test_every_phase_can_be_reached_and_can_end() -> None:
     assert all(Phase.ENDED in reachable(phase) for phase in Phase)
 
 
-@pytest.mark.parametrize("signal", [Trigger.STOP, Trigger.ABANDON])
-def test_a_disconnect_is_legal_in_every_phase_that_waits(signal: Trigger) -> None:
-    phases = set(Phase) - {Phase.ENDED} - ({Phase.CLOSING} if signal is Trigger.STOP else set())
-    assert {phase for phase, each in TRANSITIONS if each is signal} == phases
+@pytest.mark.parametrize("trigger", [Trigger.STOP, Trigger.ABANDON])
+def test_a_disconnect_is_legal_in_every_phase_that_waits(trigger: Trigger) -> None:
+    phases = set(Phase) - {Phase.ENDED} - ({Phase.CLOSING} if trigger is Trigger.STOP else set())
+    assert {phase for phase, each in TRANSITIONS if each is trigger} == phases
+
+
+def test_a_fork_ends_a_session_in_every_phase() -> None:
+    assert {phase for phase in Phase if TRANSITIONS[phase, Trigger.FORKED] is Phase.ENDED} == set(Phase)
 
 
 def test_only_a_live_session_moves() -> None:
-    assert not [signal for phase, signal in TRANSITIONS if phase is Phase.ENDED]
+    assert [trigger for phase, trigger in TRANSITIONS if phase is Phase.ENDED] == [Trigger.FORKED]
 
 
 def test_every_phase_that_can_be_seen_has_a_state() -> None:
@@ -47,12 +51,9 @@ def test_every_phase_that_can_be_seen_has_a_state() -> None:
 
 
 def test_the_attempts_of_a_session_are_counted_from_its_start_or_its_loss() -> None:
-    session = Session(1, None)
-    assert session.attempts == 1
-    session.retries = 2
-    assert session.attempts == 3
-    session.connections, session.retries = 1, 1
-    assert session.attempts == 1
+    assert Schedule().attempts == 1
+    assert Schedule(retries=2).attempts == 3
+    assert Schedule(retries=1, connections=1).attempts == 1
 
 
 def test_mail_is_received_in_order_or_none_in_time() -> None:
@@ -93,12 +94,12 @@ def test_in_a_forked_child_a_session_is_over_and_so_is_the_one_before_it() -> No
         assert session.ended
         assert session.abandoned
         assert session.done.is_set()
-        assert not session.dispatcher.wait()
+        assert not session.event_queue.wait()
 
 
 def test_a_client_that_was_never_started_starts_in_a_forked_child(masquerade_server: EventServer) -> None:
     with client_of(masquerade_server.url) as client:
-        client.reset_in_child()  # what a fork calls
+        client._control.after_fork()  # what a fork calls
         assert client.state == "disconnected"
         with client:
             assert client.stats.connections == 1
@@ -116,6 +117,6 @@ def test_a_client_that_has_ended_starts_in_a_forked_child(masquerade_server: Eve
     with client_of(masquerade_server.url) as client:
         client.connect()
         client.disconnect()
-        client.reset_in_child()
+        client._control.after_fork()
         with client:
             assert client.stats.connections == 2
