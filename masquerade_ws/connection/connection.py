@@ -226,16 +226,17 @@ class Connection:
         """Send a message and a ping, but let other threads' sends go first for at most ``patience`` seconds.
 
         Raises:
-            SendError: As for `send`.
+            SendError: If it was not sent, and that is not why the connection ends.
+            DisconnectedError: If that is why the connection ends: nobody asked for this send.
         """
         deadline = Deadline(patience)
-        self._send(TEXT, text.encode(), deadline.remaining())
-        self._send(PING, b"", deadline.remaining())
+        self._send(TEXT, text.encode(), deadline.remaining(), of_user=False)
+        self._send(PING, b"", deadline.remaining(), of_user=False)
 
-    def _send(self, opcode: int, payload: bytes, patience: float | None = None) -> None:
+    def _send(self, opcode: int, payload: bytes, patience: float | None = None, *, of_user: bool = True) -> None:
         if self._established is None:
             raise SendError("the connection is not open")
-        self._established.send(opcode, payload, self._options.send_timeout, patience)
+        self._established.send(opcode, payload, self._options.send_timeout, patience, of_user=of_user)
 
     # Ending
 

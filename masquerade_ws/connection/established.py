@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from masquerade_ws.connection.sockets import shutdown
 from masquerade_ws.deadline import Deadline
-from masquerade_ws.errors import SendError
+from masquerade_ws.errors import DisconnectedError, SendError
 from masquerade_ws.protocol.frames import build_close
 
 if TYPE_CHECKING:
@@ -71,18 +71,32 @@ class EstablishedConnection:
                 del messages  # not to be kept until the next come
         self._closure.check()
 
-    def send(self, opcode: int, payload: bytes, timeout: float, patience: float | None = None) -> None:
+    def send(
+        self, opcode: int, payload: bytes, timeout: float, patience: float | None = None, *, of_user: bool = True
+    ) -> None:
         """Send a frame, as the sender does; a failure half-way ends the connection.
+
+        Args:
+            opcode: The frame's.
+            payload: The frame's.
+            timeout: Seconds that it may take.
+            patience: Seconds that it may wait for another thread's send; ``None``: ``timeout``.
+            of_user: Whether the user sends it; otherwise its failure is a loss of the connection like any other.
 
         Raises:
             SendError: If it was not sent.
+            DisconnectedError: If that ends the connection, and the user did not send it.
         """
         try:
             self.sender.send(opcode, payload, timeout, patience)
         except SendError:
             raise
         except OSError as cause:
-            error = SendError(f"sending failed ({cause})")
+            error = (
+                SendError(f"sending failed ({cause})")
+                if of_user
+                else DisconnectedError(f"a heartbeat could not be sent ({cause})")
+            )
             error.__cause__ = cause
             self.abort(error)
             raise error from cause

@@ -163,8 +163,9 @@ class Control:
         """Return the counters, those of the present connection included."""
         with self._state.changed:
             session, connection = self._state.session, self._state.connection
+            counting = None if session is None else session.connection or session.leaving  # also while it is closed
             return Stats(
-                **self._rooms.counters.snapshot(session.connection if session else None),  # also while it is closed
+                **self._rooms.counters.snapshot(counting),
                 events_dropped=self._rooms.streams.dropped,
                 latency=connection.latency if connection else None,
                 connected_since=session.connected_since if session and connection else None,

@@ -47,7 +47,7 @@ def _last_sign(connection: Connection, event_queue: EventQueue) -> float:
 def _send(connection: Connection, patience: float) -> bool:
     try:
         connection.beat(encode(HeartbeatEvent({})), patience)
-    except SendError as error:  # either it broke the connection, which says so, or another thread's send goes on
+    except (SendError, DisconnectedError) as error:  # another thread's send goes on, or the connection ends with this
         logger.debug("a heartbeat was not sent: %s", error)
         return False
     logger.debug("sent a heartbeat")

@@ -90,6 +90,7 @@ class Session:
         phase: Set by `move` alone.
         result: That of the attempt under way, or of the next one.
         connection: The connection, from before it is opened until it is lost or closed.
+        leaving: The one that was lost, until TCP is closed and its threads have ended.
         cut: The connection that an abandonment cut, for the supervisor thread to close.
         connected_since: When the connection was made, in UTC.
         stopping: Whether somebody called ``disconnect()``, or the client has given up.
@@ -113,6 +114,7 @@ class Session:
         self.phase = Phase.PENDING
         self.result = AttemptResult()
         self.connection: Connection | None = None
+        self.leaving: Connection | None = None
         self.cut: Connection | None = None
         self.connected_since: datetime | None = None
         self.stopping = False
@@ -189,7 +191,7 @@ class Session:
         self.done = threading.Event()
         self.done.set()
         self.event_queue.after_fork()
-        for connection in (self.connection, self.cut):
+        for connection in (self.connection, self.leaving, self.cut):
             if connection is not None:
                 connection.after_fork()
         if self.previous is not None:

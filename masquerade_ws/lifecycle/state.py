@@ -56,8 +56,9 @@ class ClientState:
         session = self.session
         self._reset()
         if session is not None:
-            if session.connection is not None:
-                self._counters.absorb(session.connection)
+            for connection in (session.connection, session.leaving):
+                if connection is not None:
+                    self._counters.absorb(connection)
             session.after_fork()
 
     # What a finalizer needs is bound when the class is made: as the interpreter exits, a module's globals may be gone.
@@ -111,13 +112,13 @@ class ClientState:
             self.abandon(previous, deadline)
         with self.changed:
             first, session.abandoned = not session.abandoned, True
-            connected = session.phase is not Phase.CONNECTING
+            connected = session.connection is not None and session.phase is not Phase.CONNECTING
             connection = self.let_go(session)
-            last: list[AnyEvent] = []
             if connection is not None:
                 session.cut = connection
-                if connected:
-                    last.append(DisconnectedEvent(timestamp_now(), session.close_code, "", will_reconnect=False))
+            last: list[AnyEvent] = []
+            if connected:
+                last.append(DisconnectedEvent(timestamp_now(), session.close_code, "", will_reconnect=False))
             if not session.stopping:
                 self.cancel(session, DisconnectedError("the supervisor thread died"))
             if not session.ended:
@@ -173,8 +174,8 @@ class ClientState:
         self.changed.notify_all()
 
     def let_go(self, session: Session) -> Connection | None:
-        """Take the connection out of a session."""
-        connection, session.connection = session.connection, None
+        """Take the connection out of a session, or the one that it has lost."""
+        connection, session.connection, session.leaving = session.connection or session.leaving, None, None
         if connection is not None:
             self._counters.absorb(connection)
         return connection

@@ -173,6 +173,7 @@ class Supervisor:
             if session.stopping:
                 return
             result = session.result
+            self.state.let_go(session)
             cause = DisconnectedError(f"the client has given up: {error}")
             retrying = self._let_retry(session, cause, retry=not _is_final(error))
             events = self.state.advance(session, Trigger.FAILED if retrying else Trigger.GAVE_UP, error=error)
@@ -188,8 +189,6 @@ class Supervisor:
             return
         if connection.close_code is None:
             connection.abort(DisconnectedError("the reader thread ended before the connection"))
-        connection.finish()
-        session.join()
         schedule = session.schedule
         schedule.lost_at = time.monotonic()
         if schedule.lost_at - schedule.connected_at >= self._options.min_uptime:
@@ -200,12 +199,17 @@ class Supervisor:
                 return
             why = connection.error or f"the server closed the connection with code {code}, reason {reason!r}"
             cause = DisconnectedError(f"the client has given up: {why}", code, reason)
+            session.connection, session.leaving = None, connection
             retrying = self._let_retry(session, cause, retry=True)
             lost = DisconnectedEvent(timestamp_now(), code, reason, will_reconnect=retrying)
             trigger = Trigger.LOST if retrying else Trigger.GAVE_UP
             events = self.state.advance(session, trigger, lost, error=connection.error)
         report(session, events)
         _log_delay(session)
+        connection.finish()  # a peer that is slow to close its side delays the next attempt, not the news
+        session.join()
+        with self.state.changed:
+            self.state.let_go(session)
 
     def _close(self, session: Session) -> None:
         with self.state.changed:
@@ -234,7 +238,6 @@ class Supervisor:
 
     def _let_retry(self, session: Session, cause: DisconnectedError, *, retry: bool) -> bool:
         """Prepare the next attempt after a failure or a loss, or the end; return whether there will be one."""
-        self.state.let_go(session)
         options = self._options
         if not (retry and options.auto_reconnect):
             self.state.retire(session, cause)

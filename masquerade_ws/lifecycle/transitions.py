@@ -17,8 +17,9 @@ What each phase means, and who moves a session out of it:
     ``GAVE_UP`` when there will not.
 ``CONNECTED``
     A reader thread and a heartbeat thread use the connection. Whatever ends it, the reader notices, and mails that to
-    the supervisor thread, which moves the session on: ``LOST`` when there will be another attempt, otherwise
-    ``GAVE_UP``.
+    the supervisor thread, which first moves the session on (``LOST`` when there will be another attempt, otherwise
+    ``GAVE_UP``) and then closes TCP and joins the two threads: a peer that is slow to close its side may delay the next
+    attempt, but not the news.
 ``WAITING``
     The delay before the next attempt. It ends when its time has come or when a ``connect()`` asks for an attempt now;
     in both cases the supervisor thread moves on (``RETRY``).

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from datetime import datetime, timezone
 
 import pytest
 
-from masquerade_ws import DisconnectedError
+from masquerade_ws import DisconnectedError, SendError
 from masquerade_ws.testing import EventServer
 from tests.scenarios.test_sending import TIMESTAMP
 from tests.support.raw_server import Peer, RawServer, close_payload, frame, until
@@ -123,6 +124,34 @@ def test_any_byte_of_the_peer_is_a_sign_of_life() -> None:
         record.wait("slow")
         assert record.of("error") == []
         assert client.stats.connections == 1
+
+
+@pytest.mark.parametrize("sender", ["heartbeat", "user"])
+def test_a_heartbeat_that_cannot_be_sent_is_an_error_of_the_connection_and_a_send_of_the_user_is_not(
+    sender: str,
+) -> None:
+    def script(peer: Peer) -> None:
+        peer.upgrade()
+        peer.hang()
+
+    interval = 0.02 if sender == "heartbeat" else 600
+    with (
+        RawServer(script) as server,
+        client_of(server.url, heartbeat_interval=interval, auto_reconnect=False) as client,
+    ):
+        record = Record(client, "error", "disconnected")
+        client.connect()
+        connection = client._state.connection
+        assert connection is not None
+        assert connection._established is not None
+        connection._established._sock.shutdown(socket.SHUT_WR)  # as where the system knows that TCP is dead
+        if sender == "user":
+            with pytest.raises(SendError):
+                client.emit("news")
+        record.wait("disconnected")
+        (failure,) = record.of("error")
+        assert failure.context == ("connection" if sender == "heartbeat" else "send")
+        assert isinstance(failure.error, DisconnectedError if sender == "heartbeat" else SendError)
 
 
 def test_without_a_limit_a_silent_peer_is_kept(masquerade_server: EventServer) -> None:

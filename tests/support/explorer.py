@@ -125,6 +125,7 @@ class FakeConnection:
 
     def finish(self) -> None:
         self._world.unlocked()
+        self._world.others_act()
 
     def abort(self, cause: Exception) -> None:
         self._world.unlocked()

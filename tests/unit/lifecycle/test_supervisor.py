@@ -10,13 +10,24 @@ from typing import Any, cast
 
 import pytest
 
-from masquerade_ws import ConnectError, DisconnectedError, Event, WebSocketClient
+from masquerade_ws import ConnectError, DisconnectedError, Event, NotConnectedError, WebSocketClient
 from masquerade_ws.lifecycle.session import Mail, Session
 from masquerade_ws.lifecycle.supervisor import supervise
 from masquerade_ws.lifecycle.transitions import Phase
 from masquerade_ws.testing import EventServer
 from tests.support.raw_server import Peer, RawServer, close_payload, frame, until
-from tests.support.scenes import CONNECTING, FOUR, TIMEOUT, Hang, Record, client_of, names_of_threads, running, stay
+from tests.support.scenes import (
+    CONNECTING,
+    FOUR,
+    TIMEOUT,
+    Hang,
+    Record,
+    client_of,
+    elapsed,
+    names_of_threads,
+    running,
+    stay,
+)
 
 # What dies
 
@@ -350,3 +361,59 @@ def test_a_peer_that_closes_while_we_do_is_no_error() -> None:
             client.disconnect()
             assert record.of("error") == []
             assert [event.code for event in record.of("disconnected")] == [1000]
+
+
+def test_a_peer_that_is_slow_to_close_tcp_delays_the_next_attempt_but_not_the_news(
+    monkeypatch: pytest.MonkeyPatch, hang: Hang
+) -> None:
+    monkeypatch.setattr("masquerade_ws.connection.connection.LINGER", TIMEOUT)
+    monkeypatch.setattr("masquerade_ws.connection.established.LINGER", TIMEOUT)
+
+    def script(peer: Peer) -> None:
+        peer.upgrade()
+        peer.read_frame()
+        peer.send(frame(8, close_payload(1001)))
+        hang()
+
+    with RawServer(script) as server, client_of(server.url) as client:
+        record = Record(client)
+        client.connect()
+        sent = client.stats.bytes_sent
+        client.emit("go")
+        record.wait("disconnected")
+        assert client.state == "disconnected"
+        with pytest.raises(NotConnectedError):
+            client.emit("late")
+        session = client._state.session
+        assert session is not None
+        assert session.leaving is not None
+        assert not session.leaving.tcp_closed
+        until(lambda: client.stats.bytes_sent > sent)
+        sent = client.stats.bytes_sent
+        hang.over.set()
+        record.wait("connected", 2)
+        assert client.stats.bytes_sent >= sent
+        assert record.of("error") == []
+
+
+def test_a_disconnect_does_not_wait_for_a_peer_that_is_slow_to_close_tcp(
+    monkeypatch: pytest.MonkeyPatch, hang: Hang
+) -> None:
+    monkeypatch.setattr("masquerade_ws.connection.connection.LINGER", TIMEOUT)
+    monkeypatch.setattr("masquerade_ws.connection.established.LINGER", TIMEOUT)
+
+    def script(peer: Peer) -> None:
+        peer.upgrade()
+        peer.read_frame()
+        peer.send(frame(8, close_payload(1001)))
+        hang()
+
+    with RawServer(script) as server, client_of(server.url) as client:
+        record = Record(client)
+        client.connect()
+        client.emit("go")
+        record.wait("disconnected")
+        assert elapsed(lambda: client.disconnect(timeout=0.1)) < TIMEOUT / 2
+        until(lambda: names_of_threads() == [])
+        hang.over.set()
+        assert len(record.of("disconnected")) == 1
