@@ -28,7 +28,7 @@ def beat(connection: Connection, event_queue: EventQueue, interval: float, timeo
     pulse = Pulse(interval, timeout, time.monotonic(), time.process_time())
     while not connection.wait_tcp_closed(pulse.wake - time.monotonic()):
         now = time.monotonic()
-        verdict = pulse.look(now, time.process_time(), _last_sign(connection, event_queue))
+        verdict = pulse.look(now, time.process_time(), _last_sign(connection, event_queue, pulse.unanswered))
         if verdict is Verdict.DEAD:
             connection.abort(DisconnectedError(f"the peer was silent for {timeout} s after a heartbeat"))
         elif verdict is Verdict.BEAT:
@@ -37,11 +37,17 @@ def beat(connection: Connection, event_queue: EventQueue, interval: float, timeo
             pulse.beaten(now, time.monotonic(), sent=sent, taken=connection.bytes_sent != before)
 
 
-def _last_sign(connection: Connection, event_queue: EventQueue) -> float:
-    """Return when the peer last gave a sign of life; infinity while it might, but is not read."""
-    if event_queue.full or connection.readable():
+def _last_sign(connection: Connection, event_queue: EventQueue, since: float | None) -> float:
+    """Return when the peer last gave a sign of life; infinity while it might, but is not read.
+
+    The system is asked for that only if no sign has come ``since`` then.
+    """
+    if event_queue.full:
         return math.inf
-    return max(connection.last_received, event_queue.resumed_at)
+    sign = max(connection.last_received, event_queue.resumed_at)
+    if since is not None and sign <= since and connection.readable():
+        return math.inf
+    return sign
 
 
 def _send(connection: Connection, patience: float) -> bool:

@@ -38,6 +38,7 @@ class Pulse:
 
     Attributes:
         wake: When to look next.
+        unanswered: When the first heartbeat since the last sign of life was due; ``None`` if there was none.
     """
 
     def __init__(self, interval: float, timeout: float | None, now: float, used: float) -> None:
@@ -45,7 +46,7 @@ class Pulse:
         self._silence = math.inf if timeout is None else timeout
         self._used = used
         self._due = self.wake = now + interval
-        self._unanswered: float | None = None  # when the first heartbeat since the last sign of life was due
+        self.unanswered: float | None = None
         self._limit = math.inf  # when the silence after that one has lasted too long
         self._asked_anew = False  # whether that one replaced another, which a stop of the process had made worthless
 
@@ -61,11 +62,11 @@ class Pulse:
         self._used = used
         stopped = late > _STOPPED and ran < late / 2
         anew = False
-        if self._unanswered is not None:
-            heard = sign > self._unanswered
+        if self.unanswered is not None:
+            heard = sign > self.unanswered
             anew = stopped and not heard and not self._asked_anew
             if heard or anew:
-                self._unanswered, self._limit, self._asked_anew = None, math.inf, anew
+                self.unanswered, self._limit, self._asked_anew = None, math.inf, anew
         if now >= self._limit:
             return Verdict.DEAD
         if now >= self._due or anew:
@@ -86,8 +87,8 @@ class Pulse:
             sent: Whether it was sent.
             taken: Whether the peer took what another thread sent meanwhile, so that it is alive.
         """
-        if self._unanswered is None and (sent or not taken):
-            self._unanswered, self._limit = due, (now if sent else due) + self._silence
+        if self.unanswered is None and (sent or not taken):
+            self.unanswered, self._limit = due, (now if sent else due) + self._silence
         # Neither is past, since being late for that would look like a stop.
         self._due, self._limit = max(due + self._interval, now), max(self._limit, now)
         self.wake = min(self._due, self._limit)
