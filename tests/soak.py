@@ -8,9 +8,7 @@ the poll, or its waiter must be told that the client was stopped. Exits with sta
 from __future__ import annotations
 
 import argparse
-import gc
 import heapq
-import os
 import random
 import sys
 import threading
@@ -18,12 +16,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from masquerade_ws import DisconnectedError, ImageGenerationError, WebSocketClient
 from masquerade_ws.testing import EventServer
 from tests.support.fault_proxy import FaultProxy, chaos
+from tests.support.leaks import descriptors, memory
 
 CLIENTS = 50
 PATIENCE = 60.0  # seconds after which a job that should have ended counts as lost
@@ -258,19 +256,6 @@ def jolts(gateway: Gateway, seed: int, until: float) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-
-
-def memory() -> int:
-    """Return the bytes of memory in use, where that can be found out."""
-    gc.collect()
-    statm = Path("/proc/self/statm")
-    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGESIZE") if statm.exists() else 0
-
-
-def descriptors() -> int:
-    """Return how many files are open, where that can be found out."""
-    links = Path("/proc/self/fd")
-    return len(list(links.iterdir())) if links.exists() else 0
 
 
 def clients_threads() -> int:

@@ -13,9 +13,9 @@ from docs.figures.packages import PICTURE, draw
 from masquerade_ws.lifecycle.transitions import Phase, Trigger
 from tests.docs.reading import literals, tables_of, text_of
 from tests.support.pages import ROOT
-from tests.test_layout import PACKAGE
 
 ARCHITECTURE = text_of("docs/explanation/architecture.rst")
+PACKAGE = ROOT / "masquerade_ws"
 CONTRIBUTING = text_of("CONTRIBUTING.rst")
 PAGES = {"architecture": ARCHITECTURE, "contributing": CONTRIBUTING}
 # Names of Python, of the protocol and of values; whatever else looks like a name is one of the package.

@@ -23,7 +23,8 @@ from masquerade_ws import (
 from masquerade_ws.deadline import Deadline
 from masquerade_ws.testing import EventServer
 from tests.support.raw_server import Peer, RawServer, close_payload, frame, until
-from tests.support.scenes import TIMEOUT, Record, client_of, closed_port_url, names_of_threads, stay
+from tests.support.scenes import TIMEOUT, Record, client_of, closed_port_url, names_of_threads
+from tests.support.scripts import stay
 
 URL = "ws://localhost:34076/ws"
 

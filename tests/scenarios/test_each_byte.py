@@ -14,10 +14,11 @@ from masquerade_ws import Event, NotConnectedError, SendError, WebSocketClient
 from masquerade_ws.events import HeartbeatEvent
 from masquerade_ws.protocol.codec import encode
 from masquerade_ws.protocol.frames import CLOSE, PING, TEXT, build_frame
-from tests.scenarios.test_faults import HANDSHAKE, PATIENCE, nothing_leaks
 from tests.support.fault_proxy import FaultProxy, Faults, Kind
-from tests.support.raw_server import Peer, RawServer, close_payload, frame, until
-from tests.support.scenes import TIMEOUT, Record, client_of, elapsed, running, stay
+from tests.support.leaks import nothing_leaks
+from tests.support.raw_server import HANDSHAKE, Peer, RawServer, close_payload, frame, until
+from tests.support.scenes import PATIENCE, TIMEOUT, Record, client_of, elapsed, running
+from tests.support.scripts import stay
 
 CUTS: list[Kind] = ["truncate", "reset"]
 SILENCES: list[Kind] = ["stall", "silence", "vanish"]

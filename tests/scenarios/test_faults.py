@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -18,35 +15,12 @@ from masquerade_ws import ConnectError, NotConnectedError, SendError, WebSocketC
 from masquerade_ws.lifecycle.backoff import delay_before
 from masquerade_ws.testing import EventServer
 from tests.support.fault_proxy import FaultProxy, Faults, Kind
-from tests.support.raw_server import Peer, RawServer, close_payload, frame, until
-from tests.support.scenes import TIMEOUT, Record, client_of, elapsed, names_of_threads, running, stay
+from tests.support.leaks import descriptors, memory, nothing_leaks
+from tests.support.raw_server import HANDSHAKE, Peer, RawServer, close_payload, frame, until
+from tests.support.scenes import PATIENCE, TIMEOUT, Record, client_of, elapsed, names_of_threads, running
+from tests.support.scripts import stay
 
 THREADS = [f"masquerade-ws-{name}" for name in ("dispatcher", "heartbeat", "reader", "supervisor")]
-HANDSHAKE = 129  # bytes of a raw server's answer to a handshake
-PATIENCE = 10.0  # seconds that a slow machine may take for what it does at once
-
-
-def descriptors() -> int:
-    """Return how many sockets and pipes are open, where that can be found out; a server may keep a selector."""
-    count = 0
-    for link in Path("/proc/self/fd").glob("*"):
-        with suppress(OSError):
-            count += link.readlink().name.startswith(("socket:", "pipe:"))
-    return count
-
-
-def memory() -> int:
-    """Return the bytes of memory in use, where that can be found out."""
-    statm = Path("/proc/self/statm")
-    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGESIZE") if statm.exists() else 0
-
-
-@contextmanager
-def nothing_leaks() -> Iterator[None]:
-    """Check that no descriptor and no thread of the library is left."""
-    before = descriptors()
-    yield
-    until(lambda: descriptors() <= before and names_of_threads() == [], TIMEOUT)
 
 
 # A dead peer

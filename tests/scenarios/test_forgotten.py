@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.support.processes import run
-from tests.support.raw_server import Peer, RawServer, frame, until
+from tests.support.raw_server import RawServer, until
+from tests.support.scripts import echo
 
 TOOLS = """
 def make(**options):
@@ -19,24 +20,6 @@ def gone(reference):
     until(lambda: threads() == [])
     assert sockets() == [], sockets()
 """
-
-
-def echo(peer: Peer, ends: list[int | None]) -> None:
-    """Send back what the client sends; note how it ends."""
-    peer.upgrade()
-    code = None
-    try:
-        while code is None:
-            opcode, payload = peer.read_frame()
-            if opcode == 9:
-                peer.send(frame(10, payload))
-            elif opcode == 8:
-                code = int.from_bytes(payload[:2], "big")
-                peer.send(frame(8, payload))
-            else:
-                peer.send(frame(1, payload))
-    finally:
-        ends.append(code)
 
 
 def passes(text: str, ends: list[int | None] | None = None) -> None:

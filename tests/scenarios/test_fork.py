@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import trustme
 
 from tests.support.preloaded import serves_from_four_workers
 from tests.support.processes import Script, run
 from tests.support.raw_server import Peer, RawServer, frame
+from tests.support.scripts import echo, echo_server
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 
@@ -73,34 +71,6 @@ def untouched(client, stream):
     assert stream.wait_for("echo", timeout=10).payload == {"from": "parent"}
     assert client.stats.connections == 1 and not ends, (client.stats, ends)
 """
-
-
-def echo(peer: Peer) -> None:
-    """Send back what the client sends, until it closes."""
-    peer.upgrade()
-    while True:
-        opcode, payload = peer.read_frame()
-        if opcode == 9:
-            peer.send(frame(10, payload))
-        elif opcode in {1, 8}:
-            peer.send(frame(opcode, payload))
-        if opcode == 8:
-            return
-
-
-@contextmanager
-def echo_server(scheme: str, directory: Path, kind: type[RawServer] = RawServer) -> Iterator[tuple[str, ...]]:
-    """Serve ``ws`` or ``wss``; yield the arguments that a script needs to connect."""
-    context = None
-    arguments = []
-    if scheme == "wss":
-        authority = trustme.CA()
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert("127.0.0.1").configure_cert(context)
-        authority.cert_pem.write_to_path(directory / "authority.pem")
-        arguments.append(str(directory / "authority.pem"))
-    with kind(echo, tls=context) as server:
-        yield server.url, *arguments
 
 
 @pytest.fixture(params=["ws", "wss"])

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from tests.support.raw_server import Peer, RawServer, until
-from tests.support.scenes import client_of, stay
+from tests.support.scenes import client_of
+from tests.support.scripts import stay
 
 
 def quiet(peer: Peer) -> None:

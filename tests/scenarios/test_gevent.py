@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenarios.test_fork import echo_server
 from tests.support.preloaded import serves_from_four_workers
 from tests.support.processes import PRELUDE, Script
 from tests.support.raw_server import Peer, RawServer, frame
+from tests.support.scripts import echo_server
 
 pytest.importorskip("gevent", reason="needs gevent")
 

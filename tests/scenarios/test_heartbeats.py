@@ -11,9 +11,10 @@ import pytest
 
 from masquerade_ws import DisconnectedError, SendError
 from masquerade_ws.testing import EventServer
-from tests.scenarios.test_sending import TIMESTAMP
+from tests.support.messages import TIMESTAMP
 from tests.support.raw_server import Peer, RawServer, close_payload, frame, until
-from tests.support.scenes import TIMEOUT, Record, client_of, elapsed, stay
+from tests.support.scenes import TIMEOUT, Record, client_of, elapsed
+from tests.support.scripts import stay
 
 
 def test_heartbeats_are_sent_on_their_interval_each_followed_by_a_ping() -> None:

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from masquerade_ws import DisconnectedError, SendError, WaitTimeoutError, WebSocketClient
+from masquerade_ws import DisconnectedError, SendError, WaitTimeoutError
 from masquerade_ws.connection import Connection
 from masquerade_ws.deadline import Deadline
 from masquerade_ws.testing import EventServer
 from tests.support.raw_server import Peer, RawServer, close_payload, frame, until
-from tests.support.scenes import CLOSING, CONNECTING, TIMEOUT, Record, client_of, names_of_threads, running, stay
+from tests.support.scenes import CLOSING, CONNECTING, TIMEOUT, Record, client_of, flood, names_of_threads, running
+from tests.support.scripts import stay
 
 LOSING = ["connected > disconnected", "disconnected"]
 
@@ -289,12 +290,6 @@ def test_streams_get_the_last_events_though_a_listener_hangs(masquerade_server: 
         assert told == ["connecting", "connected", "disconnecting", "disconnected", "disconnected"]
         hang.set()
     assert late.events == []
-
-
-def flood(client: WebSocketClient) -> None:
-    """Send more than any socket takes whose peer does not read."""
-    for _ in range(1000):
-        client.emit("filler", {"x": "x" * 100_000})
 
 
 def test_a_send_that_fails_is_the_one_error_of_its_loss() -> None:

@@ -13,7 +13,8 @@ import websocket
 from masquerade_ws import ConnectError, WebSocketClient
 from masquerade_ws.testing import EventServer
 from tests.support.raw_server import Peer, RawServer, until
-from tests.support.scenes import Record, client_of, closed_port_url, stay
+from tests.support.scenes import Record, client_of, closed_port_url
+from tests.support.scripts import stay
 
 TOKEN = "t0p-s3cret token"
 SHAPES = ["t0p-s3cret", "hidden-key"]  # as it is, percent-encoded, and the secret of the URL's own query

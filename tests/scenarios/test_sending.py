@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,10 +9,10 @@ import pytest
 
 from masquerade_ws import Event, ImageGenerationStartedEvent, NotConnectedError, SendError, WebSocketClient
 from masquerade_ws.testing import EventServer
+from tests.support.messages import TIMESTAMP
 from tests.support.raw_server import Peer, RawServer, until
-from tests.support.scenes import TIMEOUT, Record, client_of, elapsed, running, stay
-
-TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+from tests.support.scenes import TIMEOUT, Record, client_of, elapsed, flood, running
+from tests.support.scripts import stay
 
 
 @pytest.fixture
@@ -179,12 +178,6 @@ class Unreading:
             peer.hang()
         else:
             stay(peer)
-
-
-def flood(client: WebSocketClient) -> None:
-    """Send more than any socket takes whose peer does not read."""
-    for _ in range(1000):
-        client.emit("filler", {"x": "x" * 100_000})
 
 
 def test_a_send_to_a_peer_that_does_not_read_fails_in_time_and_the_connection_is_replaced() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.processes import Script
 from tests.support.raw_server import Peer, RawServer, frame, until
+from tests.support.scripts import deaf, echo, mute, silent
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="needs the signals of POSIX")
 
@@ -61,39 +62,6 @@ assert time.monotonic() - before < 5
 assert (client.state, threads()) == ("disconnected", [])
 say("end")
 """
-
-
-def echo(peer: Peer, codes: list[int] | None = None) -> None:
-    """Send back what the client sends, until it closes."""
-    peer.upgrade()
-    while True:
-        opcode, payload = peer.read_frame()
-        if opcode == 9:
-            peer.send(frame(10, payload))
-        elif opcode in {1, 8}:
-            peer.send(frame(opcode, payload))
-        if opcode == 8:
-            if codes is not None:
-                codes.append(int.from_bytes(payload[:2], "big"))
-            return
-
-
-def silent(peer: Peer) -> None:
-    """Answer nothing."""
-    peer.read_request()
-    peer.read_to_end()
-
-
-def deaf(peer: Peer) -> None:
-    """Read nothing after the handshake."""
-    peer.upgrade()
-    peer.hang()
-
-
-def mute(peer: Peer) -> None:
-    """Read everything and answer nothing after the handshake."""
-    peer.upgrade()
-    peer.read_to_end()
 
 
 def ends_at_once(server: Callable[[Peer], object], text: str) -> None:
@@ -164,7 +132,7 @@ say("end")
 
 
 def test_ctrl_c_that_nobody_catches_ends_the_program_with_code_1001() -> None:
-    codes: list[int] = []
+    codes: list[int | None] = []
     with RawServer(lambda peer: echo(peer, codes)) as raw:
         text = (
             INTERRUPTED
@@ -184,7 +152,7 @@ def test_ctrl_c_that_nobody_catches_ends_the_program_with_code_1001() -> None:
 
 @pytest.mark.parametrize("members", ["wait", "with"])
 def test_sigterm_as_servers_handle_it_ends_the_program_at_once(members: str) -> None:
-    codes: list[int] = []
+    codes: list[int | None] = []
     body = 'client.connect()\nthreading.Thread(target=say_when_blocked).start()\nclient.wait_for("never")\n'
     if members == "with":
         body = "with client:\n    threading.Thread(target=say_when_blocked).start()\n    list(client)\n"
@@ -268,7 +236,7 @@ threading.Thread(target=say_when_blocked).start()
 
 
 def test_a_signal_handler_may_close_the_connection_that_its_thread_iterates_over() -> None:
-    codes: list[int] = []
+    codes: list[int | None] = []
     text = """
 assert list(connection) == []
 assert connection.close_code == 1000

@@ -16,6 +16,7 @@ from types import TracebackType
 import trustme
 
 __all__ = [
+    "HANDSHAKE",
     "Peer",
     "RawServer",
     "close_payload",
@@ -29,6 +30,7 @@ __all__ = [
     "until",
 ]
 
+HANDSHAKE = 129  # bytes of the answer to a handshake
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 

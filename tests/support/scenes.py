@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 
 from masquerade_ws import WebSocketClient
 from masquerade_ws.events import CLIENT_EVENT_TYPES
-from tests.support.raw_server import Peer, close_payload, frame
 
 __all__ = [
     "CLOSING",
     "CONNECTING",
     "FOUR",
+    "PATIENCE",
     "TIMEOUT",
     "Hang",
     "Record",
@@ -24,12 +24,13 @@ __all__ = [
     "client_of",
     "closed_port_url",
     "elapsed",
+    "flood",
     "names_of_threads",
     "running",
-    "stay",
 ]
 
 TIMEOUT = 30.0  # seconds, for what is bound to happen
+PATIENCE = 10.0  # seconds that a slow machine may take for what it does at once
 FOUR = ["masquerade-ws-dispatcher", "masquerade-ws-heartbeat", "masquerade-ws-reader", "masquerade-ws-supervisor"]
 CONNECTING = ["disconnected > connecting", "connecting > connected", "connected"]
 CLOSING = ["connected > disconnecting", "disconnecting > disconnected", "disconnected"]
@@ -55,10 +56,10 @@ def closed_port_url() -> str:
         return f"ws://127.0.0.1:{listener.getsockname()[1]}/ws"
 
 
-def stay(peer: Peer) -> None:
-    """Keep a connection, on a raw server, until the client closes it, and answer that."""
-    peer.read_close()
-    peer.send(frame(8, close_payload(1000)))
+def flood(client: WebSocketClient) -> None:
+    """Send more than any socket takes whose peer does not read."""
+    for _ in range(1000):
+        client.emit("filler", {"x": "x" * 100_000})
 
 
 @contextmanager

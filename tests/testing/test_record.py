@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 TIMEOUT = 20.0  # seconds, for what is bound to happen
 
 
-def text(type: str, payload: object) -> str:
+def message_of(type: str, payload: object) -> str:
     return json.dumps({"type": type, "payload": payload, "timestamp": "2026-11-22T12:00:00.000Z"})
 
 
@@ -33,8 +33,8 @@ def failure(record: EventServer, type: str, subset: dict[str, Any] | None = None
 def send(server: EventServer, client: ClientConnection, *messages: tuple[str, object]) -> None:
     """Send, and wait until all is recorded."""
     for name, payload in messages:
-        client.send(text(name, payload))
-    client.send(text("mark", {}))
+        client.send(message_of(name, payload))
+    client.send(message_of("mark", {}))
     server.expect("mark", TIMEOUT)
 
 
@@ -43,7 +43,7 @@ def send(server: EventServer, client: ClientConnection, *messages: tuple[str, ob
 
 def test_an_assertion_waits_for_the_event_that_fits(server: EventServer, client: ClientConnection) -> None:
     send(server, client, ("job", {"number": 1}))
-    timer = threading.Timer(0.05, client.send, [text("job", {"number": 2, "size": 3})])
+    timer = threading.Timer(0.05, client.send, [message_of("job", {"number": 2, "size": 3})])
     timer.start()
 
     assert server.assert_sent("job", {"number": 2}, TIMEOUT)["payload"] == {"number": 2, "size": 3}
@@ -192,7 +192,7 @@ def test_several_threads_expect_different_events(server: EventServer, client: Cl
     for thread in threads:
         thread.start()
     for number in range(20):
-        client.send(text("job", {"number": number}))
+        client.send(message_of("job", {"number": number}))
     for thread in threads:
         thread.join(TIMEOUT)
 

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import socket
 import subprocess
 import sys
 import threading
-import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -18,19 +16,16 @@ from websockets.sync.client import ClientConnection, connect
 from masquerade_ws import testing
 from masquerade_ws.testing import EventServer, ExpectationError, host
 from masquerade_ws.testing.gate import Gate, Listener
+from tests.support.leaks import descriptors
+from tests.support.messages import wire
 from tests.support.raw_server import until
+from tests.support.scenes import elapsed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from masquerade_ws.testing import Peer
 
 TIMEOUT = 10.0  # seconds, for what is bound to happen
 SILENCE = 0.1  # seconds, for what must not happen
-
-
-def text(type: str, **payload: Any) -> str:
-    return json.dumps({"type": type, "payload": payload, "timestamp": "2026-11-22T12:00:00.000Z"})
 
 
 def receive(client: ClientConnection) -> dict[str, Any]:
@@ -43,12 +38,6 @@ def loss_of(client: ClientConnection) -> ConnectionClosed:
     with pytest.raises(ConnectionClosed) as caught:
         client.recv(timeout=TIMEOUT)
     return caught.value
-
-
-def seconds_of(action: Callable[[], object]) -> float:
-    start = time.monotonic()
-    action()
-    return time.monotonic() - start
 
 
 def raw_client(server: EventServer) -> socket.socket:
@@ -109,7 +98,7 @@ def test_starting_and_stopping_twice_is_harmless(server: EventServer) -> None:
 
 def test_a_restarted_server_keeps_its_port_and_its_records(server: EventServer) -> None:
     with connect(server.url + "?token=one") as client:
-        client.send(text("before"))
+        client.send(wire("before"))
         server.expect("before")
         server.stop()
         assert loss_of(client).rcvd.code == 1001  # type: ignore[union-attr]
@@ -144,7 +133,7 @@ def test_a_stopped_server_refuses_tcp(server: EventServer) -> None:
 
 def test_stopping_leaves_no_thread_and_no_descriptor() -> None:
     threads = set(threading.enumerate())
-    descriptors = count_descriptors()
+    before = descriptors()
     with ExitStack() as stack:
         server = stack.enter_context(EventServer())
         for _ in range(20):
@@ -155,11 +144,7 @@ def test_stopping_leaves_no_thread_and_no_descriptor() -> None:
         names = [thread.name for thread in set(threading.enumerate()) - threads]
         assert not [name for name in names if "masquerade" in name or "handler" in name]
     until(lambda: set(threading.enumerate()) <= threads)  # those of the clients end by themselves
-    assert count_descriptors() <= descriptors
-
-
-def count_descriptors() -> int:
-    return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+    assert descriptors() <= before
 
 
 def test_stopping_is_quick_although_clients_are_frozen_mute_or_gone(server: EventServer) -> None:
@@ -167,20 +152,20 @@ def test_stopping_is_quick_although_clients_are_frozen_mute_or_gone(server: Even
         start_handshake(half)
         server.freeze()
         fill(full)
-        assert seconds_of(server.stop) < 5
+        assert elapsed(server.stop) < 5
 
 
 def test_stopping_is_quick_although_a_client_answers_no_close(server: EventServer) -> None:
     with raw_client(server) as mute:
         start_handshake(mute)
         server.wait_for_connections(1, TIMEOUT)
-        assert seconds_of(server.stop) < 5
+        assert elapsed(server.stop) < 5
 
 
 def test_stopping_is_quick_although_a_send_is_stuck(server: EventServer) -> None:
     with raw_client(server) as deaf:
         emitter = stuck_emitter(server, deaf)
-        assert seconds_of(server.stop) < 5
+        assert elapsed(server.stop) < 5
         emitter.join(TIMEOUT)
         assert not emitter.is_alive()
 
@@ -212,7 +197,7 @@ def test_a_connection_that_comes_while_the_server_stops_is_refused() -> None:
 
     # The witness comes first, so that it is accepted before the client is: the kernel would reset what is not.
     with EventServer(hold) as server, raw_client(server) as witness, connect(server.url) as client:
-        client.send(text("hold"))
+        client.send(wire("hold"))
         server.expect("hold", TIMEOUT)
         stopping = threading.Thread(target=server.stop)
         stopping.start()
@@ -266,7 +251,7 @@ def test_large_messages_arrive_whole(server: EventServer, client: ClientConnecti
         client.close()
         server.broadcast_raw(b"\x01" * 2**22)
         assert large.recv(timeout=TIMEOUT) == b"\x01" * 2**22
-        large.send(text("large", filling="x" * 2**22))
+        large.send(wire("large", filling="x" * 2**22))
         assert len(server.expect("large", TIMEOUT)["payload"]["filling"]) == 2**22
 
 
@@ -274,14 +259,14 @@ def test_large_messages_arrive_whole(server: EventServer, client: ClientConnecti
 
 
 def test_what_clients_send_is_recorded_in_order(server: EventServer, client: ClientConnection) -> None:
-    client.send(text("heartbeat"))
-    client.send(text("job", number=1).encode())
-    assert server.expect("job", TIMEOUT) == json.loads(text("job", number=1))
-    assert server.received == [json.loads(text("heartbeat")), json.loads(text("job", number=1))]
+    client.send(wire("heartbeat"))
+    client.send(wire("job", number=1).encode())
+    assert server.expect("job", TIMEOUT) == json.loads(wire("job", number=1))
+    assert server.received == [json.loads(wire("heartbeat")), json.loads(wire("job", number=1))]
 
 
 def test_the_record_is_a_snapshot(server: EventServer, client: ClientConnection) -> None:
-    client.send(text("one"))
+    client.send(wire("one"))
     server.expect("one", TIMEOUT)
     server.received.clear()
     assert len(server.received) == 1
@@ -289,21 +274,21 @@ def test_the_record_is_a_snapshot(server: EventServer, client: ClientConnection)
 
 def test_each_event_is_expected_once_and_in_order(server: EventServer, client: ClientConnection) -> None:
     for number in (1, 2):
-        client.send(text("job", number=number))
+        client.send(wire("job", number=number))
     assert [server.expect("job", TIMEOUT)["payload"]["number"] for _ in range(2)] == [1, 2]
     with pytest.raises(ExpectationError, match=r"no 'job' event within 0 s; nothing else is waiting \(2 received"):
         server.expect("job", timeout=0)
 
 
 def test_an_event_expected_later_may_have_come_earlier(server: EventServer, client: ClientConnection) -> None:
-    client.send(text("early"))
-    client.send(text("late"))
+    client.send(wire("early"))
+    client.send(wire("late"))
     server.expect("late", TIMEOUT)
     assert server.expect("early", timeout=0)["type"] == "early"
 
 
 def test_an_expectation_waits_for_the_event(server: EventServer, client: ClientConnection) -> None:
-    timer = threading.Timer(SILENCE, client.send, [text("delayed")])
+    timer = threading.Timer(SILENCE, client.send, [wire("delayed")])
     timer.start()
     assert server.expect("delayed", TIMEOUT)["type"] == "delayed"
     timer.join()
@@ -313,8 +298,8 @@ def test_an_expectation_waits_for_the_event(server: EventServer, client: ClientC
 def test_a_failed_expectation_lists_what_did_arrive(
     server: EventServer, client: ClientConnection, kind: type[Exception]
 ) -> None:
-    client.send(text("other", job_id="7"))
-    client.send(text("done"))
+    client.send(wire("other", job_id="7"))
+    client.send(wire("done"))
     server.expect("done", TIMEOUT)
     with pytest.raises(kind, match=r'waiting are 1: other \{"job_id": "7"\}'):
         server.expect("missing", timeout=0.01)
@@ -322,8 +307,8 @@ def test_a_failed_expectation_lists_what_did_arrive(
 
 def test_a_long_list_of_arrivals_is_shortened(server: EventServer, client: ClientConnection) -> None:
     for number in range(12):
-        client.send(text(f"n{number}"))
-    client.send(text("done"))
+        client.send(wire(f"n{number}"))
+    client.send(wire("done"))
     server.expect("done", TIMEOUT)
     with pytest.raises(ExpectationError, match=r"waiting are 12: \.\.\. n2 \{\}, .*n11 \{\} "):
         server.expect("missing", timeout=0)
@@ -348,9 +333,9 @@ def test_a_handler_answers_the_one_who_asked() -> None:
         peer.emit("answer", {"to": event["payload"]["question"], "token": peer.token})
 
     with EventServer(answer) as server, connect(server.url + "?token=t") as asking, connect(server.url) as other:
-        asking.send(text("ask", question=6))
+        asking.send(wire("ask", question=6))
         assert receive(asking)["payload"] == {"to": 6, "token": "t"}
-        other.send(text("ask", question=7))
+        other.send(wire("ask", question=7))
         assert receive(other)["payload"] == {"to": 7, "token": None}
 
 
@@ -358,7 +343,7 @@ def test_an_answer_to_a_client_that_has_gone_is_harmless() -> None:
     peers: list[Peer] = []
     with EventServer(lambda peer, _event: peers.append(peer)) as server:
         with connect(server.url) as client:
-            client.send(text("ask"))
+            client.send(wire("ask"))
             server.expect("ask", TIMEOUT)
         server.wait_for_connections(0, TIMEOUT)
         server.stop()
@@ -370,7 +355,7 @@ def test_a_handler_that_raises_is_logged_and_closes_its_connection(caplog: pytes
         raise LookupError("lost the plot")
 
     with EventServer(fail) as server, connect(server.url) as client:
-        client.send(text("ask"))
+        client.send(wire("ask"))
         loss = loss_of(client)
         assert loss.rcvd is not None
         assert loss.rcvd.code == 1011
@@ -550,7 +535,7 @@ def test_a_frozen_server_answers_no_ping_until_it_thaws(server: EventServer, cli
 def test_a_frozen_server_holds_events_back_in_both_directions(server: EventServer, client: ClientConnection) -> None:
     server.freeze()
     server.emit("first")
-    client.send(text("question"))
+    client.send(wire("question"))
     with pytest.raises(ExpectationError):
         server.expect("question", SILENCE)
     with pytest.raises(TimeoutError):
@@ -593,7 +578,7 @@ def test_thawing_is_not_held_up_by_a_client_that_has_gone(server: EventServer) -
 
 def test_what_arrives_while_a_frozen_connection_is_cut_is_lost(server: EventServer, client: ClientConnection) -> None:
     server.freeze()
-    client.send(text("unread"))
+    client.send(wire("unread"))
     server.drop()
     server.thaw()
     assert isinstance(loss_of(client), ConnectionClosedError)

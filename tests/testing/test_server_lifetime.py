@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import socket
@@ -19,6 +18,8 @@ from websockets.sync.client import ClientConnection, connect
 from masquerade_ws import ConnectedEvent, DisconnectedEvent, WebSocketClient
 from masquerade_ws.testing import EventServer
 from masquerade_ws.testing.server import _after_fork
+from tests.support.leaks import descriptors
+from tests.support.messages import wire
 
 if TYPE_CHECKING:
     from masquerade_ws.testing import Peer
@@ -26,19 +27,10 @@ if TYPE_CHECKING:
 TIMEOUT = 20.0  # seconds, for what is bound to happen
 
 
-def text(type: str, **payload: Any) -> str:
-    return json.dumps({"type": type, "payload": payload})
-
-
-def loss_of(client: ClientConnection) -> ConnectionClosed:
+def loss_seen_by(client: ClientConnection) -> ConnectionClosed:
     with pytest.raises(ConnectionClosed) as caught:
         client.recv(timeout=TIMEOUT)
     return caught.value
-
-
-def descriptors() -> int:
-    gc.collect()
-    return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
 
 
 def our_threads() -> list[str]:
@@ -72,8 +64,8 @@ def test_two_servers_know_nothing_of_each_other() -> None:
     with EventServer() as one, EventServer() as two, connect(one.url + "?token=1") as client, connect(two.url) as other:
         two.freeze()
         two.drop()
-        loss_of(other)
-        client.send(text("job"))
+        loss_seen_by(other)
+        client.send(wire("job"))
         one.expect("job", TIMEOUT)
         assert (two.received, two.tokens, two.connections) == ([], [], 0)
         assert (one.tokens, one.connections) == (["1"], 1)
@@ -134,7 +126,7 @@ def test_a_default_timeout_of_the_test_suites_sockets_does_not_end_a_connection(
     try:
         with EventServer() as server, connect(server.url) as client:
             assert not threading.Event().wait(0.3)
-            client.send(text("late"))
+            client.send(wire("late"))
             server.expect("late", TIMEOUT)
     finally:
         socket.setdefaulttimeout(None)
@@ -156,11 +148,11 @@ def test_a_handler_that_never_returns_is_named_when_the_server_stops(monkeypatch
     server = EventServer(lambda peer, event: release.wait())
     server.start()
     with connect(server.url) as client:
-        client.send(text("hold"))
+        client.send(wire("hold"))
         server.expect("hold", TIMEOUT)
         with pytest.raises(RuntimeError, match=r"its handler has not returned for 0\.2 s"):
             server.stop()
-        loss_of(client)
+        loss_seen_by(client)
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", server.port))
 
@@ -175,11 +167,11 @@ def test_a_handler_may_stop_the_server() -> None:
         server.stop()
 
     with EventServer(stop) as server, connect(server.url) as client, connect(server.url) as other:
-        client.send(text("stop"))
+        client.send(wire("stop"))
         with suppress(ConnectionClosed):  # the server may have stopped already
-            other.send(text("stop"))
-        loss_of(client)
-        loss_of(other)
+            other.send(wire("stop"))
+        loss_seen_by(client)
+        loss_seen_by(other)
     assert our_threads() == []
 
 
@@ -191,9 +183,9 @@ def test_a_handler_may_command_faults() -> None:
     with EventServer(drop) as server:
         for fault, kind in (("close", 1000), ("drop", None)):
             with connect(server.url) as client:
-                client.send(text(fault))
+                client.send(wire(fault))
                 assert json.loads(client.recv(timeout=TIMEOUT))["type"] == "answer"
-                received = loss_of(client).rcvd
+                received = loss_seen_by(client).rcvd
                 assert (received.code if received else None) == kind
 
 
@@ -220,11 +212,11 @@ def test_threads_that_emit_at_once_do_not_mix_their_messages() -> None:
             thread.join(TIMEOUT)
 
 
-@pytest.mark.parametrize("message", [text("job").encode("utf-16"), '{"type": "a", "payload": ' + "[" * 200_000])
+@pytest.mark.parametrize("message", [wire("job").encode("utf-16"), '{"type": "a", "payload": ' + "[" * 200_000])
 def test_what_no_gateway_would_read_closes_the_connection(message: str | bytes) -> None:
     with EventServer() as server, connect(server.url) as client:
         client.send(message)
-        loss = loss_of(client)
+        loss = loss_seen_by(client)
         assert loss.rcvd is not None
         assert loss.rcvd.code == 1007
         assert server.received == []
@@ -307,7 +299,7 @@ def test_a_stopped_server_is_the_childs_to_start() -> None:
         _after_fork()  # what a fork does in the child
         server.start()
         with connect(server.url + "?token=child") as client:
-            client.send(text("job"))
+            client.send(wire("job"))
             server.expect("job", TIMEOUT)
             assert server.tokens == ["parent", "child"]
     assert "stopped" in repr(untouched)

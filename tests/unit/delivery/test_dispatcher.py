@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import logging
 import threading
 import weakref
@@ -22,15 +21,15 @@ from masquerade_ws.delivery.streams import EventStream
 from masquerade_ws.errors import ConnectError, DisconnectedError, ParseError
 from masquerade_ws.events import ConnectedEvent, DisconnectedEvent, ErrorEvent, Event
 from masquerade_ws.timestamps import timestamp_now
+from tests.support.messages import NOON, wire
 from tests.support.raw_server import until
 from tests.support.scenes import Hang
 
-NOON = "2026-11-22T12:00:00.000Z"
 DISCONNECTED = DisconnectedEvent(NOON, 1000, "", will_reconnect=False)
 CONNECTED = ConnectedEvent(NOON, reconnected=False, attempts=1, gap=None)
 
 
-class Room:
+class DispatcherRoom:
     """A queue, its thread and what its listeners were told."""
 
     def __init__(self, size: int = 100, around_event: Callable[[Any], AbstractContextManager[object]] | None = None):
@@ -85,10 +84,6 @@ def wait_until_full(queue: EventQueue) -> None:
     until(lambda: queue.full)
 
 
-def wire(type: str, **payload: Any) -> str:
-    return json.dumps({"type": type, "payload": payload, "timestamp": NOON})
-
-
 def drained(queue: EventQueue) -> list[str]:
     return [event.type for event in queue.waiting()]
 
@@ -123,7 +118,7 @@ def test_a_reader_waits_while_the_queue_is_full_and_goes_on_when_it_is_half_empt
 
 
 def test_a_batch_larger_than_the_queue_passes_through_it() -> None:
-    room = Room(size=1)
+    room = DispatcherRoom(size=1)
     room.listeners.add("*", room.tell)
     room.thread.start()
     names = [str(number) for number in range(50)]
@@ -152,7 +147,7 @@ def test_a_released_reader_hands_over_what_it_holds_and_reads_no_more() -> None:
 
 
 def test_what_is_posted_wakes_the_thread() -> None:
-    room = Room()
+    room = DispatcherRoom()
     room.listeners.add("connected", room.tell)
     room.thread.start()
     for count in range(1, 100):
@@ -189,7 +184,7 @@ def put_undecoded(queue: EventQueue, *messages: str | bytes) -> None:
 
 
 def test_a_thread_at_rest_reads_messages_itself_and_tells_which_are_no_events() -> None:
-    room = Room()
+    room = DispatcherRoom()
     room.listeners.add("*", room.told.append)
     room.listeners.add("error", room.told.append)
     room.thread.start()
@@ -200,7 +195,7 @@ def test_a_thread_at_rest_reads_messages_itself_and_tells_which_are_no_events() 
 
 
 def test_a_thread_that_is_busy_has_more_to_do_or_would_be_left_little_room_gets_no_unread_messages(hang: Hang) -> None:
-    room = Room(size=4)
+    room = DispatcherRoom(size=4)
     room.listeners.add("hang", hang)
     assert not room.queue.admit_undecoded(2), "it has not started"
     room.thread.start()
@@ -219,7 +214,7 @@ def test_a_thread_that_is_busy_has_more_to_do_or_would_be_left_little_room_gets_
 
 
 def test_a_message_that_waits_unread_behind_a_listener_keeps_the_time_of_its_receipt(hang: Hang) -> None:
-    room = Room()
+    room = DispatcherRoom()
     room.listeners.add("hang", hang)
     room.listeners.add("late", room.told.append)
     room.listeners.add("error", room.told.append)
@@ -235,7 +230,7 @@ def test_a_message_that_waits_unread_behind_a_listener_keeps_the_time_of_its_rec
 
 
 def test_what_is_dropped_undecoded_is_gone(hang: Hang) -> None:
-    room = Room()
+    room = DispatcherRoom()
     room.listeners.add("hang", hang)
     for name in ("*", "error", "connected"):
         room.listeners.add(name, room.tell)
@@ -274,7 +269,7 @@ def test_an_abandoned_queue_hands_out_the_client_s_own_events_and_ends() -> None
 def test_a_thread_that_could_end_while_the_last_events_are_sorted_out_delivers_them(
     hang: Hang, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    room = Room()
+    room = DispatcherRoom()
     room.listeners.add("hang", hang)
     room.listeners.add("connected", room.tell)
     room.thread.start()
@@ -319,7 +314,7 @@ def test_a_queue_in_a_forked_child_needs_no_lock_and_ends() -> None:
 
 
 def test_listeners_are_called_in_their_order_with_the_event() -> None:
-    room, got = Room(), []
+    room, got = DispatcherRoom(), []
     room.listeners.add("a", lambda event: got.append(("first", event)))
     room.listeners.add("*", lambda event: got.append(("second", event)))
     event = Event("a")
@@ -329,7 +324,7 @@ def test_listeners_are_called_in_their_order_with_the_event() -> None:
 
 
 def test_a_once_listener_is_called_once_though_it_delivers_within() -> None:
-    room = Room()
+    room = DispatcherRoom()
 
     def nested(event: Event) -> None:
         room.tell(event)
@@ -340,21 +335,21 @@ def test_a_once_listener_is_called_once_though_it_delivers_within() -> None:
 
 
 def test_a_listener_removed_by_an_earlier_one_is_not_called_any_more() -> None:
-    room = Room()
+    room = DispatcherRoom()
     room.listeners.add("a", lambda event: room.listeners.remove("a", room.tell))
     room.listeners.add("a", room.tell)
     assert room.deliver(Event("a")) == []
 
 
 def test_a_once_listener_removed_by_an_earlier_one_is_not_called_any_more() -> None:
-    room = Room()
+    room = DispatcherRoom()
     room.listeners.add("a", lambda event: room.listeners.remove("a", room.tell))
     room.listeners.add("a", room.tell, once=True)
     assert room.deliver(Event("a"), Event("a")) == []
 
 
 def test_the_thread_calls_no_listener_that_an_earlier_one_removed() -> None:
-    room = Room()
+    room = DispatcherRoom()
 
     def remove_at_the_second(event: AnyEvent) -> None:
         if room.told:
@@ -368,14 +363,14 @@ def test_the_thread_calls_no_listener_that_an_earlier_one_removed() -> None:
 
 
 def test_a_listener_added_by_another_is_called_from_the_next_event_on() -> None:
-    room = Room()
+    room = DispatcherRoom()
     room.listeners.add("a", lambda event: room.listeners.add("a", room.tell))
     assert room.deliver(Event("a")) == []
     assert room.deliver(Event("a")) == ["a"]
 
 
 def test_a_listener_runs_where_waits_are_refused() -> None:
-    room, roles = Room(), []
+    room, roles = DispatcherRoom(), []
     room.listeners.add("a", lambda event: roles.append(room.guard.role))
     room.queue.put([Event("a")])
     room.thread.start()
@@ -384,7 +379,7 @@ def test_a_listener_runs_where_waits_are_refused() -> None:
 
 
 def test_a_client_event_goes_to_streams_as_well_and_a_server_event_does_not() -> None:
-    room = Room()
+    room = DispatcherRoom()
     stream: EventStream[Any] = EventStream(room.streams, Filter(["connected", "a"], None, room.guard), 10)
     room.streams.add(stream)
     room.listeners.add("connected", room.tell)
@@ -400,14 +395,14 @@ def boom(event: AnyEvent) -> None:
     raise KeyError(event.type)
 
 
-def collect_errors(room: Room) -> list[ErrorEvent]:
+def collect_errors(room: DispatcherRoom) -> list[ErrorEvent]:
     errors: list[ErrorEvent] = []
     room.listeners.add("error", errors.append)
     return errors
 
 
 def test_a_listener_that_raises_disturbs_no_other_and_is_an_error_event(caplog: pytest.LogCaptureFixture) -> None:
-    room = Room()
+    room = DispatcherRoom()
     errors = collect_errors(room)
     room.listeners.add("a", boom)
     room.listeners.add("a", room.tell)
@@ -426,7 +421,7 @@ FAILURES = [Timeout(), asyncio.CancelledError(), GeneratorExit(), StopIteration(
 @pytest.mark.parametrize("error", FAILURES, ids=repr)
 @pytest.mark.parametrize("plain", [True, False])
 def test_a_listener_may_raise_any_base_but_an_exit(error: BaseException, plain: bool) -> None:
-    room = Room(around_event=None if plain else lambda event: nullcontext())
+    room = DispatcherRoom(around_event=None if plain else lambda event: nullcontext())
     errors = collect_errors(room)
     room.listeners.add("a", raiser(error))
     room.listeners.add("a", room.tell)
@@ -440,7 +435,7 @@ def test_a_listener_may_raise_any_base_but_an_exit(error: BaseException, plain: 
 @pytest.mark.parametrize("error", FAILURES, ids=repr)
 @pytest.mark.parametrize("place", ["call", "enter", "exit"])
 def test_a_context_may_raise_any_base_but_an_exit(error: BaseException, place: str) -> None:
-    room = Room(around_event=Broken(place, error, "a"))
+    room = DispatcherRoom(around_event=Broken(place, error, "a"))
     errors = collect_errors(room)
     room.listeners.add("a", room.tell)
     room.thread.start()
@@ -450,7 +445,7 @@ def test_a_context_may_raise_any_base_but_an_exit(error: BaseException, place: s
 
 
 def test_an_error_listener_that_raises_is_logged_and_the_others_still_run(caplog: pytest.LogCaptureFixture) -> None:
-    room = Room()
+    room = DispatcherRoom()
     room.listeners.add("a", boom)
     room.listeners.add("error", boom)
     errors = collect_errors(room)
@@ -466,7 +461,7 @@ def test_an_error_listener_that_raises_is_logged_and_the_others_still_run(caplog
 def test_an_error_that_nobody_listens_to_is_a_warning_and_one_of_a_listener_an_error(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    room = Room()
+    room = DispatcherRoom()
     room.listeners.add("a", boom)
     room.deliver(Event("a"), ErrorEvent(ConnectError("refused", 401), "connection", NOON))
     first, second = caplog.records
@@ -479,13 +474,13 @@ def test_an_error_that_nobody_listens_to_is_a_warning_and_one_of_a_listener_an_e
 
 
 def test_the_message_that_is_no_event_is_not_logged_with_its_error(caplog: pytest.LogCaptureFixture) -> None:
-    Room().deliver(ErrorEvent(ParseError("not JSON", "private"), "parse", NOON))
+    DispatcherRoom().deliver(ErrorEvent(ParseError("not JSON", "private"), "parse", NOON))
     assert "ParseError('not JSON')" in caplog.text
     assert "private" not in caplog.text
 
 
 def test_an_error_that_a_stream_takes_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:
-    room = Room()
+    room = DispatcherRoom()
     stream: EventStream[Any] = EventStream(room.streams, Filter(["error"], None, room.guard), 10)
     room.streams.add(stream)
     room.deliver(ErrorEvent(ConnectError("refused"), "connection", NOON))
@@ -494,7 +489,7 @@ def test_an_error_that_a_stream_takes_is_no_warning(caplog: pytest.LogCaptureFix
 
 
 def test_an_error_of_a_listener_comes_ahead_of_the_next_event() -> None:
-    room = Room()
+    room = DispatcherRoom()
     room.listeners.add("a", boom)
     for name in ("error", "b"):
         room.listeners.add(name, room.tell)
@@ -513,7 +508,7 @@ def test_a_context_is_entered_around_all_listeners_of_each_event() -> None:
         yield
         room.told.append(f"exit {event.type}")
 
-    room = Room(around_event=around)
+    room = DispatcherRoom(around_event=around)
     room.listeners.add("*", room.tell)
     room.listeners.add("a", boom)
     room.listeners.add("error", room.tell)
@@ -530,7 +525,7 @@ def test_no_context_is_entered_for_an_event_without_listeners() -> None:
         entered.append(event)
         return nullcontext()
 
-    Room(around_event=around).deliver(Event("a"), CONNECTED)
+    DispatcherRoom(around_event=around).deliver(Event("a"), CONNECTED)
     assert entered == []
 
 
@@ -563,7 +558,7 @@ class Broken:
 def test_a_context_that_raises_is_an_error_event_and_the_listeners_run(
     place: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    room = Room(around_event=Broken(place))
+    room = DispatcherRoom(around_event=Broken(place))
     errors = collect_errors(room)
     room.listeners.add("a", room.tell)
     assert room.deliver(Event("a")) == ["a"]
@@ -573,7 +568,7 @@ def test_a_context_that_raises_is_an_error_event_and_the_listeners_run(
 
 @pytest.mark.parametrize("answer", [None, 1, "context"])
 def test_what_is_no_context_is_an_error_event_and_the_listeners_run(answer: Any) -> None:
-    room = Room(around_event=lambda event: answer if event.type == "a" else nullcontext())
+    room = DispatcherRoom(around_event=lambda event: answer if event.type == "a" else nullcontext())
     errors = collect_errors(room)
     room.listeners.add("a", room.tell)
     assert room.deliver(Event("a")) == ["a"]
@@ -592,7 +587,7 @@ def test_a_context_sees_no_exception_of_a_listener() -> None:
             seen.append(value)
             return True
 
-    room = Room(around_event=lambda event: Watching())
+    room = DispatcherRoom(around_event=lambda event: Watching())
     errors = collect_errors(room)
     room.listeners.add("a", boom)
     room.deliver(Event("a"))
@@ -604,7 +599,7 @@ def test_a_context_sees_no_exception_of_a_listener() -> None:
 
 
 def test_the_thread_waits_for_events_and_ends_behind_the_last() -> None:
-    room = Room()
+    room = DispatcherRoom()
     room.listeners.add("*", room.tell)
     room.thread.start()
     room.queue.put([Event("a")])
@@ -614,7 +609,7 @@ def test_the_thread_waits_for_events_and_ends_behind_the_last() -> None:
 
 
 def test_the_thread_ends_with_its_client() -> None:
-    room = Room()
+    room = DispatcherRoom()
     room.thread.start()
     del room.delivery
     gc.collect()
@@ -644,7 +639,7 @@ EXITS = [SystemExit(1), KeyboardInterrupt(), Killed()]
 def test_a_listener_that_exits_ends_the_session_with_one_error_and_its_last_events(
     error: BaseException, around_event: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    room = Room(size=1, around_event=around_event)
+    room = DispatcherRoom(size=1, around_event=around_event)
     errors = collect_errors(room)
     room.listeners.add("a", raiser(error))
     for name in ("a", "b", "connected"):
@@ -666,7 +661,7 @@ def test_a_listener_that_exits_ends_the_session_with_one_error_and_its_last_even
 
 @pytest.mark.parametrize("place", ["call", "enter", "exit"])
 def test_a_context_that_exits_ends_the_session_with_one_error(place: str, caplog: pytest.LogCaptureFixture) -> None:
-    room = Room(around_event=Broken(place, SystemExit(), "a"))
+    room = DispatcherRoom(around_event=Broken(place, SystemExit(), "a"))
     errors = collect_errors(room)
     room.listeners.add("a", room.tell)
     room.thread.start()
@@ -678,7 +673,7 @@ def test_a_context_that_exits_ends_the_session_with_one_error(place: str, caplog
 
 
 def test_a_listener_of_the_last_events_that_exits_as_well_changes_nothing() -> None:
-    room = Room()
+    room = DispatcherRoom()
     errors = collect_errors(room)
     for name in ("a", "connected"):
         room.listeners.add(name, raiser(SystemExit()))
@@ -692,7 +687,7 @@ def test_a_listener_of_the_last_events_that_exits_as_well_changes_nothing() -> N
 
 
 def test_a_listener_of_errors_that_exits_ends_the_session(caplog: pytest.LogCaptureFixture) -> None:
-    room = Room()
+    room = DispatcherRoom()
     room.listeners.add("a", boom)
     room.listeners.add("error", raiser(SystemExit()))
     room.listeners.add("a", room.tell)
@@ -707,7 +702,7 @@ def test_an_event_is_not_kept_alive_once_it_is_delivered() -> None:
     class Payload:
         """Something that shows whether it is still there."""
 
-    room = Room()
+    room = DispatcherRoom()
     room.listeners.add("a", room.tell)
     room.thread.start()
     value = Payload()
@@ -719,7 +714,7 @@ def test_an_event_is_not_kept_alive_once_it_is_delivered() -> None:
 
 
 def test_a_listener_under_way_comes_back_to_the_client_s_own_events_when_its_queue_is_abandoned() -> None:
-    room, entered, leave = Room(), threading.Event(), threading.Event()
+    room, entered, leave = DispatcherRoom(), threading.Event(), threading.Event()
 
     def hang(event: AnyEvent) -> None:
         entered.set()
@@ -740,7 +735,7 @@ def test_a_listener_under_way_comes_back_to_the_client_s_own_events_when_its_que
 # What comes back late.
 
 
-class LateRoom(Room):
+class LateRoom(DispatcherRoom):
     """A dispatcher whose thread is given up while a listener of ``a`` hangs; then the listener fails."""
 
     def __init__(self, around_event: Callable[[Any], AbstractContextManager[object]] | None = None) -> None:

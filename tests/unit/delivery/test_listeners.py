@@ -18,7 +18,7 @@ def second(event: object) -> None:
     """Another handler."""
 
 
-class Room:
+class Hearer:
     def listen(self, event: object) -> None:
         """A handler that is a new object at each access."""
 
@@ -63,7 +63,7 @@ def test_the_same_handler_counts_once_for_a_type() -> None:
 
 
 def test_a_method_is_the_same_at_each_access() -> None:
-    listeners, room, other = Listeners(), Room(), Room()
+    listeners, room, other = Listeners(), Hearer(), Hearer()
     listeners.add("a", room.listen)
     listeners.add("a", room.listen)
     listeners.add("a", other.listen)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import logging
 import threading
 import weakref
@@ -22,10 +21,11 @@ from masquerade_ws.delivery.streams import EventStream
 from masquerade_ws.errors import DisconnectedError, ParseError
 from masquerade_ws.events import ErrorEvent, Event
 from masquerade_ws.stats import Counters
+from tests.support.messages import NOON, wire
 from tests.support.raw_server import Peer, RawServer, close_payload, frame, until
 
 
-class Room:
+class IntakeRoom:
     """An intake, and what it feeds."""
 
     def __init__(self, size: int = 100) -> None:
@@ -53,10 +53,6 @@ class Room:
         return thread
 
 
-def wire(type: str, **payload: Any) -> str:
-    return json.dumps({"type": type, "payload": payload, "timestamp": "now"})
-
-
 def types(events: Sequence[AnyEvent]) -> list[str]:
     return [event.type for event in events]
 
@@ -70,27 +66,27 @@ def join(thread: threading.Thread) -> None:
 
 
 def test_what_somebody_listens_to_is_for_the_dispatcher_in_the_order_of_arrival() -> None:
-    room = Room()
+    room = IntakeRoom()
     room.listeners.add("a.*", repr)
     room.listeners.add("b", repr)
     batch: list[str | bytes] = [wire("b"), wire("a.x", n=1), wire("c"), wire("a.y").encode(), wire("b")]
     events = room.take(batch)
     assert types(events) == ["b", "a.x", "a.y", "b"]
-    assert events[1] == Event("a.x", {"n": 1}, "now")
+    assert events[1] == Event("a.x", {"n": 1}, NOON)
 
 
 def test_what_nobody_listens_to_is_not_queued() -> None:
-    assert Room().take([wire("a"), wire("b")]) == []
+    assert IntakeRoom().take([wire("a"), wire("b")]) == []
 
 
 def test_a_batch_that_is_listened_to_in_full_is_for_the_dispatcher_in_full() -> None:
-    room = Room()
+    room = IntakeRoom()
     room.listeners.add("*", repr)
     assert types(room.take([wire("a"), wire("b")])) == ["a", "b"]
 
 
 def test_streams_are_fed_at_once_listeners_or_not() -> None:
-    room = Room()
+    room = IntakeRoom()
     some, every = room.stream("a", n=1), room.stream()
     assert room.take([wire("a", n=1), wire("a", n=2), wire("b")]) == []
     some.close()
@@ -100,7 +96,7 @@ def test_streams_are_fed_at_once_listeners_or_not() -> None:
 
 
 def test_a_message_that_is_no_event_is_an_error_event_in_its_place_and_reaches_no_stream() -> None:
-    room = Room()
+    room = IntakeRoom()
     room.listeners.add("*", repr)
     stream = room.stream("*")
     first, error, last = room.take([wire("a"), "{", wire("b")])
@@ -113,7 +109,7 @@ def test_a_message_that_is_no_event_is_an_error_event_in_its_place_and_reaches_n
 
 
 def test_a_batch_that_was_held_up_until_its_session_was_abandoned_reaches_nobody() -> None:
-    room = Room()
+    room = IntakeRoom()
     room.listeners.add("*", repr)
     stream = room.stream()
     room.queue.abandon()
@@ -123,7 +119,7 @@ def test_a_batch_that_was_held_up_until_its_session_was_abandoned_reaches_nobody
 
 
 def test_a_dispatcher_thread_at_rest_gets_the_messages_as_they_came_unless_somebody_waits() -> None:
-    room = Room(size=4)
+    room = IntakeRoom(size=4)
     room.listeners.add("a", repr)
     messages: list[str | bytes] = [wire("a"), "{"]
     delivery = Delivery(room.listeners, room.streams, None)
@@ -145,18 +141,18 @@ def test_a_dispatcher_thread_at_rest_gets_the_messages_as_they_came_unless_someb
 
 
 def test_an_error_is_for_the_dispatcher_though_nobody_listens() -> None:
-    assert types(Room().take(["{", wire("a")])) == ["error"]
+    assert types(IntakeRoom().take(["{", wire("a")])) == ["error"]
 
 
 def test_every_message_is_counted_malformed_ones_too() -> None:
-    room = Room()
+    room = IntakeRoom()
     room.take([wire("a"), "{", b"\xff"])
     room.take([wire("a")])
     assert room.counters.snapshot(None)["messages_received"] == 4
 
 
 def test_messages_are_logged_for_debugging_alone(caplog: pytest.LogCaptureFixture) -> None:
-    room = Room()
+    room = IntakeRoom()
     caplog.set_level(logging.INFO, "masquerade_ws")
     room.take([wire("quiet")])
     assert caplog.text == ""
@@ -174,7 +170,7 @@ def test_the_thread_reads_until_the_closing_handshake() -> None:
         peer.send(frame(8, close_payload(1001, "bye")))
         peer.read_close()
 
-    room = Room()
+    room = IntakeRoom()
     room.listeners.add("*", repr)
     with RawServer(script) as server:
         connection = Connection.open(server.url, proxy=False)
@@ -190,7 +186,7 @@ def test_the_thread_ends_in_silence_with_a_connection_that_is_lost() -> None:
         peer.upgrade(glued=frame(1, wire("a").encode()))
         peer.sock.close()
 
-    room = Room()
+    room = IntakeRoom()
     room.listeners.add("*", repr)
     with RawServer(script) as server:
         connection = Connection.open(server.url, proxy=False)
@@ -210,7 +206,7 @@ def talk(peer: Peer) -> None:
 
 
 def test_the_thread_ends_with_its_client() -> None:
-    room = Room()
+    room = IntakeRoom()
     with RawServer(talk) as server, Connection.open(server.url, proxy=False) as connection:
         thread = room.read(connection)
         del room.intake
@@ -223,7 +219,7 @@ def test_the_thread_ends_with_its_client() -> None:
 
 
 def test_the_thread_keeps_no_client_alive_while_it_waits() -> None:
-    room = Room()
+    room = IntakeRoom()
     room.listeners.add("a", repr)
     with RawServer(talk) as server, Connection.open(server.url, proxy=False) as connection:
         thread = room.read(connection)
@@ -241,7 +237,7 @@ def test_the_thread_ends_when_the_dispatcher_takes_no_more_and_hands_over_what_i
         peer.upgrade(glued=b"".join(frame(1, wire(name).encode()) for name in "abc"))
         peer.read_to_end()
 
-    room = Room(size=1)
+    room = IntakeRoom(size=1)
     room.listeners.add("*", repr)
     with RawServer(script) as server, Connection.open(server.url, proxy=False) as connection:
         thread = room.read(connection)
@@ -254,7 +250,7 @@ def test_the_thread_ends_when_the_dispatcher_takes_no_more_and_hands_over_what_i
 
 
 def test_events_that_nobody_listens_to_do_not_stop_the_thread() -> None:
-    room = Room()
+    room = IntakeRoom()
     stream = room.stream()
     with RawServer(talk) as server, Connection.open(server.url, proxy=False) as connection:
         thread = room.read(connection)

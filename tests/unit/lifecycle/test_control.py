@@ -26,16 +26,9 @@ from tests.support.scenes import (
     names_of_threads,
     running,
 )
+from tests.support.scripts import echo
 
 # disconnect, from wherever
-
-
-def echo(peer: Peer) -> None:
-    """Send back what the client sends, until it closes."""
-    peer.upgrade()
-    while (received := peer.read_frame())[0] != 8:
-        peer.send(frame(*received))
-    peer.send(frame(8, received[1]))
 
 
 def test_disconnect_is_idempotent(client: WebSocketClient) -> None:

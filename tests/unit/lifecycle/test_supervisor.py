@@ -16,18 +16,8 @@ from masquerade_ws.lifecycle.supervisor import supervise
 from masquerade_ws.lifecycle.transitions import Phase
 from masquerade_ws.testing import EventServer
 from tests.support.raw_server import Peer, RawServer, close_payload, frame, until
-from tests.support.scenes import (
-    CONNECTING,
-    FOUR,
-    TIMEOUT,
-    Hang,
-    Record,
-    client_of,
-    elapsed,
-    names_of_threads,
-    running,
-    stay,
-)
+from tests.support.scenes import CONNECTING, FOUR, TIMEOUT, Hang, Record, client_of, elapsed, names_of_threads, running
+from tests.support.scripts import stay
 
 # What dies
 

@@ -75,7 +75,7 @@ def decode(variant: ModuleType) -> Callable[[str | bytes], Event]:
     return decoder(variant)
 
 
-def wire(**members: Any) -> str:
+def message_with(**members: Any) -> str:
     return json.dumps({"type": "x", "payload": {}, "timestamp": NOON, **members})
 
 
@@ -95,13 +95,13 @@ def test_a_message_becomes_the_event_that_it_carries(decode: Callable[[str | byt
 
 @pytest.mark.parametrize(("name", "cls"), EVENT_CLASSES.items())
 def test_a_known_type_becomes_its_class(decode: Callable[[str | bytes], Event], name: str, cls: type[Event]) -> None:
-    event = decode(wire(type=name, payload={"job_id": "1"}))
+    event = decode(message_with(type=name, payload={"job_id": "1"}))
     assert type(event) is cls
     assert event.type == name
 
 
 def test_a_binary_message_is_read_as_utf_8(decode: Callable[[str | bytes], Event]) -> None:
-    assert decode(wire(payload={"a": "ü"}).encode()).payload == {"a": "ü"}
+    assert decode(message_with(payload={"a": "ü"}).encode()).payload == {"a": "ü"}
     assert decode('{"type": "ü"}'.encode()).type == "ü"
 
 
@@ -115,13 +115,13 @@ def test_a_timestamp_that_is_absent_or_no_instant_reads_as_now(
     decode: Callable[[str | bytes], Event], timestamp: object
 ) -> None:
     before = timestamp_now()
-    for message in (wire(timestamp=timestamp), '{"type": "x"}'):
+    for message in (message_with(timestamp=timestamp), '{"type": "x"}'):
         assert before <= decode(message).timestamp <= timestamp_now()
 
 
 def test_a_timestamp_is_taken_as_it_is(decode: Callable[[str | bytes], Event]) -> None:
-    assert decode(wire(timestamp="")).timestamp == ""
-    assert decode(wire(timestamp="yesterday")).timestamp == "yesterday"
+    assert decode(message_with(timestamp="")).timestamp == ""
+    assert decode(message_with(timestamp="yesterday")).timestamp == "yesterday"
 
 
 @pytest.mark.parametrize(
@@ -136,14 +136,14 @@ def test_a_timestamp_is_taken_as_it_is(decode: Callable[[str | bytes], Event]) -
 def test_a_number_as_timestamp_reads_as_the_text_of_that_instant(
     decode: Callable[[str | bytes], Event], number: float, text: str
 ) -> None:
-    assert decode(wire(timestamp=number)).timestamp == text
+    assert decode(message_with(timestamp=number)).timestamp == text
 
 
 def test_further_members_are_kept(decode: Callable[[str | bytes], Event]) -> None:
     extra = {"id": 1, "extra": {"a": 1}}
-    assert decode(wire(**extra)) == Event("x", {}, NOON, extra)
+    assert decode(message_with(**extra)) == Event("x", {}, NOON, extra)
     assert decode('{"seq": 7, "type": "heartbeat"}').extra == {"seq": 7}
-    assert decode(wire()).extra == {}
+    assert decode(message_with()).extra == {}
 
 
 def test_of_a_key_given_twice_the_last_one_counts(decode: Callable[[str | bytes], Event]) -> None:
@@ -153,9 +153,9 @@ def test_of_a_key_given_twice_the_last_one_counts(decode: Callable[[str | bytes]
 
 @pytest.mark.parametrize("around", [" ", "\n", "\r\n", "\t", " \t\r\n "])
 def test_white_space_around_a_message_means_nothing(decode: Callable[[str | bytes], Event], around: str) -> None:
-    assert decode(around + wire() + around) == Event("x", {}, NOON)
-    assert decode(wire() + around) == Event("x", {}, NOON)
-    assert decode(around + wire()) == Event("x", {}, NOON)
+    assert decode(around + message_with() + around) == Event("x", {}, NOON)
+    assert decode(message_with() + around) == Event("x", {}, NOON)
+    assert decode(around + message_with()) == Event("x", {}, NOON)
 
 
 def test_a_lone_surrogate_written_as_an_escape_is_kept(decode: Callable[[str | bytes], Event]) -> None:
@@ -170,12 +170,12 @@ def test_a_pair_of_surrogates_written_as_escapes_is_one_character(decode: Callab
 
 @pytest.mark.parametrize("name", ["a\x00b", " ", "*", "a.*", "Connected", "t" * 100_000])
 def test_any_text_but_none_is_a_type(decode: Callable[[str | bytes], Event], name: str) -> None:
-    assert decode(wire(type=name)).type == name
+    assert decode(message_with(type=name)).type == name
 
 
 def test_integers_of_64_bits_are_exact(decode: Callable[[str | bytes], Event]) -> None:
     numbers = [2**63 - 1, -(2**63), 2**64 - 1, 0, -1]
-    assert decode(wire(payload={"n": numbers})).payload["n"] == numbers
+    assert decode(message_with(payload={"n": numbers})).payload["n"] == numbers
 
 
 def test_a_number_that_is_too_small_reads_as_zero(decode: Callable[[str | bytes], Event]) -> None:
@@ -260,7 +260,7 @@ def test_json_that_is_no_object_is_a_parse_error(decode: Callable[[str | bytes],
 
 @pytest.mark.parametrize(
     "message",
-    ["{}", '{"payload": {}}', *(wire(type=kind) for kind in (None, "", 1, True, ["x"], {"x": 1}))],
+    ["{}", '{"payload": {}}', *(message_with(type=kind) for kind in (None, "", 1, True, ["x"], {"x": 1}))],
 )
 def test_no_type_or_one_that_is_no_text_is_a_parse_error(decode: Callable[[str | bytes], Event], message: str) -> None:
     with pytest.raises(
@@ -273,15 +273,15 @@ def test_no_type_or_one_that_is_no_text_is_a_parse_error(decode: Callable[[str |
 @pytest.mark.parametrize("payload", [0, 1, False, True, "", "x", [], [1], 1.5])
 def test_a_payload_of_another_kind_is_a_parse_error(decode: Callable[[str | bytes], Event], payload: object) -> None:
     with pytest.raises(ParseError, match=r'^the payload of a message is not an object: \{"type": "x"') as caught:
-        decode(wire(payload=payload))
-    assert caught.value.data == wire(payload=payload)
+        decode(message_with(payload=payload))
+    assert caught.value.data == message_with(payload=payload)
 
 
 @pytest.mark.parametrize("own", sorted(CLIENT_EVENT_TYPES))
 def test_a_name_of_the_client_s_own_is_a_parse_error(decode: Callable[[str | bytes], Event], own: str) -> None:
     with pytest.raises(ParseError, match=rf"^a message has a type that is one of the client's own: .*{own}") as caught:
-        decode(wire(type=own))
-    assert caught.value.data == wire(type=own)
+        decode(message_with(type=own))
+    assert caught.value.data == message_with(type=own)
 
 
 @pytest.mark.parametrize("data", [b"\xff", b'{"type": "\xff"}', b'{"type": "\xed\xa0\x80"}', b"\xff\xfe{\x00}\x00"])
@@ -294,7 +294,7 @@ def test_binary_that_is_not_utf_8_is_a_parse_error(decode: Callable[[str | bytes
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
 def test_binary_in_another_encoding_is_a_parse_error(decode: Callable[[str | bytes], Event], encoding: str) -> None:
     with pytest.raises(ParseError):
-        decode(wire().encode(encoding))
+        decode(message_with().encode(encoding))
 
 
 @pytest.mark.parametrize(
@@ -395,13 +395,13 @@ def test_a_message_for_which_the_memory_runs_out_comes_with_the_error(monkeypatc
     monkeypatch.setattr(codec, "_first_scan", starve)
     monkeypatch.setattr(codec, "_loads", starve)
     with pytest.raises(ParseError, match=r"^there is not enough memory to decode a message: \{") as caught:
-        decoder(codec)(wire())
-    assert caught.value.data == wire()
+        decoder(codec)(message_with())
+    assert caught.value.data == message_with()
 
 
 def test_of_many_messages_each_becomes_its_event_or_its_error(variant: ModuleType) -> None:
     known = ErrorEvent(ValueError(), "send", NOON)
-    messages = [wire(), "{", wire(type="heartbeat").encode(), known, '{"type": "y"}', Event("z")]
+    messages = [message_with(), "{", message_with(type="heartbeat").encode(), known, '{"type": "y"}', Event("z")]
     first, second, third, own, fourth, decoded = variant.decode_each(messages, lambda: "at dawn")
     assert (first, third) == (Event("x", {}, NOON), HeartbeatEvent({}, NOON))
     assert type(third) is HeartbeatEvent
@@ -422,7 +422,7 @@ EVIL = "\x1b[2J\r\n\x9b\u2028\u202e"
         EVIL,
         EVIL.encode(),
         json.dumps([EVIL], ensure_ascii=False),
-        wire(type="connected", payload={"a": EVIL}),
+        message_with(type="connected", payload={"a": EVIL}),
         json.dumps({"type": "x" * 2**20, "payload": EVIL}, ensure_ascii=False),
         json.dumps({"type": "\x1b" * 2**20, "payload": 1}),
         b"\xff\xfe" * 2**20,
