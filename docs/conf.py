@@ -76,7 +76,7 @@ class Transitions(SphinxDirective):
     @staticmethod
     def rows() -> list[tuple[str, str, str]]:
         moves = ((shown(before), shown(trigger), shown(after)) for (before, trigger), after in TRANSITIONS.items())
-        return [("in the phase (state)", "on the trigger", "to the phase (state)"), *moves]
+        return [("in the phase", "on the trigger", "to the phase"), *moves]
 
     def run(self) -> list[nodes.Node]:
         lines = [".. list-table::", "    :header-rows: 1", ""]
@@ -87,8 +87,8 @@ class Transitions(SphinxDirective):
 
 def shown(member: Phase | Trigger) -> str:
     """Return how a member of an enumeration is shown, a phase with the state that users see."""
-    name = f"*{member.name.lower().replace('_', ' ')}*"
-    return f"{name} (``{STATES[member]}``)" if isinstance(member, Phase) and member in STATES else name
+    shown_state = f" ({STATES[member]})" if isinstance(member, Phase) and member in STATES else ""
+    return f"``{member.name}``{shown_state}"
 
 
 def setup(app: Any) -> None:

@@ -73,7 +73,7 @@ def test_the_table_of_transitions_is_shown_from_the_code() -> None:
     rows = directive.rows()
 
     assert len(rows) == len(TRANSITIONS) + 1
-    assert ("*connected* (``connected``)", "*lost*", "*waiting* (``disconnected``)") in rows
+    assert ("``CONNECTED`` (connected)", "``LOST``", "``WAITING`` (disconnected)") in rows
 
 
 @pytest.mark.parametrize("name", AT_THE_ROOT)
