@@ -127,6 +127,7 @@ def open_conversation(
         _connect(client, token, deadline)
         yield Conversation(client, inbox, deadline)
     finally:
+        token.close()
         inbox.close()
         client.disconnect(timeout=_CLOSE_TIMEOUT)
 

@@ -7,7 +7,7 @@ status  meaning
 1       timed out
 2       wrong usage, no token available, or another error on this side
 3       the server refused, cannot be reached, or closed the connection
-130     interrupted (Ctrl-C, SIGTERM)
+130     interrupted (Ctrl-C, SIGTERM, SIGHUP)
 ======  =====================================================================
 """
 
@@ -32,6 +32,7 @@ from masquerade_ws.sanitize import clean
 
 DEBUG = "masquerade_ws.debug"  # the key of --debug in the `meta` of a context
 _TIMED_OUT, _ERROR, _REFUSED, _INTERRUPTED = 1, 2, 3, 130
+_ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows has the first
 
 
 class Commands(click.Group):
@@ -44,7 +45,7 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
-        with _errors_in_one_line(ctx), _interrupted_by_sigterm():
+        with _errors_in_one_line(ctx), _interrupted_by_signals():
             return super().invoke(ctx)
 
 
@@ -93,13 +94,17 @@ def _errors_in_one_line(ctx: click.Context | None) -> Generator[None]:
 
 
 @contextlib.contextmanager
-def _interrupted_by_sigterm() -> Generator[None]:
-    """Treat SIGTERM as Ctrl-C, so that it cleans up as well."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+def _interrupted_by_signals() -> Generator[None]:
+    """Treat SIGTERM, and SIGHUP of a terminal that is closed, as Ctrl-C, so that they clean up as well."""
+    before = {name: signal.getsignal(name) for name in _ENDING}
+    for name, handler in before.items():
+        if handler is not signal.SIG_IGN:  # as nohup sets it
+            signal.signal(name, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for name, handler in before.items():
+            signal.signal(name, handler)
 
 
 def _fail(ctx: click.Context | None, error: Exception, line: str, status: int) -> NoReturn:

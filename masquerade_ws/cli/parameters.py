@@ -82,7 +82,8 @@ def token(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option(
         "--token-command",
         metavar="COMMAND",
-        help="Run this shell command before each attempt to connect; it prints the token.",
+        help="Run this shell command before each attempt to connect; it prints the token. It has no "
+        "terminal and ends with this one.",
     )
     @click.option(
         "--token-file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path),

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 __all__ = ["VARIABLE", "TokenError", "TokenSource"]
 
+import codecs
+import contextlib
 import os
+import signal
 import subprocess
-from dataclasses import dataclass
+import sys
+import threading
 from pathlib import Path
 
 from masquerade_ws.sanitize import clean
 
 VARIABLE = "MASQUERADE_TOKEN"
 
+_GRACE = 1.0  # seconds for a token command to end when it is asked to
+
 
 class TokenError(Exception):
     """No token could be read; the message contains no part of one."""
 
 
-@dataclass(frozen=True)
 class TokenSource:
     """Returns the token when called, before each attempt to connect.
 
@@ -27,34 +32,101 @@ class TokenSource:
         file: A file that contains it.
     """
 
-    command: str | None = None
-    file: Path | None = None
+    def __init__(self, command: str | None = None, file: Path | None = None) -> None:
+        self._command = None if command is None else _TokenCommand(command)
+        self._file = file
 
     @property
     def named(self) -> bool:
         """Whether a source of the token was given."""
-        return self.command is not None or self.file is not None or VARIABLE in os.environ
+        return self._command is not None or self._file is not None or VARIABLE in os.environ
 
     def __call__(self) -> str:
         """Return the present token; an empty one if no source was given.
 
         Raises:
-            TokenError: If the command failed, the file cannot be read, or neither contains a token.
+            TokenError: If the command failed, the file cannot be read, or none of the sources contains one token.
         """
-        if self.command is not None:
-            return _token_in(_output_of(self.command), "the output of the token command")
-        if self.file is not None:
-            return _token_in(_content_of(self.file), "the token file")
-        return os.environ.get(VARIABLE, "")
+        if self._command is not None:
+            return _token_in(self._command.output(), "the output of the token command")
+        if self._file is not None:
+            return _token_in(_content_of(self._file), "the token file")
+        value = os.environ.get(VARIABLE, "").encode("utf-8", "surrogatepass")  # what is not UTF-8 fails below
+        return _token_in(value, VARIABLE) if value.strip() else ""
+
+    def close(self) -> None:
+        """End the token commands that are still running, and start no more."""
+        if self._command is not None:
+            self._command.close()
 
 
-def _output_of(command: str) -> bytes:
-    # It gets no standard input, which may be our keyboard, and its messages reach the terminal through us alone.
-    done = subprocess.run(command, shell=True, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    if done.returncode != 0:
-        message = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        raise TokenError(clean(f"the token command ended with status {done.returncode}{message and ': '}{message}"))
-    return done.stdout
+class _TokenCommand:
+    """A shell command, whose processes end with ours. Several may run at once: the client gives up on slow ones."""
+
+    def __init__(self, command: str) -> None:
+        self._command = command
+        self._changed = threading.Condition()  # guards _running and _closed; a process starts within it
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._closed = False
+
+    def output(self) -> bytes:
+        """Run it, and return what it prints."""
+        process = self._start()
+        try:
+            output, errors = process.communicate()
+        finally:
+            with self._changed:
+                self._running.discard(process)
+                self._changed.notify_all()  # wakes `close`
+        if process.returncode != 0:
+            message = errors.decode(errors="replace").strip().rpartition("\n")[2]
+            status = f"the token command ended with status {process.returncode}"
+            raise TokenError(clean(f"{status}{message and ': '}{message}"))
+        return output
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        # It gets no standard input, which may be our keyboard, and its messages reach the terminal through us alone.
+        # In a session of its own (where there are sessions) it has no terminal, and all its processes can be ended.
+        with self._changed:
+            if self._closed:
+                raise TokenError("the token command was interrupted")
+            try:
+                process = subprocess.Popen(
+                    self._command,
+                    shell=True,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise TokenError(clean(f"cannot run the token command: {error.strerror}")) from error
+            self._running.add(process)
+        return process
+
+    def close(self) -> None:
+        """Ask all processes to end, and kill those that do not."""
+        with self._changed:
+            self._closed = True
+            for process in self._running:
+                _end(process, kill=False)
+            if not self._changed.wait_for(lambda: not self._running, _GRACE):
+                for process in self._running:
+                    _end(process, kill=True)
+
+
+if sys.platform == "win32":  # pragma: no cover - exists on Windows alone
+
+    def _end(process: subprocess.Popen[bytes], *, kill: bool) -> None:
+        # Windows has no signal that ends a program politely, and no group that a shell's children share with it.
+        tree = ["taskkill", "/T", "/F", "/PID", str(process.pid)]
+        subprocess.run(tree, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+
+else:
+
+    def _end(process: subprocess.Popen[bytes], *, kill: bool) -> None:
+        with contextlib.suppress(ProcessLookupError):  # it has just ended
+            os.killpg(process.pid, signal.SIGKILL if kill else signal.SIGTERM)
 
 
 def _content_of(file: Path) -> bytes:
@@ -65,7 +137,14 @@ def _content_of(file: Path) -> bytes:
 
 
 def _token_in(data: bytes, place: str) -> str:
-    token = data.decode(errors="replace").strip()  # a strict one would show the data in its exception
-    if not token or "\N{REPLACEMENT CHARACTER}" in token:
-        raise TokenError(f"{place} {'is not UTF-8' if token else 'is empty'}")
+    """Return the token without the white space and the byte order mark that editors and shells put around it."""
+    utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # what PowerShell writes
+    text = data.decode("utf-16" if utf16 else "utf-8-sig", "replace")  # a strict one shows the data in its exception
+    token = text.strip()
+    if not token:
+        raise TokenError(f"{place} is empty")
+    if "\N{REPLACEMENT CHARACTER}" in token:
+        raise TokenError(f"{place} is not UTF-8")
+    if clean(token) != token:
+        raise TokenError(f"{place} must be one line that contains the token alone")
     return token
