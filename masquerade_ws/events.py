@@ -167,7 +167,7 @@ class Event(Draft):
 
     @property
     def time(self) -> datetime | None:
-        """The timestamp as an aware `datetime`, UTC if it has no offset; ``None`` if it is not ISO 8601."""
+        """The timestamp as an aware ``datetime``, UTC if it has no offset; ``None`` if it is not ISO 8601."""
         return time_of(self.timestamp)
 
     @property
