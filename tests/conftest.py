@@ -31,6 +31,13 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 
 @pytest.fixture
+def server() -> Iterator[EventServer]:
+    """A server that answers nothing by itself."""
+    with EventServer() as server:
+        yield server
+
+
+@pytest.fixture
 def client(masquerade_server: EventServer) -> Iterator[WebSocketClient]:
     """A client that is not connected yet, and leaves no thread behind."""
     with client_of(masquerade_server.url) as client:

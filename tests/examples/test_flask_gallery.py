@@ -29,12 +29,6 @@ AT = f"/jobs/{PAGE}/7"
 
 
 @pytest.fixture
-def server() -> Iterator[EventServer]:
-    with EventServer() as server:
-        yield server
-
-
-@pytest.fixture
 def images(tmp_path: Path) -> Path:
     return tmp_path / "images"
 

@@ -87,12 +87,6 @@ def image_url(images: Path) -> str:
 
 
 @pytest.fixture
-def server() -> Iterator[EventServer]:
-    with EventServer() as server:
-        yield server
-
-
-@pytest.fixture
 def gallery(server: EventServer, images: Path) -> Iterator[Gallery]:
     with Gallery(server.url, images) as gallery:
         yield gallery

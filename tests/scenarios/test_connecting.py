@@ -38,6 +38,19 @@ class Gate:
         return "token"
 
 
+def in_turn(*outcomes: str | Exception) -> Callable[[], str]:
+    """Return a ``get_token`` that returns or raises these, one after the other."""
+    left = iter(outcomes)
+
+    def get_token() -> str:
+        outcome = next(left)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    return get_token
+
+
 def raiser(error: BaseException) -> Callable[[], str]:
     def get_token() -> str:
         raise error
@@ -236,15 +249,7 @@ def test_a_token_that_is_no_str_counts_as_a_type_error(masquerade_server: EventS
 
 def test_a_get_token_that_raises_is_a_failed_attempt_and_tried_again(masquerade_server: EventServer) -> None:
     mishap = KeyError("mine")
-    outcomes: list[Any] = [mishap, mishap, "token"]
-
-    def get_token() -> str:
-        outcome = outcomes.pop(0)
-        if isinstance(outcome, Exception):
-            raise outcome
-        return str(outcome)
-
-    with client_of(masquerade_server.url, get_token) as client:
+    with client_of(masquerade_server.url, in_turn(mishap, mishap, "token")) as client:
         record = Record(client)
         with pytest.raises(ConnectError) as caught:
             client.connect()
@@ -271,15 +276,7 @@ def test_stop_reconnecting_ends_the_attempts(masquerade_server: EventServer) -> 
 
 
 def test_stop_reconnecting_ends_a_reconnection_and_connect_starts_again(masquerade_server: EventServer) -> None:
-    outcomes: list[Any] = ["one", StopReconnecting(), "two"]
-
-    def get_token() -> str:
-        outcome = outcomes.pop(0)
-        if isinstance(outcome, Exception):
-            raise outcome
-        return str(outcome)
-
-    with client_of(masquerade_server.url, get_token) as client:
+    with client_of(masquerade_server.url, in_turn("one", StopReconnecting(), "two")) as client:
         record = Record(client)
         client.connect()
         waiting = running(lambda: client.wait_for("news"))

@@ -18,7 +18,7 @@ from tests.support.fault_proxy import FaultProxy, Faults, Kind
 from tests.support.leaks import nothing_leaks
 from tests.support.raw_server import HANDSHAKE, Peer, RawServer, close_payload, frame, until
 from tests.support.scenes import PATIENCE, TIMEOUT, Record, client_of, elapsed, running
-from tests.support.scripts import stay
+from tests.support.scripts import idle
 
 CUTS: list[Kind] = ["truncate", "reset"]
 SILENCES: list[Kind] = ["stall", "silence", "vanish"]
@@ -213,11 +213,7 @@ def test_disconnect_returns_in_time_with_code_1000_whatever_becomes_of_its_close
             client.disconnect()
             assert letters(record) == "CDCD"
 
-    def keep(peer: Peer) -> None:
-        peer.upgrade()
-        stay(peer)
-
-    with RawServer(keep) as server, nothing_leaks():
+    with RawServer(idle) as server, nothing_leaks():
         start = size_of_request(server) + 1
         in_shares(CLOSE_FRAME, range(start, start + CLOSE_FRAME), scene)
 

@@ -22,7 +22,7 @@ def gone(reference):
 """
 
 
-def passes(text: str, ends: list[int | None] | None = None) -> None:
+def is_forgotten_well(text: str, ends: list[int | None] | None = None) -> None:
     seen: list[int | None] = []
     with RawServer(lambda peer: echo(peer, seen)) as server:
         finished = run(TOOLS + text, server.url)
@@ -34,7 +34,7 @@ def passes(text: str, ends: list[int | None] | None = None) -> None:
 
 
 def test_a_forgotten_client_closes_at_once_without_the_garbage_collector() -> None:
-    passes(
+    is_forgotten_well(
         """
 gc.disable()
 client = make()
@@ -59,7 +59,7 @@ CYCLES = {
 
 @pytest.mark.parametrize("cycle", CYCLES.values(), ids=CYCLES)
 def test_a_forgotten_client_that_its_own_listeners_refer_to_closes(cycle: str) -> None:
-    passes(
+    is_forgotten_well(
         f"""
 def use():
     client = make()
@@ -77,7 +77,7 @@ gone(use())
 
 
 def test_a_forgotten_client_whose_get_token_refers_to_it_closes() -> None:
-    passes(
+    is_forgotten_well(
         """
 class Service:
     def __init__(self):
@@ -97,7 +97,7 @@ gone(weakref.ref(Service()))
 
 
 def test_a_client_is_kept_while_somebody_reads_its_stream() -> None:
-    passes(
+    is_forgotten_well(
         """
 client = make()
 stream = client.events("echo")
@@ -116,7 +116,7 @@ gone(reference)
 
 @pytest.mark.parametrize("moment", ["in a delay", "after it gave up", "after disconnect", "before connect"])
 def test_a_forgotten_client_without_a_connection_is_collected(moment: str) -> None:
-    passes(
+    is_forgotten_well(
         f"""
 moment = {moment!r}
 
@@ -149,7 +149,7 @@ gone(use())
 
 @pytest.mark.parametrize("fails", ["refused", "reset", "timed out"])
 def test_a_client_forgotten_during_its_attempts_ends_with_the_next_without_the_garbage_collector(fails: str) -> None:
-    passes(
+    is_forgotten_well(
         f"""
 gc.disable()
 errors = []
@@ -172,7 +172,7 @@ assert sockets() == []
 
 
 def test_a_client_forgotten_in_its_own_listener_ends_after_that() -> None:
-    passes(
+    is_forgotten_well(
         """
 class Holder:
     pass
@@ -197,7 +197,7 @@ gone(reference)
 
 
 def test_threads_whose_wait_ended_with_the_client_keep_nothing_alive() -> None:
-    passes(
+    is_forgotten_well(
         """
 class Large:
     pass
@@ -226,7 +226,7 @@ until(lambda: gc.collect() is not None and not any(reference() for reference in 
 
 
 def test_a_thousand_streams_that_were_dropped_leave_the_index_empty() -> None:
-    passes(
+    is_forgotten_well(
         """
 client = make()
 for number in range(1000):
@@ -247,7 +247,7 @@ client.disconnect()
 
 
 def test_a_dropped_stream_is_fed_no_more() -> None:
-    passes(
+    is_forgotten_well(
         """
 client = make()
 seen = []
@@ -264,7 +264,7 @@ client.disconnect()
 
 
 def test_a_hundred_clients_made_and_forgotten_leave_nothing() -> None:
-    passes(
+    is_forgotten_well(
         """
 references = []
 for _ in range(100):
@@ -285,7 +285,7 @@ COLLECTING = "gc.set_threshold(1)  # the collector runs wherever it can, and fin
 
 def test_a_generator_that_reads_a_stream_may_be_collected_on_any_thread() -> None:
     """Its end closes the stream, perhaps while that very thread looks for who takes an event."""
-    passes(
+    is_forgotten_well(
         COLLECTING
         + """
 client = make()
@@ -320,7 +320,7 @@ client.disconnect()
 
 
 def test_a_finalizer_may_unsubscribe_on_any_thread() -> None:
-    passes(
+    is_forgotten_well(
         COLLECTING
         + """
 client = WebSocketClient(url, lambda: "t")
@@ -343,7 +343,7 @@ assert client._listeners.for_type("echo") == ()
 
 
 def test_a_finalizer_may_disconnect_the_client_that_it_owned() -> None:
-    passes(
+    is_forgotten_well(
         COLLECTING
         + """
 class Service:

@@ -85,14 +85,14 @@ def plain(tmp_path: Path) -> Iterator[str]:
         yield url
 
 
-def passes(text: str, *args: str) -> None:
+def forks_well(text: str, *args: str) -> None:
     finished = run(CHECKS + text, *args)
     assert finished.errors == ""
     assert (finished.status, finished.output) == (0, "")
 
 
 def test_a_child_starts_anew_and_leaves_the_parents_connection_alone(echoing: tuple[str, ...]) -> None:
-    passes(
+    forks_well(
         """
 client = make()
 stream = client.events("echo")
@@ -114,7 +114,7 @@ assert [(end.code, end.will_reconnect) for end in ends] == [(1000, False)]
 
 
 def test_a_child_that_exits_as_usual_closes_nothing_of_the_parents(echoing: tuple[str, ...]) -> None:
-    passes(
+    forks_well(
         """
 client = make()
 stream = client.events("echo")
@@ -131,7 +131,7 @@ client.disconnect()
 
 
 def test_a_child_that_forgets_the_client_closes_nothing_of_the_parents(echoing: tuple[str, ...]) -> None:
-    passes(
+    forks_well(
         """
 client = make()
 stream = client.events("echo")
@@ -153,7 +153,7 @@ client.disconnect()
 
 
 def test_multiprocessing_forks_likewise(echoing: tuple[str, ...]) -> None:
-    passes(
+    forks_well(
         """
 import multiprocessing
 
@@ -174,7 +174,7 @@ client.disconnect()
 
 
 def test_a_grandchild_starts_anew_too(plain: str) -> None:
-    passes(
+    forks_well(
         """
 client = make()
 client.connect()
@@ -290,7 +290,7 @@ assert [end.code for end in ends] == [1000]
     "place", ["listener", "around_event", "get_token", "predicate", "poll", "start", "on_progress"]
 )
 def test_user_code_may_fork(place: str, then: str, plain: str) -> None:
-    passes(
+    forks_well(
         f"""
 place, then = {place!r}, {then!r}
 status = []
@@ -434,7 +434,7 @@ client.disconnect()
 until(lambda: threads() == [])  # also those of a session that a `disconnect()` gave up after its five seconds
 """
     with RawServer(echo) as server:
-        passes(text, server.url, "", str(interval))
+        forks_well(text, server.url, "", str(interval))
 
 
 @pytest.mark.parametrize("kind", ["sync", "gthread"])

@@ -13,21 +13,16 @@ from typing import Any
 
 import pytest
 
-from tests.support.raw_server import Peer, RawServer, until
+from tests.support.raw_server import RawServer, until
 from tests.support.scenes import client_of
-from tests.support.scripts import stay
-
-
-def quiet(peer: Peer) -> None:
-    peer.upgrade()
-    stay(peer)
+from tests.support.scripts import idle
 
 
 def test_an_idle_client_keeps_less_than_a_mebibyte() -> None:
-    with RawServer(quiet) as server, client_of(server.url) as client:
+    with RawServer(idle) as server, client_of(server.url) as client:
         client.connect()
         client.disconnect()  # what is made once a process does not count
-    with RawServer(quiet) as server:
+    with RawServer(idle) as server:
         gc.collect()
         tracemalloc.start()
         try:
@@ -48,7 +43,7 @@ def test_a_handshake_takes_few_calls_of_recv(monkeypatch: pytest.MonkeyPatch) ->
             calls.append(threading.current_thread().name)
             return super().recv(*arguments)
 
-    with RawServer(quiet) as server, client_of(server.url) as client:
+    with RawServer(idle) as server, client_of(server.url) as client:
         monkeypatch.setattr(socket, "socket", Counted)
         client.connect()
     assert 1 <= calls.count("masquerade-ws-supervisor") < 10
@@ -56,7 +51,7 @@ def test_a_handshake_takes_few_calls_of_recv(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts wake-ups by Linux's /proc")
 def test_an_idle_client_does_not_wake() -> None:
-    with RawServer(quiet) as server, client_of(server.url, heartbeat_interval=600) as client:
+    with RawServer(idle) as server, client_of(server.url, heartbeat_interval=600) as client:
         client.connect()
         threads = [thread for thread in threading.enumerate() if thread.name.startswith("masquerade-ws-")]
         assert len(threads) == 4

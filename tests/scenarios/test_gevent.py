@@ -11,7 +11,7 @@ import pytest
 from tests.support.preloaded import serves_from_four_workers
 from tests.support.processes import PRELUDE, Script
 from tests.support.raw_server import Peer, RawServer, frame
-from tests.support.scripts import echo_server
+from tests.support.scripts import deaf, echo_server
 
 pytest.importorskip("gevent", reason="needs gevent")
 
@@ -57,7 +57,7 @@ gevent.spawn(tick)
 )
 
 
-def passes(text: str, *args: str, errors: str = "", prelude: str = PATCHED) -> None:
+def passes_patched(text: str, *args: str, errors: str = "", prelude: str = PATCHED) -> None:
     with Script(text, *args, flags=(), prelude=prelude) as script:
         finished = script.finish()
     assert re.fullmatch(errors, finished.errors), finished.errors
@@ -67,7 +67,7 @@ def passes(text: str, *args: str, errors: str = "", prelude: str = PATCHED) -> N
 @pytest.mark.parametrize("scheme", ["ws", "wss"])
 def test_everything_works_and_other_greenlets_run_meanwhile(scheme: str, tmp_path: Path) -> None:
     with echo_server(scheme, tmp_path) as arguments:
-        passes(
+        passes_patched(
             """
 seen, states = [], []
 client = make(heartbeat_interval=0.05, heartbeat_timeout=5)
@@ -132,7 +132,7 @@ def silent(peer: Peer) -> None:
 
 def test_a_client_that_is_older_than_gevent_s_threads_starts_once_for_all_who_connect(tmp_path: Path) -> None:
     with echo_server("ws", tmp_path) as arguments:
-        passes(
+        passes_patched(
             """
 gevent.joinall([gevent.spawn(client.connect) for _ in range(10)], raise_error=True)
 assert client.state == "connected"
@@ -147,7 +147,7 @@ client.disconnect()
 
 def test_other_greenlets_run_during_a_handshake_which_times_out() -> None:
     with RawServer(silent) as server:
-        passes(
+        passes_patched(
             """
 client = make(connect_timeout=0.3, auto_reconnect=False)
 client.on("error", lambda event: None)
@@ -164,7 +164,7 @@ until(lambda: threads() == [])
 
 def test_disconnect_ends_a_handshake_at_once() -> None:
     with RawServer(silent) as server:
-        passes(
+        passes_patched(
             """
 client = make()
 client.connect(block=False)
@@ -180,16 +180,14 @@ until(lambda: threads() == [])
 
 def test_other_greenlets_run_while_a_name_is_looked_up(tmp_path: Path) -> None:
     with echo_server("ws", tmp_path) as (url,):
-        passes("client = make()\nclient.connect()\nclient.disconnect()\n", url.replace("127.0.0.1", "localhost"))
+        passes_patched(
+            "client = make()\nclient.connect()\nclient.disconnect()\n", url.replace("127.0.0.1", "localhost")
+        )
 
 
 def test_a_peer_that_does_not_read_fails_the_send_and_other_greenlets_run() -> None:
-    def deaf(peer: Peer) -> None:
-        peer.upgrade()
-        peer.hang()
-
     with RawServer(deaf) as server:
-        passes(
+        passes_patched(
             """
 client = make(send_timeout=1, auto_reconnect=False)
 errors = []
@@ -222,7 +220,7 @@ def test_a_dead_peer_is_found_and_replaced() -> None:
                 return
 
     with RawServer(dies_once) as server:
-        passes(
+        passes_patched(
             """
 client = make(heartbeat_interval=0.2, heartbeat_timeout=0.2, initial_reconnect_delay=0.05)
 errors = []
@@ -246,7 +244,7 @@ def test_a_process_that_exits_without_disconnect_closes_with_1001() -> None:
         codes.append(peer.read_close())
 
     with RawServer(note) as server:
-        passes("client = make()\nclient.connect()\n", server.url)
+        passes_patched("client = make()\nclient.connect()\n", server.url)
     assert codes == [1001]
 
 
@@ -254,7 +252,7 @@ def test_a_process_that_exits_without_disconnect_closes_with_1001() -> None:
 @pytest.mark.parametrize("scheme", ["ws", "wss"])
 def test_a_forked_child_starts_anew(scheme: str, tmp_path: Path) -> None:
     with echo_server(scheme, tmp_path) as arguments:
-        passes(
+        passes_patched(
             """
 client = make()
 client.connect()

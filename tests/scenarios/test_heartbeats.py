@@ -14,7 +14,7 @@ from masquerade_ws.testing import EventServer
 from tests.support.messages import TIMESTAMP
 from tests.support.raw_server import Peer, RawServer, close_payload, frame, until
 from tests.support.scenes import TIMEOUT, Record, client_of, elapsed
-from tests.support.scripts import stay
+from tests.support.scripts import deaf, stay
 
 
 def test_heartbeats_are_sent_on_their_interval_each_followed_by_a_ping() -> None:
@@ -131,13 +131,9 @@ def test_any_byte_of_the_peer_is_a_sign_of_life() -> None:
 def test_a_heartbeat_that_cannot_be_sent_is_an_error_of_the_connection_and_a_send_of_the_user_is_not(
     sender: str,
 ) -> None:
-    def script(peer: Peer) -> None:
-        peer.upgrade()
-        peer.hang()
-
     interval = 0.02 if sender == "heartbeat" else 600
     with (
-        RawServer(script) as server,
+        RawServer(deaf) as server,
         client_of(server.url, heartbeat_interval=interval, auto_reconnect=False) as client,
     ):
         record = Record(client, "error", "disconnected")

@@ -15,7 +15,7 @@ from masquerade_ws.deadline import Deadline
 from masquerade_ws.testing import EventServer
 from tests.support.raw_server import Peer, RawServer, close_payload, frame, until
 from tests.support.scenes import CLOSING, CONNECTING, TIMEOUT, Record, client_of, flood, names_of_threads, running
-from tests.support.scripts import stay
+from tests.support.scripts import mute, stay
 
 LOSING = ["connected > disconnected", "disconnected"]
 
@@ -217,11 +217,7 @@ def test_our_own_close_has_code_1000() -> None:
 
 
 def test_a_peer_that_never_answers_our_close_costs_half_the_timeout_and_no_error() -> None:
-    def script(peer: Peer) -> None:
-        peer.upgrade()
-        peer.read_to_end()
-
-    with RawServer(script) as server, client_of(server.url) as client:
+    with RawServer(mute) as server, client_of(server.url) as client:
         record = Record(client)
         client.connect()
         client.disconnect(timeout=0.4)

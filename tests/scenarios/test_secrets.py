@@ -14,7 +14,7 @@ from masquerade_ws import ConnectError, WebSocketClient
 from masquerade_ws.testing import EventServer
 from tests.support.raw_server import Peer, RawServer, until
 from tests.support.scenes import Record, client_of, closed_port_url
-from tests.support.scripts import stay
+from tests.support.scripts import silent, stay
 
 TOKEN = "t0p-s3cret token"
 SHAPES = ["t0p-s3cret", "hidden-key"]  # as it is, percent-encoded, and the secret of the URL's own query
@@ -40,7 +40,7 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
         yield from chain(error.__context__)
 
 
-def shown(error: BaseException) -> str:
+def all_shown(error: BaseException) -> str:
     """Return all that an exception shows, and all that its causes and contexts do, suppressed ones too."""
     parts = [part for each in chain(error) for part in (repr(each), str(each), repr(vars(each)))]
     return "\n".join([*parts, "".join(traceback.format_exception(error))])
@@ -65,7 +65,7 @@ def test_a_life_shows_no_token(masquerade_server: EventServer, log: pytest.LogCa
         masquerade_server.drop()
         record.wait("connected", 2)
         assert_clean(repr(client) + repr(client.stats) + repr(client.events()))
-    assert_clean(repr(record.events) + "".join(shown(event.error) for event in record.of("error")))
+    assert_clean(repr(record.events) + "".join(all_shown(event.error) for event in record.of("error")))
     assert_clean(log.text)
     assert "connecting (attempt 1)" in log.text
     assert set(masquerade_server.tokens) == {TOKEN}
@@ -79,11 +79,6 @@ def reply(text: str) -> Callable[[Peer], None]:
     return script
 
 
-def stall(peer: Peer) -> None:
-    peer.read_request()
-    peer.read_to_end()
-
-
 SCRIPTS: dict[str, Callable[[Peer], None]] = {
     "refused, with the request in reason, headers and body": reply(
         "HTTP/1.1 401 {line}\r\nX-Echo: {request}\r\nContent-Length: 5\r\n\r\n{request}"
@@ -95,7 +90,7 @@ SCRIPTS: dict[str, Callable[[Peer], None]] = {
     ),
     "a cookie and no upgrade": reply("HTTP/1.1 200 OK\r\nSet-Cookie: a={request}\r\n\r\n"),
     "closed": Peer.reset,
-    "silent": stall,
+    "silent": silent,
 }
 
 
@@ -112,14 +107,14 @@ def test_a_failed_attempt_shows_no_token(
         with pytest.raises(ConnectError) as caught:
             client.connect()
         error = record.wait("error")
-    assert_clean(shown(caught.value) + shown(error.error) + repr(error))
+    assert_clean(all_shown(caught.value) + all_shown(error.error) + repr(error))
     assert_clean(log.text)
 
 
 def test_an_unreachable_server_shows_no_token(log: pytest.LogCaptureFixture) -> None:
     with secretive(closed_port_url(), auto_reconnect=False) as client, pytest.raises(ConnectError) as caught:
         client.connect()
-    assert_clean(shown(caught.value) + log.text)
+    assert_clean(all_shown(caught.value) + log.text)
 
 
 @pytest.mark.parametrize(("token_in", "token"), [("header", "t0p-s3cret\n"), ("query", "t0p-s3cret\ud800")])
@@ -129,7 +124,7 @@ def test_a_token_that_cannot_be_carried_is_not_shown(
     options: dict[str, Any] = {"token_in": token_in, "auto_reconnect": False}
     with client_of(masquerade_server.url, lambda: token, **options) as client, pytest.raises(ConnectError) as caught:
         client.connect()
-    assert_clean(shown(caught.value) + log.text)
+    assert_clean(all_shown(caught.value) + log.text)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +143,7 @@ def test_a_token_that_cannot_be_carried_is_not_shown(
 def test_a_refused_url_is_not_shown(url: str) -> None:
     with pytest.raises(ValueError, match="url") as caught:
         WebSocketClient(url, str)
-    assert_clean(shown(caught.value))
+    assert_clean(all_shown(caught.value))
 
 
 def test_the_password_of_a_proxy_is_not_shown(log: pytest.LogCaptureFixture) -> None:
@@ -163,8 +158,8 @@ def test_the_password_of_a_proxy_is_not_shown(log: pytest.LogCaptureFixture) -> 
             pytest.raises(ConnectError) as caught,
         ):
             client.connect()
-    assert_clean(shown(caught.value) + log.text + repr(client))
-    assert "dXNlcjpoaWRkZW4ta2V5" not in shown(caught.value) + log.text  # user:hidden-key in Base64
+    assert_clean(all_shown(caught.value) + log.text + repr(client))
+    assert "dXNlcjpoaWRkZW4ta2V5" not in all_shown(caught.value) + log.text  # user:hidden-key in Base64
 
 
 def test_an_error_that_nobody_listens_to_shows_no_token(log: pytest.LogCaptureFixture) -> None:

@@ -76,6 +76,16 @@ def ends_at_once(server: Callable[[Peer], object], text: str) -> None:
     assert (finished.status, finished.errors) == (0, "")
 
 
+def a_send_fails_by_sigterm(text: str) -> None:
+    with RawServer(deaf) as raw, Script(text, raw.url) as script:
+        script.expect("blocks")
+        script.signal(signal.SIGTERM)
+        for line in ("left", "failed", "end"):
+            script.expect(line)
+        finished = script.finish()
+    assert (finished.status, finished.errors) == (0, "")
+
+
 @pytest.mark.parametrize(
     "call",
     [
@@ -213,13 +223,7 @@ except SendError:
 until(lambda: threads() == [] and sockets() == [])
 say("end")
 """
-    with RawServer(deaf) as raw, Script(INTERRUPTED + HANDLER + text, raw.url) as script:
-        script.expect("blocks")
-        script.signal(signal.SIGTERM)
-        for line in ("left", "failed", "end"):
-            script.expect(line)
-        finished = script.finish()
-    assert (finished.status, finished.errors) == (0, "")
+    a_send_fails_by_sigterm(INTERRUPTED + HANDLER + text)
 
 
 CLOSER = """
@@ -264,13 +268,7 @@ except SendError:
 assert connection.tcp_closed and connection.close_code == 1000
 say("end")
 """
-    with RawServer(deaf) as raw, Script(INTERRUPTED + CLOSER + text, raw.url) as script:
-        script.expect("blocks")
-        script.signal(signal.SIGTERM)
-        for line in ("left", "failed", "end"):
-            script.expect(line)
-        finished = script.finish()
-    assert (finished.status, finished.errors) == (0, "")
+    a_send_fails_by_sigterm(INTERRUPTED + CLOSER + text)
 
 
 def test_sigterm_that_nobody_handles_ends_the_process() -> None:

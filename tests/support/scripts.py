@@ -11,7 +11,7 @@ import trustme
 
 from tests.support.raw_server import Peer, RawServer, close_payload, frame
 
-__all__ = ["deaf", "echo", "echo_server", "mute", "silent", "stay"]
+__all__ = ["deaf", "echo", "echo_server", "idle", "mute", "silent", "stay"]
 
 
 def echo(peer: Peer, ends: list[int | None] | None = None) -> None:
@@ -33,6 +33,12 @@ def stay(peer: Peer) -> None:
     """Keep a connection, on a raw server, until the client closes it, and answer that."""
     peer.read_close()
     peer.send(frame(8, close_payload(1000)))
+
+
+def idle(peer: Peer) -> None:
+    """Say nothing after the handshake, and answer the client's close."""
+    peer.upgrade()
+    stay(peer)
 
 
 def silent(peer: Peer) -> None:

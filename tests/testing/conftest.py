@@ -11,12 +11,6 @@ from masquerade_ws.testing import EventServer
 
 
 @pytest.fixture
-def server() -> Iterator[EventServer]:
-    with EventServer() as server:
-        yield server
-
-
-@pytest.fixture
 def client(server: EventServer) -> Iterator[ClientConnection]:
     with connect(server.url) as client:
         yield client

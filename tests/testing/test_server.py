@@ -10,14 +10,14 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from websockets.exceptions import ConnectionClosed, ConnectionClosedError, InvalidStatus
+from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from masquerade_ws import testing
 from masquerade_ws.testing import EventServer, ExpectationError, host
 from masquerade_ws.testing.gate import Gate, Listener
 from tests.support.leaks import descriptors
-from tests.support.messages import wire
+from tests.support.messages import loss_of, wire
 from tests.support.raw_server import until
 from tests.support.scenes import elapsed
 
@@ -32,12 +32,6 @@ def receive(client: ClientConnection) -> dict[str, Any]:
     event = json.loads(client.recv(timeout=TIMEOUT))
     assert isinstance(event, dict)
     return event
-
-
-def loss_of(client: ClientConnection) -> ConnectionClosed:
-    with pytest.raises(ConnectionClosed) as caught:
-        client.recv(timeout=TIMEOUT)
-    return caught.value
 
 
 def raw_client(server: EventServer) -> socket.socket:

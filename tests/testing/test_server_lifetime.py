@@ -13,24 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
 
 from masquerade_ws import ConnectedEvent, DisconnectedEvent, WebSocketClient
 from masquerade_ws.testing import EventServer
 from masquerade_ws.testing.server import _after_fork
 from tests.support.leaks import descriptors
-from tests.support.messages import wire
+from tests.support.messages import loss_of, wire
 
 if TYPE_CHECKING:
     from masquerade_ws.testing import Peer
 
 TIMEOUT = 20.0  # seconds, for what is bound to happen
-
-
-def loss_seen_by(client: ClientConnection) -> ConnectionClosed:
-    with pytest.raises(ConnectionClosed) as caught:
-        client.recv(timeout=TIMEOUT)
-    return caught.value
 
 
 def our_threads() -> list[str]:
@@ -64,7 +58,7 @@ def test_two_servers_know_nothing_of_each_other() -> None:
     with EventServer() as one, EventServer() as two, connect(one.url + "?token=1") as client, connect(two.url) as other:
         two.freeze()
         two.drop()
-        loss_seen_by(other)
+        loss_of(other)
         client.send(wire("job"))
         one.expect("job", TIMEOUT)
         assert (two.received, two.tokens, two.connections) == ([], [], 0)
@@ -152,7 +146,7 @@ def test_a_handler_that_never_returns_is_named_when_the_server_stops(monkeypatch
         server.expect("hold", TIMEOUT)
         with pytest.raises(RuntimeError, match=r"its handler has not returned for 0\.2 s"):
             server.stop()
-        loss_seen_by(client)
+        loss_of(client)
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", server.port))
 
@@ -170,8 +164,8 @@ def test_a_handler_may_stop_the_server() -> None:
         client.send(wire("stop"))
         with suppress(ConnectionClosed):  # the server may have stopped already
             other.send(wire("stop"))
-        loss_seen_by(client)
-        loss_seen_by(other)
+        loss_of(client)
+        loss_of(other)
     assert our_threads() == []
 
 
@@ -185,7 +179,7 @@ def test_a_handler_may_command_faults() -> None:
             with connect(server.url) as client:
                 client.send(wire(fault))
                 assert json.loads(client.recv(timeout=TIMEOUT))["type"] == "answer"
-                received = loss_seen_by(client).rcvd
+                received = loss_of(client).rcvd
                 assert (received.code if received else None) == kind
 
 
@@ -216,7 +210,7 @@ def test_threads_that_emit_at_once_do_not_mix_their_messages() -> None:
 def test_what_no_gateway_would_read_closes_the_connection(message: str | bytes) -> None:
     with EventServer() as server, connect(server.url) as client:
         client.send(message)
-        loss = loss_seen_by(client)
+        loss = loss_of(client)
         assert loss.rcvd is not None
         assert loss.rcvd.code == 1007
         assert server.received == []

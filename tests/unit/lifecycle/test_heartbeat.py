@@ -14,6 +14,7 @@ from masquerade_ws.errors import DisconnectedError, SendError
 from masquerade_ws.events import Event
 from masquerade_ws.lifecycle.heartbeat import beat
 from tests.support.raw_server import Peer, RawServer, frame, until
+from tests.support.scripts import deaf
 
 TEXT, PING, PONG = 1, 9, 10
 LONG = 600.0
@@ -80,11 +81,6 @@ def swallow(peer: Peer) -> None:
     peer.upgrade()
     while True:
         peer.read_frame()
-
-
-def hang(peer: Peer) -> None:
-    peer.upgrade()
-    peer.hang()
 
 
 def test_a_heartbeat_is_an_event_and_then_a_ping() -> None:
@@ -205,7 +201,7 @@ def test_a_heartbeat_that_cannot_be_sent_ends_the_connection_as_a_send_does(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("DEBUG", "masquerade_ws")
-    with beating(hang, 0.01, None, send_timeout=0.1) as room:
+    with beating(deaf, 0.01, None, send_timeout=0.1) as room:
         stuffing = threading.Thread(target=stuff, args=(room.connection,))
         stuffing.start()
         stuffing.join(20)
