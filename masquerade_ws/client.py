@@ -36,6 +36,7 @@ from masquerade_ws.lifecycle.supervisor import Rooms, Supervisor
 from masquerade_ws.lifecycle.waiting import Waiting
 from masquerade_ws.log import logger, show_debug
 from masquerade_ws.overloads import PolledT, typed_as_events, typed_as_on, typed_as_wait_for
+from masquerade_ws.process_hooks import notice_fork
 from masquerade_ws.protocol.codec import encode
 from masquerade_ws.stats import Counters, Stats
 
@@ -151,11 +152,13 @@ class WebSocketClient:
     @property
     def state(self) -> ConnectionState:
         """``"connecting"``, ``"connected"``, ``"disconnecting"`` or ``"disconnected"``, as between two attempts."""
+        notice_fork()
         return self._state.current
 
     @property
     def stats(self) -> Stats:
         """A snapshot of the counters."""
+        notice_fork()
         return self._control.stats()
 
     def connect(self, *, block: bool = True, timeout: float | None = None) -> None:
@@ -177,6 +180,7 @@ class WebSocketClient:
         """
         check_flag("block", block)
         check_timeout(timeout)
+        notice_fork()
         self._control.connect(block=block, timeout=timeout)
 
     def disconnect(self, *, timeout: float = 5.0) -> None:
@@ -192,6 +196,7 @@ class WebSocketClient:
                 more for the last events.
         """
         check_duration("timeout", timeout)
+        notice_fork()
         self._control.disconnect(timeout)
 
     def __enter__(self) -> Self:
@@ -232,6 +237,7 @@ class WebSocketClient:
 
     def _register(self, type: str, handler: Callable[[Any], object] | None, *, once: bool) -> Any:
         check_type(type)
+        notice_fork()
         register = partial(self._listeners.add, type, once=once)
         return register if handler is None else register(handler)
 
@@ -242,6 +248,7 @@ class WebSocketClient:
             TypeError: If an argument is of the wrong type.
             ValueError: If ``type`` is empty or has a ``*`` in the wrong place.
         """
+        notice_fork()
         self._listeners.remove(type, handler)
 
     def send(self, event: Event | Mapping[str, Any]) -> None:
@@ -258,6 +265,7 @@ class WebSocketClient:
                 by in waiting for another thread's send.
         """
         text = encode(event)
+        notice_fork()
         connection = self._state.connection
         if connection is None:
             raise NotConnectedError("WebSocket is not connected")
@@ -308,6 +316,7 @@ class WebSocketClient:
         """
         check_count("maxsize", maxsize)
         stream: EventStream[Any] = EventStream(self._streams, Filter(types, where, self._guard), maxsize, self)
+        notice_fork()
         self._streams.add(stream)
         return stream
 
@@ -357,6 +366,7 @@ class WebSocketClient:
 
 def is_running(client: WebSocketClient) -> bool:
     """Return whether a client is started, has not given up and is not being stopped; for the integrations."""
+    notice_fork()
     return client._state.running  # pyright: ignore[reportPrivateUsage]
 
 

@@ -10,6 +10,8 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 
+from masquerade_ws.process_hooks import notice_fork
+
 __all__ = ["GET_TOKEN", "LISTENER", "PREDICATE", "Guard"]
 
 LISTENER = "a listener"
@@ -61,6 +63,7 @@ class Guard:
         Raises:
             RuntimeError: If the current thread runs user code.
         """
+        notice_fork()
         if self.role is not None:
             problem = f"{member} would block in {self.role}, and so hold up what it waits for"
             raise RuntimeError(f"{problem}; call it on another thread")

@@ -22,6 +22,7 @@ from masquerade_ws.delivery.blocking import Guard
 from masquerade_ws.delivery.filters import AnyEvent, Filter, Where
 from masquerade_ws.errors import DisconnectedError, EventsDroppedError, WaitTimeoutError, copy_of
 from masquerade_ws.events import Event
+from masquerade_ws.process_hooks import notice_fork
 
 __all__ = ["EventStream"]
 
@@ -137,6 +138,7 @@ class EventStream(Generic[EventT_co]):
 
     def close(self) -> None:
         """End the stream: what is buffered can still be read, and whoever waits for more is told. Idempotent."""
+        notice_fork()
         self._owner.discard(self)
         self.end(DisconnectedError("the stream is closed", 1000))
 

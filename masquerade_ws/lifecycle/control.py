@@ -6,12 +6,12 @@ import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from masquerade_ws import process_hooks
 from masquerade_ws.deadline import Deadline
 from masquerade_ws.delivery.blocking import LISTENER
 from masquerade_ws.delivery.dispatcher import dispatch
 from masquerade_ws.delivery.filters import AnyEvent
 from masquerade_ws.errors import DisconnectedError, WaitTimeoutError, copy_of
-from masquerade_ws.lifecycle import process_hooks
 from masquerade_ws.lifecycle.options import ClientOptions
 from masquerade_ws.lifecycle.session import Mail, Session
 from masquerade_ws.lifecycle.state import LAST_WORDS, ClientState, ended_by_user, log_report

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from tests.support.processes import Finished, run
 from tests.support.raw_server import Peer, RawServer, frame, until
 
+METHODS = multiprocessing.get_all_start_methods()
 BEYOND = 10.0  # seconds; it takes half of one at most, but a busy machine may need longer
 FLAGS = [(), ("-X", "dev"), ("-X", "dev", "-b", "-b")]
 
@@ -257,12 +260,15 @@ def test_a_listener_that_calls_sys_exit_ends_its_client_and_nothing_else(event: 
         ends_well(
             f"""
 client = WebSocketClient(url, lambda: "t")
+errors = []
+client.on("error", errors.append)
 client.on({event!r}, lambda event: sys.exit(7))
 client.connect(block=False)
 if {event!r} == "disconnected":
     until(lambda: client.state == "connected")
 else:
     until(lambda: client.state == "disconnected" and not threads())
+    assert errors and all(str(event.error) == "a listener raised SystemExit" for event in errors)
 say("end")
 """,
             gateway.url,
@@ -277,6 +283,7 @@ def test_a_listener_may_end_the_program() -> None:
             """
 over = threading.Event()
 client = WebSocketClient(url, lambda: "t")
+client.on("error", lambda event: None)
 
 @client.on("greeting")
 def leave(event):
@@ -419,4 +426,54 @@ def test_a_log_at_every_level_shows_nothing_amiss() -> None:
     assert finished.status == 0
     assert "Traceback" not in finished.errors
     assert "Exception" not in finished.errors
+    assert gateway.ends == [1001]
+
+
+MODULE = """
+import sys, threading
+from masquerade_ws import WebSocketClient
+
+def work(url, lasting):
+    global client
+    client = WebSocketClient(url, lambda: "t")
+    client.connect()
+    if lasting:
+        threading.Thread(target=last).start()
+
+def last():
+    threading.main_thread().join()
+    with client.events("late") as stream:
+        client.emit("returned")
+        stream.get(timeout=10)
+"""
+MULTIPROCESSING = """
+import multiprocessing
+
+sys.path.insert(0, sys.argv[2])
+from worker import work
+context = multiprocessing.get_context(sys.argv[3])
+if __name__ == "__main__":
+    process = context.Process(target=work, args=(url, sys.argv[4] == "lasting"))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    say("end")
+"""
+
+
+@pytest.mark.parametrize("method", [method for method in ("fork", "forkserver", "spawn") if method in METHODS])
+@pytest.mark.parametrize("threads", ["none", "lasting"])
+def test_a_child_of_multiprocessing_closes_once_its_threads_have_ended(
+    method: str, threads: str, tmp_path: Path
+) -> None:
+    (tmp_path / "worker.py").write_text(MODULE, encoding="utf-8")
+
+    def on_open(peer: Peer) -> None:
+        if threads == "lasting":
+            peer.read_frame()  # the word that the main thread has returned
+            peer.send(frame(1, b'{"type": "late"}'))
+
+    with Gateway(on_open) as gateway:
+        ends_well(MULTIPROCESSING, gateway.url, str(tmp_path), method, threads, flags=())
+        until(lambda: gateway.ends)
     assert gateway.ends == [1001]

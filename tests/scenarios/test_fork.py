@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 
 CHECKS = """
 import ssl
+import sys
 
 authority = sys.argv[2] if len(sys.argv) > 2 else ""
 context = ssl.create_default_context(cafile=authority) if authority else None
@@ -441,3 +443,142 @@ until(lambda: threads() == [])  # also those of a session that a `disconnect()` 
 def test_gunicorn_with_a_preloaded_application_serves_from_four_workers(kind: str, tmp_path: Path) -> None:
     pytest.importorskip("gunicorn", reason="needs gunicorn")
     serves_from_four_workers(tmp_path, kind)
+
+
+C_FORK = """
+import ctypes
+
+def switches():
+    "How often each other thread has run."
+    found = {}
+    for task in os.listdir("/proc/self/task"):
+        if task != str(os.getpid()):
+            with open(f"/proc/self/task/{task}/status") as status:
+                found[task] = [line for line in status if "ctxt_switches" in line]
+    return found
+
+def c_fork():
+    "Fork while no other thread waits for the interpreter: CPython might hang in the child otherwise."
+    before = None
+    while before != (now := switches()):
+        before = now
+        time.sleep(0.2)
+    return ctypes.PyDLL(None).fork()
+
+def in_child(check, *args):
+    "Run a check in a child of which Python knows nothing, as C code may fork one, and return its exit status."
+    pid = c_fork()
+    if pid:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    status = 1
+    try:
+        signal.alarm(15)
+        check(*args)
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+    finally:
+        os._exit(status)
+
+client = make()
+stream = client.events("echo")
+client.connect()
+threads = lambda: [name for name in sorted(thread.name for thread in threading.enumerate()
+    if thread not in known and thread is not threading.current_thread()) if name.startswith("masquerade-ws")]
+known = set(threading.enumerate())  # which the child still lists, though it has none of them
+"""
+NEEDS_C_FORK = pytest.mark.skipif(sys.platform != "linux", reason="needs fork in the C library")
+
+
+@NEEDS_C_FORK
+def test_a_child_that_c_code_forked_starts_anew_and_leaves_the_parents_connection_alone(
+    echoing: tuple[str, ...],
+) -> None:
+    forks_well(
+        C_FORK
+        + """
+inherited = sockets()
+
+def check():
+    assert client.state == "disconnected"
+    assert not set(sockets()) & set(inherited), "the parent's descriptor is open"
+    fresh_and_usable(client, stream)
+
+for _ in range(3):
+    assert in_child(check) == 0
+    untouched(client, stream)
+client.disconnect()
+assert [(end.code, end.will_reconnect) for end in ends] == [(1000, False)]
+""",
+        *echoing,
+    )
+
+
+USES = {
+    "connect": "client.connect(); assert client.stats.connections == 2",
+    "disconnect": "client.disconnect()",
+    "stats": "assert client.stats.connected_since is None",
+    "emit": "raises(NotConnectedError, lambda: client.emit('x'))",
+    "wait_for": "raises(DisconnectedError, lambda: client.wait_for('x', timeout=10))",
+    "run_image_job": "raises(DisconnectedError, lambda: client.run_image_job(lambda: 'j', timeout=10))",
+    "events": "client.events('x').close()",
+    "get": "raises(DisconnectedError, lambda: stream.get(timeout=10))",
+    "iteration": "assert list(stream) == []",
+    "close": "stream.close()",
+    "on and off": "client.off('echo', client.on('echo', print))",
+    "repr": "assert repr(client).endswith(' disconnected>')",
+    "another client": "make(); assert client._state.session is None",
+}
+
+
+@NEEDS_C_FORK
+@pytest.mark.parametrize("use", USES)
+def test_whatever_is_used_first_in_a_child_that_c_code_forked_finds_it_anew(use: str, plain: str) -> None:
+    forks_well(
+        C_FORK
+        + f"""
+def raises(kind, call):
+    try:
+        call()
+    except kind:
+        return
+    raise AssertionError(kind)
+
+def check():
+    {USES[use]}
+    assert client.state == ("connected" if {use!r} == "connect" else "disconnected")
+    client.disconnect()
+
+assert in_child(check) == 0
+untouched(client, stream)
+client.disconnect()
+""",
+        plain,
+    )
+
+
+@NEEDS_C_FORK
+@pytest.mark.parametrize("then", ["exits", "collects", "forgets"])
+def test_the_end_of_a_child_that_c_code_forked_closes_nothing_of_the_parents(
+    then: str, echoing: tuple[str, ...]
+) -> None:
+    forks_well(
+        C_FORK
+        + f"""
+pid = c_fork()
+if not pid:
+    signal.alarm(15)
+    if {then!r} == "exits":
+        sys.exit(3)  # runs what is registered for the exit
+    del client
+    if {then!r} == "forgets":
+        del stream
+    gc.collect()
+    os._exit(3)
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
+untouched(client, stream)
+client.disconnect()
+""",
+        *echoing,
+    )

@@ -12,8 +12,9 @@ from types import ModuleType
 
 import pytest
 
+from masquerade_ws import process_hooks
 from masquerade_ws.deadline import Deadline
-from masquerade_ws.lifecycle import process_hooks
+from tests.support.raw_server import until
 
 
 class Recorder:
@@ -132,7 +133,7 @@ def test_where_there_is_no_fork_the_module_loads_all_the_same(monkeypatch: pytes
 def test_the_interpreter_closes_clients_when_it_exits_after_its_threads() -> None:
     script = """
 import threading, time
-from masquerade_ws.lifecycle import process_hooks as process
+from masquerade_ws import process_hooks as process
 class Client:
     def close_at_exit(self, timeout):
         print("close")
@@ -152,7 +153,7 @@ threading.Thread(target=lambda: (time.sleep(0.05), print("thread"))).start()
 def test_a_forked_child_starts_its_clients_anew_and_the_parent_does_not() -> None:
     script = """
 import os
-from masquerade_ws.lifecycle import process_hooks as process
+from masquerade_ws import process_hooks as process
 class Client:
     renewals = 0
     def close_at_exit(self, timeout): return lambda deadline: None
@@ -168,3 +169,56 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), client.renewals)
         [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, timeout=60, check=True
     )
     assert (done.stdout, done.stderr) == ("11 0\n", "")
+
+
+def test_a_process_that_is_not_the_one_that_it_was_starts_its_clients_anew_once(anew: ModuleType) -> None:
+    diary: list[str] = []
+    client = Recorder(diary, "a")
+    anew.watch(client)
+    anew._pid = -1  # as in a child that C code forked
+    for _ in range(2):
+        anew.notice_fork()
+    assert diary == ["renew a"]
+    del client
+
+
+def test_a_second_thread_finds_the_clients_of_such_a_process_started_anew(anew: ModuleType) -> None:
+    diary: list[str] = []
+
+    class Slow(Recorder):
+        def after_fork(self) -> None:
+            if threading.current_thread() is not second:
+                second.start()
+                until(lambda: waiting)
+            super().after_fork()
+
+    def use() -> None:
+        waiting.append(True)
+        anew.notice_fork()
+        diary.append("used")
+
+    waiting: list[bool] = []
+    second = threading.Thread(target=use)
+    client = Slow(diary, "a")
+    anew.watch(client)
+    anew._pid = -1
+    anew.notice_fork()
+    second.join(10)
+    assert diary == ["renew a", "used"]
+    del client
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_child_of_multiprocessing_waits_for_its_threads_first_where_python_has_a_way(
+    anew: ModuleType, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    diary: list[str] = []
+    client = Recorder(diary, "a")
+    anew.watch(client)
+    if known:
+        monkeypatch.setattr(threading, "_shutdown", lambda: diary.append("threads"))
+    else:
+        monkeypatch.delattr(threading, "_shutdown")
+    anew._close_after_threads()
+    assert diary == ["threads"] * known + ["close a", "await a"]
+    del client
