@@ -24,6 +24,7 @@ from masquerade_ws.delivery.streams import EventStream
 from masquerade_ws.errors import NotConnectedError
 from masquerade_ws.events import (
     ConnectionState,
+    ErrorEvent,
     Event,
     ImageGenerationCompletedEvent,
     ImageGenerationProgressEvent,
@@ -40,7 +41,7 @@ from masquerade_ws.process_hooks import notice_fork
 from masquerade_ws.protocol.codec import encode
 from masquerade_ws.stats import Counters, Stats
 
-__all__ = ["WebSocketClient", "is_running", "may_block"]
+__all__ = ["WebSocketClient", "is_running", "may_block", "watch_unheard_errors"]
 
 
 class WebSocketClient:
@@ -132,8 +133,9 @@ class WebSocketClient:
         self._listeners = Listeners()
         self._streams = StreamIndex(self._guard)
         counters = Counters()
+        self._delivery = Delivery(self._listeners, self._streams, around_event)
         rooms = Rooms(
-            Delivery(self._listeners, self._streams, around_event),
+            self._delivery,
             Intake(self._listeners, self._streams, counters),
             self._listeners,
             self._streams,
@@ -373,3 +375,8 @@ def is_running(client: WebSocketClient) -> bool:
 def may_block(client: WebSocketClient) -> bool:
     """Return whether this thread may wait for a client: not in a listener, for example; for the integrations."""
     return client._guard.role is None  # pyright: ignore[reportPrivateUsage]
+
+
+def watch_unheard_errors(client: WebSocketClient, watch: Callable[[ErrorEvent], object]) -> None:
+    """Call ``watch``, which must not raise, with each error that nobody listens to; for the pytest plugin."""
+    client._delivery.unheard.watchers.append(watch)  # pyright: ignore[reportPrivateUsage]

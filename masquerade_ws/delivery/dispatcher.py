@@ -36,6 +36,9 @@ class Delivery:
         listeners: Who listens.
         streams: Who waits.
         around_event: Makes the context that is entered around the listeners of an event.
+
+    Attributes:
+        unheard: Gets the errors that nobody listens to.
     """
 
     def __init__(
@@ -47,7 +50,7 @@ class Delivery:
         self._listeners = listeners
         self._streams = streams
         self._around_event = around_event
-        self._unheard = UnheardErrors(time.monotonic)
+        self.unheard = UnheardErrors(time.monotonic)
 
     def drain(self, queue: EventQueue) -> None:
         """Deliver what is queued.
@@ -89,7 +92,7 @@ class Delivery:
             if queue.given_up:  # a predicate hung
                 return
             if isinstance(event, ErrorEvent) and not listeners and not waited_for:
-                self._unheard.log(event)
+                self.unheard.report(event)
         if listeners and self._around_event is not None:
             self._call_within(self._around_event, listeners, event, queue)
         else:

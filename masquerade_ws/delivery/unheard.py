@@ -20,13 +20,23 @@ class UnheardErrors:
 
     Args:
         now: Returns a monotonic time in seconds.
+
+    Attributes:
+        watchers: Called with each error before it is logged; for the tests of programs, and must not raise.
     """
 
     def __init__(self, now: Callable[[], float]) -> None:
+        self.watchers: list[Callable[[ErrorEvent], object]] = []
         self._now = now
         self._pauses: dict[str, tuple[float, int]] = {}  # by kind: its end, and how many errors were left out so far
 
-    def log(self, event: ErrorEvent) -> None:
+    def report(self, event: ErrorEvent) -> None:
+        """Show an error to the watchers, and log it."""
+        for watch in self.watchers:
+            watch(event)
+        self._log(event)
+
+    def _log(self, event: ErrorEvent) -> None:
         """Log an error: one of user code as an error with its traceback, any other one as a warning."""
         left_out = self._left_out(event.error) if isinstance(event.error, ParseError) else 0
         if left_out is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
@@ -14,7 +15,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Script", "Scripts", "Step"]
 
-Step: TypeAlias = tuple[str, Mapping[str, Any]] | float | Callable[[], object]
+Trigger: TypeAlias = dict[str, Any]
+"""The event of a client that starts a script."""
+
+Payload: TypeAlias = Mapping[str, Any] | Callable[[Trigger], Mapping[str, Any]]
+"""The payload of an event that a script emits, or a function that makes it of the event that starts the script."""
+
+Step: TypeAlias = tuple[str, Payload] | float | Callable[[], object] | Callable[[Trigger], object]
 """A step of a script: an event ``(type, payload)``, a pause in seconds, or a function to call, such as a fault."""
 
 
@@ -24,17 +31,30 @@ class Script:
     Args:
         steps: The steps; checked at once, so that the traceback shows the line of the test.
         emit: Called with the type and the payload of each event.
+        triggered: Whether an event starts the script, so that functions may ask for it.
 
     Raises:
         TypeError: If a step is of the wrong type, or a payload cannot be written as JSON.
         ValueError: If a pause is negative, or a payload holds NaN or an infinity.
     """
 
-    def __init__(self, steps: Iterable[Step], emit: Callable[[str, Mapping[str, Any]], object]) -> None:
-        self._steps = [_checked(number, step) for number, step in enumerate(steps, start=1)]
+    def __init__(
+        self, steps: Iterable[Step], emit: Callable[[str, Mapping[str, Any]], object], *, triggered: bool
+    ) -> None:
+        self._steps = [_checked(number, step, triggered) for number, step in enumerate(steps, start=1)]
         self._emit = emit
+        self._trigger: Trigger = {}
         self._ended = threading.Event()
         self.thread = threading.Thread(target=self._run, name="masquerade-ws-testing-script", daemon=True)
+
+    def start(self, trigger: Trigger) -> None:
+        """Play the steps.
+
+        Args:
+            trigger: The event that starts the script; an empty one if none does.
+        """
+        self._trigger = trigger
+        self.thread.start()
 
     def end(self) -> None:
         """Play no further step, and end a pause."""
@@ -52,9 +72,11 @@ class Script:
 
     def _play(self, step: Step) -> None:
         if callable(step):
-            step()
+            call: Callable[..., object] = step
+            call(self._trigger) if _wanted(call) else call()
         elif isinstance(step, tuple):
-            self._emit(*step)
+            name, payload = step
+            self._emit(name, payload(self._trigger) if callable(payload) else payload)
         else:
             self._ended.wait(step)
 
@@ -67,25 +89,27 @@ class Scripts:
         self._playing: list[Script] = []
         self._waiting: defaultdict[str, deque[Script]] = defaultdict(deque)
 
-    def play(self, script: Script) -> None:
-        """Start a script."""
+    def play(self, script: Script, trigger: Trigger) -> None:
+        """Start a script, with the event that starts it or an empty one."""
         with self._lock:
             self._playing = [other for other in self._playing if other.thread.is_alive()]
             self._playing.append(script)
-            script.thread.start()
+            script.start(trigger)
 
     def await_event(self, type: str, script: Script) -> None:
         """Let a script wait for an event, after the others that wait for the same type."""
         with self._lock:
             self._waiting[type].append(script)
 
-    def trigger(self, type: str) -> None:
-        """Play the first script that waits for an event of this type, if there is one."""
+    def trigger(self, event: Trigger) -> bool:
+        """Play the first script that waits for an event of this type; return whether there is one."""
         with self._lock:
-            waiting = self._waiting.get(type)
+            waiting = self._waiting.get(event["type"])
             script = waiting.popleft() if waiting else None
-        if script is not None:
-            self.play(script)
+        if script is None:
+            return False
+        self.play(script, event)
+        return True
 
     def end(self) -> list[threading.Thread]:
         """End all scripts that are playing, except the one that calls this; return their threads."""
@@ -96,8 +120,13 @@ class Scripts:
         return [script.thread for script in ending]
 
 
-def _checked(number: int, step: object) -> Step:
+def _checked(number: int, step: object, triggered: bool) -> Step:
     if callable(step):
+        wanted = _wanted(step)
+        if wanted and not triggered:
+            raise TypeError(f"steps: number {number} wants the event that starts the script: give its type as on=")
+        if wanted > 1:
+            raise TypeError(f"steps: number {number} must take no argument, or the event alone")
         return step
     if isinstance(step, (int, float)):
         if not 0 <= step <= threading.TIMEOUT_MAX:
@@ -106,9 +135,22 @@ def _checked(number: int, step: object) -> Step:
     parts: Any = step
     if isinstance(step, tuple) and len(parts) == 2:
         name, payload = parts
+        if isinstance(name, str) and callable(payload):
+            _checked(number, payload, triggered)
+            return name, payload
         if isinstance(name, str) and isinstance(payload, Mapping):
             encode(name, cast("Mapping[str, Any]", payload))  # raises if it cannot be sent
             return name, cast("Mapping[str, Any]", payload)
     raise TypeError(
         f"steps: number {number} must be an event (type, payload), a pause in seconds or a function, not {step!r}"
     )
+
+
+def _wanted(function: Callable[..., object]) -> int:
+    """Return how many arguments a function requires by position; none if it does not say."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # some that are written in C
+        return 0
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(each.kind in positional and each.default is inspect.Parameter.empty for each in parameters)

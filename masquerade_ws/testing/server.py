@@ -15,6 +15,7 @@ from websockets.frames import Close, Frame, Opcode
 
 from masquerade_ws.testing.host import CLOSE_GRACE, PATIENCE, Host, Peer, send
 from masquerade_ws.testing.messages import decode, encode, token_of
+from masquerade_ws.testing.painter import REQUEST, Fail, Painter
 from masquerade_ws.testing.record import ExpectationError, Record
 from masquerade_ws.testing.script import Script, Scripts, Step
 
@@ -53,6 +54,7 @@ class EventServer:
         self._refusals: deque[HTTPStatus] = deque()
         self._tokens: list[str] = []
         self._scripts = Scripts()
+        self._painter: Painter | None = None
         self._host: Host | None = None
         _servers.add(self)
 
@@ -152,8 +154,11 @@ class EventServer:
         ======================  ==================================================================================
         ``(type, payload)``     It emits the event to all clients.
         a number                It waits that many seconds.
-        a function              It calls it without arguments: ``server.drop``, or ``lambda: server.close(1012)``.
+        a function              It calls it: ``server.drop``, or ``lambda: server.close(1012)``.
         ======================  ==================================================================================
+
+        A function with a required parameter gets the event that starts the script. A payload may be such a function,
+        too: ``("image.generation.started", lambda event: {"job_id": event["payload"]["job_id"], "user_id": "7"})``.
 
         A step that raises ends the script; the exception goes to ``threading.excepthook``, and pytest reports it.
 
@@ -163,14 +168,33 @@ class EventServer:
                 same type answer one event each, in the order of the calls. ``None`` starts it at once.
 
         Raises:
-            TypeError: If a step is none of these, or its payload cannot be written as JSON.
+            TypeError: If a step is none of these, or its payload cannot be written as JSON, or it wants the event that
+                starts the script and none does.
             ValueError: If a pause is negative, or a payload holds NaN or an infinity.
         """
-        script = Script(steps, self.emit)
+        script = Script(steps, self.emit, triggered=on is not None)
         if on is None:
-            self._scripts.play(script)
+            self._scripts.play(script, {})
         else:
             self._scripts.await_event(on, script)
+
+    def paint(self, steps: int = 5, fail: Fail = None) -> None:
+        """Answer every ``image.generate`` from now on with the events of a whole job, sent to all clients at once.
+
+        The job has the id that came. Its image exists nowhere: ``https://images.example/<job id>.png``. A script that
+        waits for ``image.generate`` comes first. A second call replaces the arguments of the first.
+
+        Args:
+            steps: How many times a job reports progress.
+            fail: Why jobs fail, half way through: the reason, ``True`` for any reason, or a function that gets the
+                payload of the request and returns either, or ``None`` for a job that succeeds. Without it a job fails
+                if its payload says ``"fail": true``, as at the gateway of ``masquerade-ws serve``.
+
+        Raises:
+            TypeError: If an argument is of the wrong type.
+            ValueError: If ``steps`` is negative.
+        """
+        self._painter = Painter(steps, fail)
 
     # From the clients
 
@@ -324,13 +348,16 @@ class EventServer:
             peer.refuse_message()
             return
         self._record.add(event)
-        self._scripts.trigger(event["type"])
-        if self._handler is not None:
-            try:
+        scripted = self._scripts.trigger(event)
+        try:
+            if self._painter is not None and event["type"] == REQUEST and not scripted:
+                for name, payload in self._painter.job(event):
+                    self.emit(name, payload)
+            if self._handler is not None:
                 self._handler(peer, event)
-            except Exception:
-                _logger.exception("the handler of the test server raised")
-                raise
+        except Exception:
+            _logger.exception("the handler of the test server raised")
+            raise
 
     def _after_fork(self) -> None:
         """Stop in a forked child; the parent keeps the connections, the threads and the locks."""

@@ -5,14 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 pytest.importorskip("websockets", reason="the test server needs the extra testing")
 
-if TYPE_CHECKING:
-    from pathlib import Path
+import masquerade_ws
 
 pytest_plugins = ["pytester"]
 
@@ -36,6 +35,8 @@ def test_a_job_survives_a_lost_connection(masquerade_server, masquerade_client):
     assert image.payload["image_url"] == "https://images.example/1"
     masquerade_server.assert_sent("image.generate", {"prompt": "a harbour"})
 """
+
+LIBRARY = f"{Path(masquerade_ws.__file__).parent}*.py:*"
 
 COUNT_THREADS = """
 import threading
@@ -105,6 +106,122 @@ def test_what_fails_is_the_line_of_the_test(pytester: pytest.Pytester, call: str
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines([f">       masquerade_server.{call}", f"E       *ExpectationError: {message}"])
     result.stdout.no_fnmatch_line("*server.py*")
+
+
+@pytest.mark.parametrize(
+    "call", ["wait_for('job', timeout=0)", "run_image_job(lambda: 'job-1', timeout=0)", "events('job').get(timeout=0)"]
+)
+def test_what_fails_in_the_library_is_shown_at_the_line_of_the_test(pytester: pytest.Pytester, call: str) -> None:
+    pytester.makepyfile(f"""
+        def test_it(masquerade_server, masquerade_client):
+            masquerade_client.{call}
+    """)
+
+    short = pytester.runpytest_inprocess(*PLAIN)
+    full = pytester.runpytest_inprocess(*PLAIN, "--full-trace")
+
+    short.assert_outcomes(failed=1)
+    short.stdout.fnmatch_lines(
+        [f">       masquerade_client.{call}", "E       masquerade_ws.errors.WaitTimeoutError: *"]
+    )
+    short.stdout.no_fnmatch_line(LIBRARY)
+    full.stdout.fnmatch_lines([LIBRARY])
+
+
+def test_an_error_of_the_library_alone_is_shown_as_it_is(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("""
+        import pytest
+        from masquerade_ws import ParseError
+
+        def test_it():
+            raise ParseError("one", "two")
+
+        def test_another():
+            raise LookupError
+    """)
+
+    result = pytester.runpytest_inprocess(*PLAIN)
+
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(['>       raise ParseError("one", "two")', ">       raise LookupError"])
+
+
+LISTENER = """
+    kept = []
+
+    def fail(event):
+        raise LookupError(f"no {event.payload['what']}")
+
+    def test_it(masquerade_server, masquerade_client):
+        masquerade_client.on("job", fail)
+        %s
+        masquerade_server.emit("job", {"what": "plot"})
+        masquerade_client.emit("answer")
+        masquerade_server.expect("answer")
+"""
+
+
+def test_a_listener_that_raises_unheard_fails_the_test_at_its_end(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(LISTENER % 'masquerade_client.on("disconnected", lambda event: event.nonsense)')
+
+    result = pytester.runpytest_inprocess(*PLAIN, "--show-capture=no")
+
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(
+        [
+            "a listener raised, and nothing listened to errors:",
+            "Traceback (most recent call last):",
+            "  File *test_a_listener_that_raises_unheard*line 4, in fail",
+            "LookupError: no plot",
+            "Traceback (most recent call last):",
+            "AttributeError: *nonsense*",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*dispatcher.py*")
+
+
+@pytest.mark.parametrize(
+    "listen",
+    ['masquerade_client.on("error", lambda event: None)', 'kept.append(masquerade_client.events("error"))'],
+)
+def test_a_listener_that_raises_fails_no_test_that_listens_to_errors(pytester: pytest.Pytester, listen: str) -> None:
+    pytester.makepyfile(LISTENER % listen)
+
+    pytester.runpytest_inprocess(*PLAIN).assert_outcomes(passed=1)
+
+
+def test_errors_that_are_no_listeners_fail_no_test(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("""
+        def test_it(masquerade_server, masquerade_client):
+            masquerade_server.broadcast_raw("garbage")
+            with masquerade_client.events("connected") as connections:
+                masquerade_server.drop()
+                connections.get(timeout=20)
+    """)
+
+    pytester.runpytest_inprocess(*PLAIN).assert_outcomes(passed=1)
+
+
+def test_what_a_listener_raises_is_shown_with_its_causes(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("""
+        class Odd(BaseException):
+            pass
+
+        def fail(event):
+            try:
+                raise KeyError("first")
+            except KeyError as error:
+                raise Odd("second") from error
+
+        def test_it(masquerade_server, masquerade_client):
+            masquerade_client.on("job", fail)
+            masquerade_server.emit("job")
+    """)
+
+    result = pytester.runpytest_inprocess(*PLAIN)
+
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["*KeyError: 'first'", "*Odd: second"])
 
 
 def test_nothing_is_left_of_one_test_in_the_next(pytester: pytest.Pytester) -> None:

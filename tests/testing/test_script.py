@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from masquerade_ws.testing import EventServer, ExpectationError
+from tests.support.raw_server import until
 
 if TYPE_CHECKING:
     from masquerade_ws import WebSocketClient
@@ -174,3 +175,36 @@ def test_a_wrong_step_is_refused_at_once(step: Any, error: type[Exception], mess
     server = EventServer()
     with pytest.raises(error, match=message):
         server.script([0, step], on=on)
+
+
+def test_steps_get_the_event_that_starts_the_script(
+    masquerade_server: EventServer, masquerade_client: WebSocketClient
+) -> None:
+    got: list[object] = []
+    masquerade_server.script(
+        [
+            lambda event: got.append(event["payload"]),
+            lambda: got.append("nothing"),
+            lambda number=7: got.append(number),
+            ("answer", lambda event: {"twice": 2 * event["payload"]["number"]}),
+            got.append,
+        ],
+        on="ask",
+    )
+    with masquerade_client.events("answer") as answers:
+        masquerade_client.emit("ask", {"number": 21})
+        assert answers.get(timeout=TIMEOUT).payload == {"twice": 42}
+    until(lambda: len(got) == 4)
+    assert got[:3] == [{"number": 21}, "nothing", 7]
+    assert got[3] == masquerade_server.expect("ask")
+
+
+@pytest.mark.parametrize("step", [lambda event: None, ("answer", lambda event: {}), lambda event, other: None])
+def test_a_step_that_wants_an_event_is_refused_where_none_comes(step: Any) -> None:
+    with pytest.raises(TypeError, match="steps: number 2 wants the event that starts the script: give its type as on="):
+        EventServer().script([0, step])
+
+
+def test_a_step_that_wants_more_than_the_event_is_refused() -> None:
+    with pytest.raises(TypeError, match="steps: number 1 must take no argument, or the event alone"):
+        EventServer().script([lambda event, other: None], on="ask")
