@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 
 __all__ = ["check_callable", "check_count", "check_duration", "check_flag", "check_share", "check_timeout"]
@@ -45,6 +46,16 @@ def check_count(name: str, value: object) -> None:
 
 
 def check_callable(name: str, value: object, *, optional: bool = False) -> None:
-    """Raise `TypeError`, naming the argument, unless ``value`` can be called, or is ``None`` where that will do."""
+    """Raise `TypeError`, naming the argument, unless ``value`` can be called, or is ``None`` where that will do.
+
+    A coroutine function is refused: the library would call it on a thread, where nothing awaits what it returns.
+    """
     if not callable(value) and not (optional and value is None):
         raise TypeError(f"{name} must be callable{' or None' if optional else ''}, not {type(value).__name__}")
+    if any(inspect.iscoroutinefunction(call) or inspect.isasyncgenfunction(call) for call in _calls_of(value)):
+        raise TypeError(f"{name} must be a plain function, not a coroutine function, which nothing would await")
+
+
+def _calls_of(value: object) -> tuple[object, object]:
+    """Return what runs if ``value`` is called, be it a function or an object."""
+    return value, getattr(type(value), "__call__", None)  # noqa: B004 - which of them it has is known by now

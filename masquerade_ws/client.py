@@ -243,15 +243,22 @@ class WebSocketClient:
         register = partial(self._listeners.add, type, once=once)
         return register if handler is None else register(handler)
 
-    def off(self, type: str, handler: Callable[[Any], object]) -> None:
-        """Remove a handler that `on` or `once` registered for ``type``; an unknown one is ignored.
+    def off(self, type: str, handler: Callable[[Any], object] | None = None) -> None:
+        """Remove a handler that `on` or `once` registered; one that is not registered is ignored.
+
+        Args:
+            type: The type or pattern that it was registered for.
+            handler: The handler; without it, all that are registered for exactly this type or pattern.
 
         Raises:
             TypeError: If an argument is of the wrong type.
             ValueError: If ``type`` is empty or has a ``*`` in the wrong place.
         """
         notice_fork()
-        self._listeners.remove(type, handler)
+        if handler is None:
+            self._listeners.remove_all(type)
+        else:
+            self._listeners.remove(type, handler)
 
     def send(self, event: Event | Mapping[str, Any]) -> None:
         """Send an event.
@@ -323,6 +330,13 @@ class WebSocketClient:
         return stream
 
     def __iter__(self) -> Iterator[Event]:
+        """Iterate over all events of the server, as ``events()`` does.
+
+        Raises:
+            DisconnectedError: If the client is not started, has given up, or is being disconnected.
+        """
+        notice_fork()
+        self._waiting.check_running()
         return self.events()
 
     def run_image_job(

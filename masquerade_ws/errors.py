@@ -7,13 +7,13 @@
     ├── NotConnectedError       (ConnectionError)  there is no connection to send on
     ├── DisconnectedError       (ConnectionError)  the connection, or the client, has ended
     ├── SendError               (ConnectionError)  the transport did not take a message
-    ├── ParseError              (ValueError)       a message is no event
+    ├── ParseError              (ValueError)       a message is not an event
     ├── WaitTimeoutError        (TimeoutError)     what was waited for did not come in time
     ├── StopReconnecting                           raised by ``get_token`` to end the attempts
     ├── EventsDroppedError                         a stream overflowed
     └── ImageGenerationError                       an image job failed
 
-All of them can be pickled, so that they cross process boundaries unharmed.
+All of them can be pickled, and so sent to another process.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class SendError(MasqueradeError, ConnectionError):
 
 
 class ParseError(MasqueradeError, ValueError):
-    """A message is no event.
+    """A message is not an event.
 
     Args:
         message: What is wrong with it.
@@ -119,15 +119,17 @@ class ImageGenerationError(MasqueradeError):
     """An image job failed.
 
     Args:
-        message: The error that the service reported.
+        message: What happened, to which job.
         job_id: The job.
         retry_allowed: Whether the service would accept the job again.
+        reason: The error that the service reported, in its own words.
     """
 
-    def __init__(self, message: str, job_id: str = "", retry_allowed: bool = False) -> None:
+    def __init__(self, message: str, job_id: str = "", retry_allowed: bool = False, reason: str = "") -> None:
         super().__init__(message)
         self.job_id = job_id
         self.retry_allowed = retry_allowed
+        self.reason = reason
 
 
 def copy_of(error: _ErrorT) -> _ErrorT:

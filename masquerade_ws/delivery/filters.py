@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from operator import itemgetter
 from typing import Any, TypeAlias
 
+from masquerade_ws.checks import check_callable
 from masquerade_ws.delivery.blocking import PREDICATE, Guard
 from masquerade_ws.delivery.patterns import check_type, matches
 from masquerade_ws.events import ClientEvent, Event
@@ -15,7 +16,7 @@ __all__ = ["AnyEvent", "Filter", "Where", "fields_of"]
 AnyEvent: TypeAlias = Event | ClientEvent
 Where: TypeAlias = Mapping[str, Any] | Callable[[Any], object] | None
 
-INDEXED = (str, int, float, bool, type(None))  # values that are equal exactly when a look-up by hash finds them
+_INDEXED = (str, int, float, bool, type(None))  # values that are equal exactly when a look-up by hash finds them
 
 
 def fields_of(event: AnyEvent) -> Mapping[str, Any]:
@@ -31,13 +32,14 @@ class Filter:
     Args:
         names: Types or patterns; none means every server event.
         where: A mapping of payload fields that must be equal, a predicate of the event, or ``None``.
-        guard: Told while the predicate runs.
+        guard: Refuses waits while the predicate runs.
 
     Raises:
         TypeError: If an argument is of the wrong type.
-        ValueError: If a name is no type and no pattern.
+        ValueError: If a name is not a type and not a pattern.
 
     Attributes:
+        names: The types and patterns, each once; ``"*"`` if none was given.
         fields: The payload fields by whose values the filter can be looked up, sorted.
         values: What ``itemgetter(*fields)`` gives for an event that matches.
     """
@@ -53,6 +55,7 @@ class Filter:
         if isinstance(where, Mapping):
             self._expect({**where})
         elif callable(where):
+            check_callable("where", where)
             self._predicate = where
         elif where is not None:
             raise TypeError(f"where must be a mapping, a callable or None, not {type(where).__name__}")
@@ -60,7 +63,7 @@ class Filter:
     def _expect(self, where: dict[str, Any]) -> None:
         if not all(isinstance(name, str) for name in where):
             raise TypeError("where must have the names of payload fields as its keys")
-        if where and all(type(value) in INDEXED for value in where.values()):
+        if where and all(type(value) in _INDEXED for value in where.values()):
             self.fields = tuple(sorted(where))
             self.values = itemgetter(*self.fields)(where)
         elif where:
@@ -72,14 +75,17 @@ class Filter:
         return self._predicate is not None
 
     def accepts(self, event: AnyEvent) -> bool:
-        """Tell whether an event with the right name and indexed values meets the rest of the condition."""
+        """Return whether an event with the right name and indexed values meets the rest of the condition.
+
+        What the predicate raises is raised.
+        """
         if self._predicate is None:
             return True
         with self._guard.running(PREDICATE):
             return bool(self._predicate(event))
 
     def covers(self, event: AnyEvent) -> bool:
-        """Tell whether an event matches in full."""
+        """Return whether an event matches in full; what the predicate raises is raised."""
         if not any(matches(name, event.type) for name in self.names):
             return False
         if self.fields:

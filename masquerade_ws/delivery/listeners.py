@@ -111,6 +111,21 @@ class Listeners:
         """
         self._drop(_checked(type, handler))
 
+    def remove_all(self, type: str) -> None:
+        """Remove all handlers that are registered for exactly this type or pattern.
+
+        Args:
+            type: The type or pattern.
+
+        Raises:
+            TypeError: If it is not a str.
+            ValueError: If it is not a type and not a pattern.
+        """
+        check_type(type)
+        for listener in list(self._all):
+            if listener.type == type:
+                self._drop(listener)
+
     def claim(self, listener: Listener) -> bool:
         """Remove a ``once`` listener before its call; return whether the caller is the one to call it."""
         with self._lock:

@@ -8,6 +8,7 @@ thread, which has then lost the connection or is ending the session anyway.
 from __future__ import annotations
 
 import logging
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -64,6 +65,7 @@ class Intake:
             return batch
         events = list(decode_each(batch, timestamp_now))
         if self._streams:
+            self._streams.newest_event = events[-1].type, time.monotonic()
             for event in events:
                 if queue.abandoned:  # a predicate hung, and the streams are the next session's by now
                     return ()

@@ -7,6 +7,7 @@ lock, so that their order is that of the changes.
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Sequence
 from typing import Literal
 
@@ -45,6 +46,8 @@ class ClientState:
         self._streams = streams
         self._counters = counters
         self._reset()
+        why_idle = weakref.WeakMethod(self.why_idle)  # the streams outlive the client of which they are
+        streams.why_idle = lambda serial: ask(serial) if (ask := why_idle()) is not None else None
 
     def _reset(self) -> None:
         vars(self).pop("_changed", None)
@@ -98,6 +101,19 @@ class ClientState:
         """The connection, while there is one."""
         session = self.session
         return session.connection if session is not None and self.current == "connected" else None
+
+    def why_idle(self, serial: int) -> DisconnectedError | None:
+        """Return why a stream gets no event until the next ``connect()``, or ``None`` if it gets some.
+
+        Without the lock, since streams ask under theirs.
+
+        Args:
+            serial: The stream's number: those that a session has ended, or will, get its last events before that.
+        """
+        session = self.session
+        if session is None or not session.stopping or serial <= session.newest_stream:
+            return None
+        return session.cause
 
     def abandon(self, session: Session, deadline: Deadline) -> None:
         """End a session that hangs, as far as anybody else can see.
@@ -163,9 +179,9 @@ class ClientState:
 
     def retire(self, session: Session, cause: DisconnectedError) -> None:
         """Let a session end, and with it, for this cause, all that wait now."""
-        session.stopping = True
         session.cause = cause
         session.newest_stream = self._streams.newest()
+        session.stopping = True  # last: `why_idle` reads this first
 
     def cancel(self, session: Session, cause: DisconnectedError) -> None:
         """Retire a session from outside, and wake whoever waits for its attempt, which will have no result."""

@@ -18,11 +18,13 @@ from masquerade_ws.events import (
     ImageGenerationProgressEvent,
 )
 from masquerade_ws.lifecycle.state import ClientState
+from masquerade_ws.sanitize import excerpt
 
 __all__ = ["Waiting"]
 
 _PolledT = TypeVar("_PolledT")
 
+_SHOWN = 100  # characters of what the server says of a job's progress
 _JOB_EVENTS = ("image.generation.progress", "image.generation.completed", "image.generation.failed")
 
 
@@ -54,7 +56,7 @@ class Waiting:
         """
         deadline = Deadline(timeout)
         with self._open("wait_for", types, where, keeps, polls=poll is not None) as stream:
-            while (event := stream.get(deadline.remaining())) is RECONNECTED:
+            while (event := stream.take(deadline)) is RECONNECTED:
                 if poll is not None and (answer := poll()) is not None:
                     return answer
             return event
@@ -82,11 +84,14 @@ class Waiting:
             if not isinstance(job_id, str):
                 raise TypeError(f"start must return the id of the job, a str, not {type(job_id).__name__}")
             self._streams.narrow(stream, Filter(_JOB_EVENTS, {"job_id": job_id}, self._guard))
+            progress: ImageGenerationProgressEvent | None = None
             while True:
                 try:
-                    event = stream.get(deadline.remaining())
+                    event = stream.take(deadline)
                 except WaitTimeoutError:
-                    raise WaitTimeoutError(f"job {job_id} has not ended within {timeout} s") from None
+                    raise WaitTimeoutError(
+                        f"job {job_id} has not ended within {timeout:g} s; {_last(progress)}"
+                    ) from None
                 if event is RECONNECTED:
                     if poll is not None and (answer := poll(job_id)) is not None:
                         return answer
@@ -96,21 +101,50 @@ class Waiting:
                     return event
                 elif isinstance(event, ImageGenerationFailedEvent):
                     raise _job_failed(job_id, event)
-                elif on_progress is not None:
-                    on_progress(event)
+                else:
+                    progress = event
+                    if on_progress is not None:
+                        on_progress(event)
 
     def _open(self, member: str, types: Iterable[str], where: Where, keeps: object, *, polls: bool) -> EventStream[Any]:
         """Return a stream that drops nothing, on a client that runs."""
         self._guard.check(member)
         stream: EventStream[Any] = EventStream(self._streams, Filter(types, where, self._guard), math.inf, keeps)
         self._streams.add(stream, polls=polls)
-        if not self._state.running:
+        try:
+            self.check_running()
+        except DisconnectedError:
             stream.close()
-            raise DisconnectedError("the client is not started or has given up; call connect() first")
+            raise
         return stream
+
+    def check_running(self) -> None:
+        """Refuse to wait for what cannot come.
+
+        Raises:
+            DisconnectedError: If the client is not started, or has ended.
+        """
+        if not self._state.running:
+            raise DisconnectedError("the client is not started or has given up; call connect() first")
+
+
+def _last(progress: ImageGenerationProgressEvent | None) -> str:
+    """Say how far a job had come; the fields are what the server sent, unchecked."""
+    if progress is None:
+        return "no progress of it came"
+    stage = progress.payload.get("stage")
+    shown = f"{_text_of(progress.payload.get('progress'))} %{'' if stage is None else f', {_text_of(stage)}'}"
+    return f"its last progress was {excerpt(shown, _SHOWN)}"
 
 
 def _job_failed(job_id: str, event: ImageGenerationFailedEvent) -> ImageGenerationError:
-    payload = event.payload
-    message = f"job {job_id} failed: {payload.get('error', 'no reason given')}"
-    return ImageGenerationError(message, job_id, payload.get("retry_allowed") is True)
+    reason = _text_of(event.payload.get("error", "no reason given"))
+    retry_allowed = event.payload.get("retry_allowed") is True
+    return ImageGenerationError(f"job {job_id} failed: {excerpt(reason)}", job_id, retry_allowed, reason)
+
+
+def _text_of(value: object) -> str:
+    try:
+        return str(value)
+    except RecursionError:
+        return "(nested too deep)"

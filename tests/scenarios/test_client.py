@@ -7,12 +7,14 @@ import copy
 import pickle
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 
 from masquerade_ws import (
     ConnectError,
+    DisconnectedError,
     Event,
     EventStream,
     ImageGenerationCompletedEvent,
@@ -593,12 +595,65 @@ def test_the_statistics_do_not_go_back_while_the_connection_is_closed() -> None:
 
 
 def test_iterating_a_client_iterates_its_events(client: WebSocketClient, masquerade_server: EventServer) -> None:
-    events = iter(client)
-    assert isinstance(events, EventStream)
     with client:
+        events = iter(client)
+        assert isinstance(events, EventStream)
         masquerade_server.emit("news")
         assert next(events).type == "news"
     assert list(events) == []
+
+
+def test_a_client_that_is_not_running_is_not_iterated(client: WebSocketClient) -> None:
+    with pytest.raises(DisconnectedError, match="not started"):
+        iter(client)
+    with client:
+        pass
+    with pytest.raises(DisconnectedError):
+        iter(client)
+
+
+def test_a_coroutine_function_is_refused_wherever_something_is_called(client: WebSocketClient) -> None:
+    async def coroutine(*_: object) -> Any: ...
+
+    async def generator(*_: object) -> Any:
+        yield
+
+    class Called:
+        async def __call__(self, *_: object) -> Any: ...
+
+    with client:
+        for function in (coroutine, generator, Called(), partial(coroutine, 1)):
+            actions: dict[str, Any] = {
+                "get_token": lambda function=function: WebSocketClient("ws://localhost/ws", function),
+                "around_event": lambda function=function: WebSocketClient(
+                    "ws://localhost/ws", str, around_event=function
+                ),
+                "handler": lambda function=function: client.on("news", function),
+                "where": lambda function=function: client.wait_for(where=function, timeout=0),
+                "poll": lambda function=function: client.wait_for(poll=function, timeout=0),
+                "start": lambda function=function: client.run_image_job(function),
+                "on_progress": lambda function=function: client.run_image_job(str, on_progress=function),
+            }
+            for name, action in actions.items():
+                with pytest.raises(TypeError, match=rf"^{name} must be a plain function, not a coroutine function"):
+                    action()
+
+
+def test_off_without_a_handler_removes_all_of_exactly_that_type(
+    client: WebSocketClient, masquerade_server: EventServer
+) -> None:
+    record, told = Record(client, "news.*"), Record(client, "news.a")
+    client.once("news.a", told.events.append)
+    client.off("news.a")
+    client.off("news.b")
+    with client:
+        masquerade_server.emit("news.a")
+        record.wait("news.a")
+    assert told.events == []
+    client.off("news.*")
+    assert not client._listeners
+    with pytest.raises(ValueError, match="type"):
+        client.off("")
 
 
 @pytest.mark.parametrize("timeout", [-1, float("nan"), "1", True])

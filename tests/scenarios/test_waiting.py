@@ -601,8 +601,25 @@ def test_a_job_without_an_id_is_refused(client: WebSocketClient) -> None:
 
 
 def test_a_job_has_a_timeout(client: WebSocketClient) -> None:
-    with pytest.raises(WaitTimeoutError, match=r"^job mine has not ended within 0\.05 s$"):
+    with pytest.raises(WaitTimeoutError, match=r"^job mine has not ended within 0\.05 s; no progress of it came$"):
         client.run_image_job(lambda: "mine", timeout=0.05)
+
+
+@pytest.mark.parametrize(
+    ("more", "shown"),
+    [({}, "40 %"), ({"stage": "pain\x1bting"}, r"40 %, pain\\x1bting"), ({"progress": {}}, r"\{\} %")],
+)
+def test_a_job_that_takes_too_long_says_how_far_it_had_come(
+    client: WebSocketClient, masquerade_server: EventServer, more: dict[str, Any], shown: str
+) -> None:
+    def start() -> str:
+        masquerade_server.emit("image.generation.progress", {"job_id": "mine", "progress": 40, **more})
+        return "mine"
+
+    came = threading.Event()
+    with pytest.raises(WaitTimeoutError, match=f"; its last progress was {shown}$"):
+        client.run_image_job(start, timeout=0.5, on_progress=lambda event: came.set())
+    assert came.is_set()
 
 
 def test_a_disconnect_during_start_ends_the_job(client: WebSocketClient) -> None:

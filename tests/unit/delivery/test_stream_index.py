@@ -107,6 +107,22 @@ def test_a_predicate_that_raises_ends_its_own_stream_alone(index: StreamIndex) -
     assert [event.type for event in drain(whole)] == ["a", "b", "c"]
 
 
+def test_no_predicate_is_asked_for_a_stream_that_has_ended_meanwhile(index: StreamIndex) -> None:
+    """As when a predicate hangs until its client has been disconnected."""
+    asked: list[str] = []
+    streams: list[Stream] = []
+
+    def end_all(event: Event) -> bool:
+        asked.append(event.type)
+        index.end(index.newest(), DisconnectedError("over"))
+        return True
+
+    streams += [subscribe(index, where=end_all), subscribe(index, where=end_all)]
+    index.deliver(Event("a"))
+    assert asked == ["a"]
+    assert [list(stream) for stream in streams] == [[], []]
+
+
 def test_a_predicate_may_open_and_close_streams(index: StreamIndex) -> None:
     opened: list[Stream] = []
 

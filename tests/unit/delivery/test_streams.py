@@ -23,6 +23,10 @@ from masquerade_ws.events import Event
 Stream: TypeAlias = EventStream[Any]
 
 
+class Exit(SystemExit):
+    """An exit of the user's own kind."""
+
+
 def make_stream(*names: str, where: Where = None, maxsize: float = 100) -> Stream:
     index = StreamIndex(Guard())
     stream: Stream = EventStream(index, Filter(names, where, index.guard), maxsize)
@@ -81,8 +85,19 @@ def test_a_get_waits_for_an_event() -> None:
 
 @pytest.mark.parametrize("timeout", [0, 0.01])
 def test_a_get_gives_up_after_its_time(timeout: float) -> None:
-    with pytest.raises(WaitTimeoutError, match=r"^no event of a, b\.\* came in time$"):
+    expected = rf"^no event of a, b\.\* came within {timeout} s; no other event came meanwhile$"
+    with pytest.raises(WaitTimeoutError, match=expected):
         make_stream("a", "b.*").get(timeout)
+
+
+def test_who_waited_in_vain_learns_which_event_came_last() -> None:
+    stream = make_stream("a")
+    stream._owner.newest_event = "before", time.monotonic() - 100
+    with pytest.raises(WaitTimeoutError, match=r"; no other event came meanwhile$"):
+        stream.get(0)
+    stream._owner.newest_event = "b\x1b" + "c" * 1000, time.monotonic() + 100
+    with pytest.raises(WaitTimeoutError, match=r"; the last event of any type was b\\x1bc{92}\.\.\., -?[0-9.]+ s ago$"):
+        stream.get(0)
 
 
 def test_of_several_that_get_each_event_goes_to_one() -> None:
@@ -200,7 +215,9 @@ def test_a_wait_for_a_match_gives_up_after_its_time() -> None:
     stream = make_stream()
     feed(stream, "a")
     for timeout in (0, 0.01):
-        with pytest.raises(WaitTimeoutError, match=r"^no event of b, c came in time$"):
+        with pytest.raises(
+            WaitTimeoutError, match=rf"^no event of b, c came within {timeout} s; no other event came meanwhile$"
+        ):
             stream.wait_for("b", "c", timeout=timeout)
     assert stream.get().type == "a"
 
@@ -311,41 +328,105 @@ def test_asking_an_ended_stream_again_and_again_piles_nothing_up() -> None:
     assert lengths[0] == lengths[2]
 
 
-def test_an_end_by_an_exception_of_the_user_s_is_raised_in_an_iteration_too() -> None:
+class EmptyError(Exception):
+    """One that counts as false."""
+
+    def __len__(self) -> int:
+        return 0
+
+
+class OwnError(DisconnectedError):
+    """One of the user's own that cannot be copied."""
+
+    def __init__(self) -> None:
+        super().__init__("mine", 4000)
+
+
+FAILURES = [KeyError("n"), EmptyError(), OwnError(), DisconnectedError("of another client"), StopIteration(), Exit()]
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=repr)
+def test_what_the_predicate_raised_is_raised_as_it_is_once_the_buffer_is_empty(failure: BaseException) -> None:
     stream = make_stream()
     feed(stream, "a")
-    error = KeyError("n")
-    stream.end(error)
+    stream.fail(failure)
+    assert stream.get().type == "a"
+    for member in (stream.get, stream.wait_for):
+        with pytest.raises(type(failure)) as caught:
+            member()
+        assert caught.value is failure
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=repr)
+def test_a_loop_over_a_stream_whose_predicate_raised_does_not_end_in_silence(failure: BaseException) -> None:
+    stream = make_stream()
+    feed(stream, "a")
+    stream.fail(failure)
     assert next(stream).type == "a"
-    with pytest.raises(KeyError) as caught:
-        next(stream)
-    assert caught.value is error
+    with pytest.raises((type(failure), RuntimeError)) as caught:
+        list(stream)
+    assert failure in (caught.value, caught.value.__cause__)
 
 
 @pytest.mark.parametrize("member", ["get", "wait_for", "__next__"])
-def test_an_end_by_an_exception_that_counts_as_false_wakes_those_who_wait(member: str) -> None:
-    class EmptyError(Exception):
-        def __len__(self) -> int:
-            return 0
-
+def test_a_failure_that_counts_as_false_wakes_those_who_wait(member: str) -> None:
     stream = make_stream()
     with background(getattr(stream, member)) as outcome:
         wait_until_waiting(stream)
-        stream.end(EmptyError())
+        stream.fail(EmptyError())
         stream.close()
     assert isinstance(outcome[0], EmptyError)
 
 
-def test_an_end_by_an_error_of_the_user_s_that_cannot_be_copied_is_raised_as_it_is() -> None:
-    class OwnError(DisconnectedError):
-        def __init__(self) -> None:
-            super().__init__("mine", 4000)
+@pytest.mark.parametrize("end", [lambda stream: stream.fail(raised(KeyError())), lambda stream: stream.close()])
+def test_a_stream_that_is_asked_again_and_again_raises_no_longer_traceback(end: Callable[[Stream], None]) -> None:
+    stream = make_stream()
+    end(stream)
+    lengths = set()
+    for _ in range(100):
+        with pytest.raises((KeyError, DisconnectedError)) as caught:
+            stream.get()
+        lengths.add(len(list(traceback.walk_tb(caught.value.__traceback__))))
+    assert len(lengths) == 1
 
-    stream, error = make_stream(), OwnError()
-    stream.end(error)
-    with pytest.raises(OwnError) as caught:
+
+def raised(error: Exception) -> Exception:
+    """Return an error with a traceback."""
+    try:
+        raise error
+    except Exception as caught:
+        return caught
+
+
+def test_a_second_end_changes_nothing() -> None:
+    stream = make_stream()
+    stream.fail(KeyError())
+    stream.fail(ValueError())
+    stream.close()
+    with pytest.raises(KeyError):
         stream.get()
-    assert caught.value is error
+
+
+def test_a_stream_of_a_client_that_rests_hands_out_what_it_has_and_waits_for_nothing() -> None:
+    stream, cause = make_stream(), DisconnectedError("at rest", 4000)
+    asked: list[int] = []
+
+    def why_idle(serial: int) -> DisconnectedError:
+        asked.append(serial)
+        return cause
+
+    stream._owner.why_idle = why_idle  # type: ignore[method-assign]
+    feed(stream, "a")
+    assert next(stream).type == "a"
+    for member in (stream.get, stream.wait_for):
+        with pytest.raises(DisconnectedError, match=r"^at rest$") as caught:
+            member()
+        assert (caught.value.code, caught.value is cause) == (4000, False)
+    assert list(stream) == []
+    assert set(asked) == {stream.serial}
+    stream._owner.why_idle = lambda serial: None  # type: ignore[method-assign]
+    feed(stream, "b")
+    assert next(stream).type == "b"
 
 
 def test_leaving_the_context_closes_the_stream() -> None:
