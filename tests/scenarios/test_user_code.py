@@ -272,5 +272,5 @@ def test_the_last_events_reach_a_stream_while_its_client_is_being_disconnected(
     with pytest.raises(DisconnectedError):
         late.get(TIMEOUT)
     hang.over.set()
-    assert loop.result() == ["state:change", "state:change", "disconnected"]
+    assert loop.result()[-3:] == ["state:change", "state:change", "disconnected"]
     end.result()
