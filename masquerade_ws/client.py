@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -39,6 +40,7 @@ from masquerade_ws.log import logger, show_debug
 from masquerade_ws.overloads import PolledT, typed_as_events, typed_as_on, typed_as_wait_for
 from masquerade_ws.process_hooks import notice_fork
 from masquerade_ws.protocol.codec import encode
+from masquerade_ws.sanitize import excerpt
 from masquerade_ws.stats import Counters, Stats
 
 __all__ = ["WebSocketClient", "is_running", "may_block", "watch_unheard_errors"]
@@ -279,7 +281,8 @@ class WebSocketClient:
         if connection is None:
             raise NotConnectedError("WebSocket is not connected")
         connection.send(text)
-        logger.debug("sent %s", text)
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("sent %s", excerpt(text))
 
     def emit(self, type: str, payload: Mapping[str, Any] | None = None) -> None:
         """Send an event with the present time; raises as `send` does."""
