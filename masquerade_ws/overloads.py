@@ -1,15 +1,15 @@
 """Which event class belongs to which name: the types of the members that take a name.
 
-Each protocol is a table with one overload a name. The decorator that goes with it gives a method that type::
+Each protocol is a table with one overload per name. The decorator that goes with it gives a method that type::
 
     @typed_as_on
     def on(self, type: str, handler: Callable[[Any], object] | None = None) -> Any: ...
 
-A ``str`` that is no known name, a pattern for instance, stands for server events: for `Event`.
+Any other ``str``, such as a pattern, stands for events of the server: for `Event`.
 """
 # mypy: disable-error-code="overload-overlap"
 # pyright: reportOverlappingOverload=false
-# A known name is a str as well; the tables read from the top, and the line for any other str comes last.
+# A known name is a str as well: the tables are read from the top, and the line for any other str comes last.
 
 from __future__ import annotations
 
@@ -35,89 +35,91 @@ if TYPE_CHECKING:
 
 __all__ = ["Events", "On", "WaitFor", "typed_as_events", "typed_as_on", "typed_as_wait_for"]
 
-StartedName: TypeAlias = Literal["image.generation.started"]
-ProgressName: TypeAlias = Literal["image.generation.progress"]
-CompletedName: TypeAlias = Literal["image.generation.completed"]
-FailedName: TypeAlias = Literal["image.generation.failed"]
-NotificationName: TypeAlias = Literal["system.notification"]
-HeartbeatName: TypeAlias = Literal["heartbeat"]
-ConnectedName: TypeAlias = Literal["connected"]
-DisconnectedName: TypeAlias = Literal["disconnected"]
-StateChangeName: TypeAlias = Literal["state:change"]
-ErrorName: TypeAlias = Literal["error"]
-ServerName: TypeAlias = StartedName | ProgressName | CompletedName | FailedName | NotificationName | HeartbeatName
-ClientName: TypeAlias = ConnectedName | DisconnectedName | StateChangeName | ErrorName
-AnyName: TypeAlias = ServerName | ClientName
+_StartedName: TypeAlias = Literal["image.generation.started"]
+_ProgressName: TypeAlias = Literal["image.generation.progress"]
+_CompletedName: TypeAlias = Literal["image.generation.completed"]
+_FailedName: TypeAlias = Literal["image.generation.failed"]
+_NotificationName: TypeAlias = Literal["system.notification"]
+_HeartbeatName: TypeAlias = Literal["heartbeat"]
+_ConnectedName: TypeAlias = Literal["connected"]
+_DisconnectedName: TypeAlias = Literal["disconnected"]
+_StateChangeName: TypeAlias = Literal["state:change"]
+_ErrorName: TypeAlias = Literal["error"]
+_ServerName: TypeAlias = (
+    _StartedName | _ProgressName | _CompletedName | _FailedName | _NotificationName | _HeartbeatName
+)
+_ClientName: TypeAlias = _ConnectedName | _DisconnectedName | _StateChangeName | _ErrorName
+_AnyName: TypeAlias = _ServerName | _ClientName
 
-EventT = TypeVar("EventT")
-R = TypeVar("R")
-PolledT = TypeVar("PolledT", default=Never)  # without poll there is no other answer than the event
+_EventT = TypeVar("_EventT")
+_R = TypeVar("_R")
+PolledT = TypeVar("PolledT", default=Never)  # without poll, the event is the only answer
 
-OnStartedT = TypeVar("OnStartedT", bound="Callable[[Started], object]")
-OnProgressT = TypeVar("OnProgressT", bound="Callable[[Progress], object]")
-OnCompletedT = TypeVar("OnCompletedT", bound="Callable[[Completed], object]")
-OnFailedT = TypeVar("OnFailedT", bound="Callable[[Failed], object]")
-OnNotificationT = TypeVar("OnNotificationT", bound="Callable[[Notification], object]")
-OnHeartbeatT = TypeVar("OnHeartbeatT", bound="Callable[[Heartbeat], object]")
-OnConnectedT = TypeVar("OnConnectedT", bound="Callable[[Connected], object]")
-OnDisconnectedT = TypeVar("OnDisconnectedT", bound="Callable[[Disconnected], object]")
-OnStateChangeT = TypeVar("OnStateChangeT", bound="Callable[[StateChange], object]")
-OnErrorT = TypeVar("OnErrorT", bound="Callable[[Error], object]")
-OnEventT = TypeVar("OnEventT", bound="Callable[[Event], object]")
+_OnStartedT = TypeVar("_OnStartedT", bound="Callable[[Started], object]")
+_OnProgressT = TypeVar("_OnProgressT", bound="Callable[[Progress], object]")
+_OnCompletedT = TypeVar("_OnCompletedT", bound="Callable[[Completed], object]")
+_OnFailedT = TypeVar("_OnFailedT", bound="Callable[[Failed], object]")
+_OnNotificationT = TypeVar("_OnNotificationT", bound="Callable[[Notification], object]")
+_OnHeartbeatT = TypeVar("_OnHeartbeatT", bound="Callable[[Heartbeat], object]")
+_OnConnectedT = TypeVar("_OnConnectedT", bound="Callable[[Connected], object]")
+_OnDisconnectedT = TypeVar("_OnDisconnectedT", bound="Callable[[Disconnected], object]")
+_OnStateChangeT = TypeVar("_OnStateChangeT", bound="Callable[[StateChange], object]")
+_OnErrorT = TypeVar("_OnErrorT", bound="Callable[[Error], object]")
+_OnEventT = TypeVar("_OnEventT", bound="Callable[[Event], object]")
 
-Handler: TypeAlias = Callable[[EventT], R]
-Where: TypeAlias = Mapping[str, Any] | Callable[[EventT], object] | None
-Poll: TypeAlias = Callable[[], PolledT | None] | None
-Timeout: TypeAlias = float | None
+_Handler: TypeAlias = Callable[[_EventT], _R]
+_Where: TypeAlias = Mapping[str, Any] | Callable[[_EventT], object] | None
+_Poll: TypeAlias = Callable[[], PolledT | None] | None
+_Timeout: TypeAlias = float | None
 
 
 class On(Protocol):
     """Register a handler, or return the decorator that does; either gives the handler back."""
 
     @overload
-    def __call__(self, type: StartedName, handler: Handler[Started, R]) -> Handler[Started, R]: ...
+    def __call__(self, type: _StartedName, handler: _Handler[Started, _R]) -> _Handler[Started, _R]: ...
     @overload
-    def __call__(self, type: StartedName) -> Callable[[OnStartedT], OnStartedT]: ...
+    def __call__(self, type: _StartedName) -> Callable[[_OnStartedT], _OnStartedT]: ...
     @overload
-    def __call__(self, type: ProgressName, handler: Handler[Progress, R]) -> Handler[Progress, R]: ...
+    def __call__(self, type: _ProgressName, handler: _Handler[Progress, _R]) -> _Handler[Progress, _R]: ...
     @overload
-    def __call__(self, type: ProgressName) -> Callable[[OnProgressT], OnProgressT]: ...
+    def __call__(self, type: _ProgressName) -> Callable[[_OnProgressT], _OnProgressT]: ...
     @overload
-    def __call__(self, type: CompletedName, handler: Handler[Completed, R]) -> Handler[Completed, R]: ...
+    def __call__(self, type: _CompletedName, handler: _Handler[Completed, _R]) -> _Handler[Completed, _R]: ...
     @overload
-    def __call__(self, type: CompletedName) -> Callable[[OnCompletedT], OnCompletedT]: ...
+    def __call__(self, type: _CompletedName) -> Callable[[_OnCompletedT], _OnCompletedT]: ...
     @overload
-    def __call__(self, type: FailedName, handler: Handler[Failed, R]) -> Handler[Failed, R]: ...
+    def __call__(self, type: _FailedName, handler: _Handler[Failed, _R]) -> _Handler[Failed, _R]: ...
     @overload
-    def __call__(self, type: FailedName) -> Callable[[OnFailedT], OnFailedT]: ...
+    def __call__(self, type: _FailedName) -> Callable[[_OnFailedT], _OnFailedT]: ...
     @overload
-    def __call__(self, type: NotificationName, handler: Handler[Notification, R]) -> Handler[Notification, R]: ...
+    def __call__(self, type: _NotificationName, handler: _Handler[Notification, _R]) -> _Handler[Notification, _R]: ...
     @overload
-    def __call__(self, type: NotificationName) -> Callable[[OnNotificationT], OnNotificationT]: ...
+    def __call__(self, type: _NotificationName) -> Callable[[_OnNotificationT], _OnNotificationT]: ...
     @overload
-    def __call__(self, type: HeartbeatName, handler: Handler[Heartbeat, R]) -> Handler[Heartbeat, R]: ...
+    def __call__(self, type: _HeartbeatName, handler: _Handler[Heartbeat, _R]) -> _Handler[Heartbeat, _R]: ...
     @overload
-    def __call__(self, type: HeartbeatName) -> Callable[[OnHeartbeatT], OnHeartbeatT]: ...
+    def __call__(self, type: _HeartbeatName) -> Callable[[_OnHeartbeatT], _OnHeartbeatT]: ...
     @overload
-    def __call__(self, type: ConnectedName, handler: Handler[Connected, R]) -> Handler[Connected, R]: ...
+    def __call__(self, type: _ConnectedName, handler: _Handler[Connected, _R]) -> _Handler[Connected, _R]: ...
     @overload
-    def __call__(self, type: ConnectedName) -> Callable[[OnConnectedT], OnConnectedT]: ...
+    def __call__(self, type: _ConnectedName) -> Callable[[_OnConnectedT], _OnConnectedT]: ...
     @overload
-    def __call__(self, type: DisconnectedName, handler: Handler[Disconnected, R]) -> Handler[Disconnected, R]: ...
+    def __call__(self, type: _DisconnectedName, handler: _Handler[Disconnected, _R]) -> _Handler[Disconnected, _R]: ...
     @overload
-    def __call__(self, type: DisconnectedName) -> Callable[[OnDisconnectedT], OnDisconnectedT]: ...
+    def __call__(self, type: _DisconnectedName) -> Callable[[_OnDisconnectedT], _OnDisconnectedT]: ...
     @overload
-    def __call__(self, type: StateChangeName, handler: Handler[StateChange, R]) -> Handler[StateChange, R]: ...
+    def __call__(self, type: _StateChangeName, handler: _Handler[StateChange, _R]) -> _Handler[StateChange, _R]: ...
     @overload
-    def __call__(self, type: StateChangeName) -> Callable[[OnStateChangeT], OnStateChangeT]: ...
+    def __call__(self, type: _StateChangeName) -> Callable[[_OnStateChangeT], _OnStateChangeT]: ...
     @overload
-    def __call__(self, type: ErrorName, handler: Handler[Error, R]) -> Handler[Error, R]: ...
+    def __call__(self, type: _ErrorName, handler: _Handler[Error, _R]) -> _Handler[Error, _R]: ...
     @overload
-    def __call__(self, type: ErrorName) -> Callable[[OnErrorT], OnErrorT]: ...
+    def __call__(self, type: _ErrorName) -> Callable[[_OnErrorT], _OnErrorT]: ...
     @overload
-    def __call__(self, type: str, handler: Handler[Event, R]) -> Handler[Event, R]: ...
+    def __call__(self, type: str, handler: _Handler[Event, _R]) -> _Handler[Event, _R]: ...
     @overload
-    def __call__(self, type: str) -> Callable[[OnEventT], OnEventT]: ...
+    def __call__(self, type: str) -> Callable[[_OnEventT], _OnEventT]: ...
 
 
 class WaitFor(Protocol):
@@ -125,119 +127,131 @@ class WaitFor(Protocol):
 
     @overload
     def __call__(
-        self, type: StartedName, /, *, where: Where[Started] = None, timeout: Timeout = None, poll: Poll[PolledT] = None
+        self,
+        type: _StartedName,
+        /,
+        *,
+        where: _Where[Started] = None,
+        timeout: _Timeout = None,
+        poll: _Poll[PolledT] = None,
     ) -> Started | PolledT: ...
     @overload
     def __call__(
         self,
-        type: ProgressName,
+        type: _ProgressName,
         /,
         *,
-        where: Where[Progress] = None,
-        timeout: Timeout = None,
-        poll: Poll[PolledT] = None,
+        where: _Where[Progress] = None,
+        timeout: _Timeout = None,
+        poll: _Poll[PolledT] = None,
     ) -> Progress | PolledT: ...
     @overload
     def __call__(
         self,
-        type: CompletedName,
+        type: _CompletedName,
         /,
         *,
-        where: Where[Completed] = None,
-        timeout: Timeout = None,
-        poll: Poll[PolledT] = None,
+        where: _Where[Completed] = None,
+        timeout: _Timeout = None,
+        poll: _Poll[PolledT] = None,
     ) -> Completed | PolledT: ...
     @overload
     def __call__(
-        self, type: FailedName, /, *, where: Where[Failed] = None, timeout: Timeout = None, poll: Poll[PolledT] = None
+        self,
+        type: _FailedName,
+        /,
+        *,
+        where: _Where[Failed] = None,
+        timeout: _Timeout = None,
+        poll: _Poll[PolledT] = None,
     ) -> Failed | PolledT: ...
     @overload
     def __call__(
         self,
-        type: NotificationName,
+        type: _NotificationName,
         /,
         *,
-        where: Where[Notification] = None,
-        timeout: Timeout = None,
-        poll: Poll[PolledT] = None,
+        where: _Where[Notification] = None,
+        timeout: _Timeout = None,
+        poll: _Poll[PolledT] = None,
     ) -> Notification | PolledT: ...
     @overload
     def __call__(
         self,
-        type: HeartbeatName,
+        type: _HeartbeatName,
         /,
         *,
-        where: Where[Heartbeat] = None,
-        timeout: Timeout = None,
-        poll: Poll[PolledT] = None,
+        where: _Where[Heartbeat] = None,
+        timeout: _Timeout = None,
+        poll: _Poll[PolledT] = None,
     ) -> Heartbeat | PolledT: ...
     @overload
     def __call__(
         self,
-        type: ConnectedName,
+        type: _ConnectedName,
         /,
         *,
-        where: Where[Connected] = None,
-        timeout: Timeout = None,
-        poll: Poll[PolledT] = None,
+        where: _Where[Connected] = None,
+        timeout: _Timeout = None,
+        poll: _Poll[PolledT] = None,
     ) -> Connected | PolledT: ...
     @overload
     def __call__(
         self,
-        type: DisconnectedName,
+        type: _DisconnectedName,
         /,
         *,
-        where: Where[Disconnected] = None,
-        timeout: Timeout = None,
-        poll: Poll[PolledT] = None,
+        where: _Where[Disconnected] = None,
+        timeout: _Timeout = None,
+        poll: _Poll[PolledT] = None,
     ) -> Disconnected | PolledT: ...
     @overload
     def __call__(
         self,
-        type: StateChangeName,
+        type: _StateChangeName,
         /,
         *,
-        where: Where[StateChange] = None,
-        timeout: Timeout = None,
-        poll: Poll[PolledT] = None,
+        where: _Where[StateChange] = None,
+        timeout: _Timeout = None,
+        poll: _Poll[PolledT] = None,
     ) -> StateChange | PolledT: ...
     @overload
     def __call__(
-        self, type: ErrorName, /, *, where: Where[Error] = None, timeout: Timeout = None, poll: Poll[PolledT] = None
+        self, type: _ErrorName, /, *, where: _Where[Error] = None, timeout: _Timeout = None, poll: _Poll[PolledT] = None
     ) -> Error | PolledT: ...
     @overload
     def __call__(
         self,
-        type: ServerName,
+        type: _ServerName,
         /,
-        *types: ServerName,
-        where: Where[KnownEvent] = None,
-        timeout: Timeout = None,
-        poll: Poll[PolledT] = None,
+        *types: _ServerName,
+        where: _Where[KnownEvent] = None,
+        timeout: _Timeout = None,
+        poll: _Poll[PolledT] = None,
     ) -> KnownEvent | PolledT: ...
     @overload
     def __call__(
         self,
-        type: ClientName,
+        type: _ClientName,
         /,
-        *types: ClientName,
-        where: Where[ClientEvent] = None,
-        timeout: Timeout = None,
-        poll: Poll[PolledT] = None,
+        *types: _ClientName,
+        where: _Where[ClientEvent] = None,
+        timeout: _Timeout = None,
+        poll: _Poll[PolledT] = None,
     ) -> ClientEvent | PolledT: ...
     @overload
     def __call__(
         self,
-        type: AnyName,
+        type: _AnyName,
         /,
-        *types: AnyName,
-        where: Where[KnownEvent | ClientEvent] = None,
-        timeout: Timeout = None,
-        poll: Poll[PolledT] = None,
+        *types: _AnyName,
+        where: _Where[KnownEvent | ClientEvent] = None,
+        timeout: _Timeout = None,
+        poll: _Poll[PolledT] = None,
     ) -> KnownEvent | ClientEvent | PolledT: ...
     @overload
     def __call__(
-        self, *types: str, where: Where[Event] = None, timeout: Timeout = None, poll: Poll[PolledT] = None
+        self, *types: str, where: _Where[Event] = None, timeout: _Timeout = None, poll: _Poll[PolledT] = None
     ) -> Event | PolledT: ...
 
 
@@ -246,58 +260,58 @@ class Events(Protocol):
 
     @overload
     def __call__(
-        self, type: StartedName, /, *, where: Where[Started] = None, maxsize: int = 10_000
+        self, type: _StartedName, /, *, where: _Where[Started] = None, maxsize: int = 10_000
     ) -> EventStream[Started]: ...
     @overload
     def __call__(
-        self, type: ProgressName, /, *, where: Where[Progress] = None, maxsize: int = 10_000
+        self, type: _ProgressName, /, *, where: _Where[Progress] = None, maxsize: int = 10_000
     ) -> EventStream[Progress]: ...
     @overload
     def __call__(
-        self, type: CompletedName, /, *, where: Where[Completed] = None, maxsize: int = 10_000
+        self, type: _CompletedName, /, *, where: _Where[Completed] = None, maxsize: int = 10_000
     ) -> EventStream[Completed]: ...
     @overload
     def __call__(
-        self, type: FailedName, /, *, where: Where[Failed] = None, maxsize: int = 10_000
+        self, type: _FailedName, /, *, where: _Where[Failed] = None, maxsize: int = 10_000
     ) -> EventStream[Failed]: ...
     @overload
     def __call__(
-        self, type: NotificationName, /, *, where: Where[Notification] = None, maxsize: int = 10_000
+        self, type: _NotificationName, /, *, where: _Where[Notification] = None, maxsize: int = 10_000
     ) -> EventStream[Notification]: ...
     @overload
     def __call__(
-        self, type: HeartbeatName, /, *, where: Where[Heartbeat] = None, maxsize: int = 10_000
+        self, type: _HeartbeatName, /, *, where: _Where[Heartbeat] = None, maxsize: int = 10_000
     ) -> EventStream[Heartbeat]: ...
     @overload
     def __call__(
-        self, type: ConnectedName, /, *, where: Where[Connected] = None, maxsize: int = 10_000
+        self, type: _ConnectedName, /, *, where: _Where[Connected] = None, maxsize: int = 10_000
     ) -> EventStream[Connected]: ...
     @overload
     def __call__(
-        self, type: DisconnectedName, /, *, where: Where[Disconnected] = None, maxsize: int = 10_000
+        self, type: _DisconnectedName, /, *, where: _Where[Disconnected] = None, maxsize: int = 10_000
     ) -> EventStream[Disconnected]: ...
     @overload
     def __call__(
-        self, type: StateChangeName, /, *, where: Where[StateChange] = None, maxsize: int = 10_000
+        self, type: _StateChangeName, /, *, where: _Where[StateChange] = None, maxsize: int = 10_000
     ) -> EventStream[StateChange]: ...
     @overload
     def __call__(
-        self, type: ErrorName, /, *, where: Where[Error] = None, maxsize: int = 10_000
+        self, type: _ErrorName, /, *, where: _Where[Error] = None, maxsize: int = 10_000
     ) -> EventStream[Error]: ...
     @overload
     def __call__(
-        self, type: ServerName, /, *types: ServerName, where: Where[KnownEvent] = None, maxsize: int = 10_000
+        self, type: _ServerName, /, *types: _ServerName, where: _Where[KnownEvent] = None, maxsize: int = 10_000
     ) -> EventStream[KnownEvent]: ...
     @overload
     def __call__(
-        self, type: ClientName, /, *types: ClientName, where: Where[ClientEvent] = None, maxsize: int = 10_000
+        self, type: _ClientName, /, *types: _ClientName, where: _Where[ClientEvent] = None, maxsize: int = 10_000
     ) -> EventStream[ClientEvent]: ...
     @overload
     def __call__(
-        self, type: AnyName, /, *types: AnyName, where: Where[KnownEvent | ClientEvent] = None, maxsize: int = 10_000
+        self, type: _AnyName, /, *types: _AnyName, where: _Where[KnownEvent | ClientEvent] = None, maxsize: int = 10_000
     ) -> EventStream[KnownEvent | ClientEvent]: ...
     @overload
-    def __call__(self, *types: str, where: Where[Event] = None, maxsize: int = 10_000) -> EventStream[Event]: ...
+    def __call__(self, *types: str, where: _Where[Event] = None, maxsize: int = 10_000) -> EventStream[Event]: ...
 
 
 def _unchanged(method: Any) -> Any:

@@ -9,9 +9,9 @@ import json
 import re
 from typing import Any
 
-__all__ = ["LOG_LIMIT", "clean", "excerpt", "to_json"]
+__all__ = ["clean", "excerpt", "to_json"]
 
-LOG_LIMIT = 500  # characters of text from the network in one log line
+_LOG_LIMIT = 500  # characters of text from the network in one log line
 
 # Control characters (C0, DEL and C1, whose U+009B begins an escape sequence), line and paragraph separators, characters
 # that reverse the direction of writing or are invisible, tags, and lone surrogates, which cannot be encoded.
@@ -27,7 +27,7 @@ def clean(text: str) -> str:
     return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
-def excerpt(text: str | bytes, limit: int = LOG_LIMIT) -> str:
+def excerpt(text: str | bytes, limit: int = _LOG_LIMIT) -> str:
     """Return the beginning of a text, cleaned; three dots replace what is cut off.
 
     Args:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from masquerade_ws.sanitize import LOG_LIMIT, clean, excerpt, to_json
+from masquerade_ws.sanitize import _LOG_LIMIT, clean, excerpt, to_json
 
 EVIL = "\x1b[2J\x9b31m\x07\x7f\u202e\u2028\r\n\ud800"
 
@@ -43,4 +43,4 @@ def test_an_excerpt_is_clean_and_no_longer_than_allowed(text: str | bytes, shown
 
 
 def test_what_goes_into_a_log_line_has_a_limit_however_much_came() -> None:
-    assert len(excerpt("\ud800" * 2**20)) == len(excerpt(b"\xff" * 2**20)) == LOG_LIMIT
+    assert len(excerpt("\ud800" * 2**20)) == len(excerpt(b"\xff" * 2**20)) == _LOG_LIMIT
