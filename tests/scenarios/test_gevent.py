@@ -288,3 +288,65 @@ client.disconnect()
 def test_gunicorns_gevent_workers_serve_with_a_preloaded_application(tmp_path: Path) -> None:
     pytest.importorskip("gunicorn", reason="needs gunicorn")
     serves_from_four_workers(tmp_path, "gevent")
+
+
+def test_a_time_out_of_gevent_in_user_code_is_reported_and_a_kill_ends_the_client(tmp_path: Path) -> None:
+    with echo_server("ws", tmp_path) as arguments:
+        passes_patched(
+            """
+import greenlet
+
+class Around:
+    def __enter__(self):
+        pass
+    def __exit__(self, *_):
+        if slow:
+            raise gevent.Timeout(3)
+
+slow, errors, states, seen = [], [], [], []
+client = make(around_event=lambda event: Around())
+client.on("error", lambda event: (slow.clear(), errors.append(event.error)))
+client.on("state:change", lambda event: states.append(event.new_state))
+
+@client.on("echo")
+def wait(event):
+    seen.append(event)
+    kind = event.payload["kind"]
+    if kind == "listener":
+        with gevent.Timeout(0.01):
+            gevent.sleep(60)
+    elif kind == "context":
+        slow.append(True)
+    elif kind == "kill":
+        raise greenlet.GreenletExit
+
+client.connect()
+for number, kind in enumerate(("listener", "context", "none"), 1):
+    client.emit("echo", {"kind": kind})
+    until(lambda: len(seen) == number and len(errors) == min(number, 2))
+assert [type(error.__cause__) for error in errors] == [gevent.Timeout] * 2, errors
+assert client.state == "connected"
+
+def slow_predicate(event):
+    with gevent.Timeout(0.01):
+        gevent.sleep(60)
+
+stream = client.events("echo", where=slow_predicate)
+client.emit("echo", {"kind": "none"})
+try:
+    stream.get(timeout=10)
+    raise AssertionError("no time-out")
+except gevent.Timeout:
+    pass
+assert client.state == "connected"
+
+client.emit("echo", {"kind": "kill"})
+until(lambda: states[-1] == "disconnected")
+assert len(errors) == 3 and isinstance(errors[2].__cause__, greenlet.GreenletExit), errors
+client.connect()
+client.emit("echo", {"kind": "none"})
+until(lambda: len(seen) == 6)
+client.disconnect()
+""",
+            *arguments,
+        )
