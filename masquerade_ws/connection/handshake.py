@@ -124,10 +124,15 @@ def _check_response(head: Head, accept: str, options: ConnectionOptions, glued: 
         raise _refused("has no header Connection: Upgrade")
     if headers.get("sec-websocket-accept") != accept:
         raise _refused("has a wrong Sec-WebSocket-Accept")
-    subprotocol = headers.get("sec-websocket-protocol")
+    subprotocol = _listed(headers, "sec-websocket-protocol")
     if subprotocol is not None and subprotocol not in options.subprotocols:
         raise _refused("has a subprotocol that was not offered")
-    return Upgrade(subprotocol, _check_extensions(headers.get("sec-websocket-extensions"), options), glued)
+    return Upgrade(subprotocol, _check_extensions(_listed(headers, "sec-websocket-extensions"), options), glued)
+
+
+def _listed(headers: dict[str, str], name: str) -> str | None:
+    """Return a header that is a list, of which empty elements do not count (RFC 9110, 5.6.1); ``None`` if all are."""
+    return headers.get(name, "").strip(", \t") or None
 
 
 def _check_extensions(extensions: str | None, options: ConnectionOptions) -> tuple[Inflater, Deflater] | None:

@@ -17,6 +17,8 @@ _MAX_HEAD = 65536
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _OWNED = {"host", "upgrade", "connection", "content-length", "transfer-encoding"}
+_FOLD = re.compile(r"[ \t]*\r\n[ \t]+")
+_SWITCHING_PROTOCOLS = 101  # the only 1xx that is final
 _STATUS_LINE = re.compile(r"HTTP/(\d\.\d) (\d{3})(?: .*)?")
 
 
@@ -63,31 +65,38 @@ class Head(NamedTuple):
 
 
 def read_head(channel: Channel, peer: str) -> tuple[Head, bytes]:
-    """Read a response's head, in bulk, and return it with the bytes after it.
+    """Read the head of the final response, in bulk, and return it with the bytes after it.
+
+    Interim responses before it (RFC 9110, 15.2) are read over; they count towards the limit of the head.
 
     Raises:
         ConnectError: If the head is too long, cut short or not HTTP.
         OSError: If the connection broke, or time ran out.
         Cancelled: If another thread ended the attempt.
     """
-    data = b""
-    while (end := data.find(b"\r\n\r\n", 0, _MAX_HEAD)) < 0:
-        if len(data) >= _MAX_HEAD:
-            raise ConnectError(f"{peer} sent more than {_MAX_HEAD} bytes of response headers")
-        more = channel.recv()
-        if not more:
-            raise ConnectError(f"{peer} closed the connection during the handshake")
-        data += more
-    return _parse_head(data[:end].decode("latin-1"), peer), data[end + 4 :]
+    data, start = b"", 0
+    while True:
+        while (end := data.find(b"\r\n\r\n", start, _MAX_HEAD)) < 0:
+            if len(data) >= _MAX_HEAD:
+                raise ConnectError(f"{peer} sent more than {_MAX_HEAD} bytes of response headers")
+            more = channel.recv()
+            if not more:
+                raise ConnectError(f"{peer} closed the connection during the handshake")
+            data += more
+        head = _parse_head(data[start:end].decode("latin-1"), peer)
+        start = end + 4
+        if head.status == _SWITCHING_PROTOCOLS or not 100 <= head.status < 200:
+            return head, data[start:]
 
 
 def _parse_head(text: str, peer: str) -> Head:
-    status_line, *lines = text.split("\r\n")
+    status_line, _, fields = text.partition("\r\n")
     match = _STATUS_LINE.fullmatch(status_line)
     if match is None:
         raise ConnectError(f"{peer} did not answer in HTTP")
     headers: dict[str, str] = {}
-    for line in lines:
+    # A field folded into several lines is one (RFC 9112, 5.2); none may be folded into the status line (2.2).
+    for line in _FOLD.sub(" ", fields).split("\r\n") if fields else ():
         name, colon, value = line.partition(":")
         if not colon or not _TOKEN.fullmatch(name):
             raise ConnectError(f"{peer} sent an invalid response header")

@@ -6,12 +6,12 @@ import base64
 import importlib.util
 import os
 import socket
-import urllib.request
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import unquote
 
 from masquerade_ws.connection.http_head import read_head
+from masquerade_ws.connection.no_proxy import bypasses_proxy
 from masquerade_ws.connection.resolver import resolve
 from masquerade_ws.errors import ConnectError
 from masquerade_ws.protocol.uri import host_and_port, split_url
@@ -64,7 +64,7 @@ def choose_proxy(proxy: Proxy | Literal[False] | None, target: WebSocketURI) -> 
         return proxy or None
     variable = "https_proxy" if target.secure else "http_proxy"
     url = _from_environment(variable)
-    if not url or urllib.request.proxy_bypass(target.host if ":" in target.host else f"{target.host}:{target.port}"):
+    if not url or bypasses_proxy(_from_environment("no_proxy") or "", target.host, target.port):
         return None
     return parse_proxy(url if "://" in url else f"http://{url}", f"the environment's {variable}")
 

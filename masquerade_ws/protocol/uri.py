@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterable
 from typing import NamedTuple
 from urllib.parse import SplitResult, quote, urlsplit
 
+from masquerade_ws.protocol.hosts import HostError, read_host
+
 __all__ = ["WebSocketURI", "host_and_port", "parse_uri", "split_url"]
 
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\ud800-\udfff]")
+_HOST_AND_PORT = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::[0-9]*)?")
 _PORTS = {"ws": 80, "wss": 443}
 # What has a meaning in a path or a query already; anything else outside of ASCII's unreserved is percent-encoded.
 _SAFE = "/?:@!$&'()*+,;=%"
@@ -61,8 +63,8 @@ def split_url(url: str, argument: str, schemes: Iterable[str]) -> tuple[SplitRes
         raise ValueError(f"{argument} contains white space, control characters or lone surrogates")
     parts = _split(url)
     # Raised here, since a context would show parts of the URL.
-    if parts is None:
-        raise ValueError(f"{argument} is not a valid URL")
+    if isinstance(parts, str):
+        raise ValueError(f"{argument} {parts}")
     if parts[0].scheme not in schemes:
         *most, last = (f"{scheme}://" for scheme in schemes)
         raise ValueError(f"{argument} must begin with {', '.join(most)} or {last}")
@@ -73,15 +75,20 @@ def split_url(url: str, argument: str, schemes: Iterable[str]) -> tuple[SplitRes
     return parts
 
 
-def _split(url: str) -> tuple[SplitResult, str, int | None] | None:
+def _split(url: str) -> tuple[SplitResult, str, int | None] | str:
+    """Split a URL; or return what is wrong with it, in words that follow the argument's name and show nothing."""
     try:
         parts = urlsplit(url)
-        host = (parts.hostname or "").replace("%25", "%")  # before the zone of an address (RFC 6874)
-        if "[" in parts.netloc:
-            ipaddress.IPv6Address(host)  # before Python 3.11 urlsplit takes anything there
-        return parts, host if host.isascii() else host.encode("idna").decode(), parts.port
+        port = parts.port
     except ValueError:
-        return None
+        return "is not a valid URL"
+    authority = _HOST_AND_PORT.fullmatch(parts.netloc.rpartition("@")[2])
+    if authority is None:
+        return "is not a valid URL"
+    try:
+        return parts, read_host(authority[1]) if authority[1] else "", port
+    except HostError as error:
+        return str(error)
 
 
 def parse_uri(url: str) -> WebSocketURI:

@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import websocket
@@ -127,6 +128,8 @@ def test_a_cookie_that_the_user_gives_is_sent() -> None:
         ("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Accept: {accept}"),
         ("upgrade: WebSocket", "CONNECTION: keep-alive, UPGRADE", "sec-websocket-accept:{accept}  "),
         ("Upgrade: websocket", "Connection: keep-alive", "Connection: Upgrade", "Sec-WebSocket-Accept:\t{accept}"),
+        ("Upgrade: websocket", "Connection: keep-alive,", "\tUpgrade", "Sec-WebSocket-Accept: ", " {accept}"),
+        ("X: a", "  b", " \tc", "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Accept: {accept}", " "),
     ],
 )
 def test_4_1_a_right_response_is_accepted(lines: tuple[str, ...]) -> None:
@@ -147,7 +150,7 @@ def test_4_1_a_right_response_is_accepted(lines: tuple[str, ...]) -> None:
         (("SSH-2.0-OpenSSH",), "did not answer in HTTP"),
         (("HTTP/1.1 1O1",), "did not answer in HTTP"),
         (("HTTP/1.1 101 X", "no colon"), "invalid response header"),
-        (("HTTP/1.1 101 X", "a: b", " folded: x"), "invalid response header"),
+        (("HTTP/1.1 101 X", " folded: x", "a: b"), "invalid response header"),
         (("HTTP/1.1 101 X", "SECRET NAME: b"), "invalid response header"),
     ],
 )
@@ -199,7 +202,66 @@ def test_4_1_a_server_may_choose_no_subprotocol_and_no_compression() -> None:
         connection.close()
 
 
-@pytest.mark.parametrize("status", [100, 200, 301, 302, 307, 308, 400, 401, 403, 404, 429, 500, 503])
+@pytest.mark.parametrize(
+    "header", ["Sec-WebSocket-Protocol:", "Sec-WebSocket-Extensions: \t", "Sec-WebSocket-Extensions: , ,"]
+)
+@pytest.mark.parametrize("options", [{}, {"subprotocols": ("a",), "compression": "deflate"}])
+def test_an_empty_list_counts_as_absent(header: str, options: dict[str, Any]) -> None:
+    with RawServer(lambda peer: peer.upgrade(header)) as server:
+        connection = Connection.open(server.url, **options)
+        assert connection.subprotocol is None
+        connection.close()
+
+
+@pytest.mark.parametrize("final", [101, 401])
+@pytest.mark.parametrize("pause", [False, True])
+def test_interim_responses_are_read_over(final: int, pause: bool) -> None:
+    def script(peer: Peer) -> None:
+        peer.read_request()
+        for interim in (b"100 Continue", b"102 Processing", b"103 Early Hints\r\nLink: </SECRET>"):
+            peer.send(b"HTTP/1.1 " + interim + b"\r\n\r\n")
+            if pause:
+                time.sleep(0.01)  # so that they mostly come in several segments
+        if final == 101:
+            head = "HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+            peer.send(f"{head}{peer.accept_key()}\r\n\r\n".encode() + frame(1, b"glued"))
+        else:
+            peer.send(b"HTTP/1.1 401 Unauthorized\r\n\r\n")
+        peer.read_to_end()
+
+    if final == 401:
+        assert refusal(script).status == 401
+        return
+    with RawServer(script) as server:
+        connection = Connection.open(server.url)
+        assert next(iter(connection)) == "glued"
+        connection.close(timeout=0)
+
+
+@pytest.mark.parametrize("response", [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Hints\r\nX: y\r\n\r\n"])
+def test_endless_interim_responses_are_cut_off(response: bytes) -> None:
+    def script(peer: Peer) -> None:
+        peer.read_request()
+        while True:
+            peer.send(response)
+
+    assert "65536 bytes" in str(refusal(script))
+
+
+def test_interim_responses_that_drip_get_no_more_than_the_deadline() -> None:
+    def script(peer: Peer) -> None:
+        peer.read_request()
+        while not over.wait(0.01):
+            peer.send(b"HTTP/1.1 102 Processing\r\n\r\n")
+
+    over = threading.Event()
+    with RawServer(script) as server:
+        with pytest.raises(ConnectError, match="timed out during the opening handshake"):
+            Connection.open(server.url, timeout=0.3)
+        over.set()
+
+
+@pytest.mark.parametrize("status", [200, 301, 302, 307, 308, 400, 401, 403, 404, 429, 500, 503])
 def test_4_1_any_other_status_is_reported_and_nothing_else_of_the_response(status: int) -> None:
     error = refusal(
         respond(

@@ -93,6 +93,26 @@ def test_a_proxy_that_refuses_is_told_apart_from_the_server(status: int) -> None
     assert error.status is None
 
 
+def test_interim_responses_of_a_proxy_are_read_over() -> None:
+    def script(peer: Peer) -> None:
+        authority = peer.read_request().split(" ")[1]
+        peer.send(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\nX: y\r\n\r\n")
+        upstream = dial(int(authority.rpartition(":")[2]))
+        peer.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        relay(peer, upstream)
+
+    with RawServer(greeting) as server, RawServer(script) as proxy:
+        greet(server.url, f"http://127.0.0.1:{proxy.port}")
+
+
+def test_a_proxy_that_switches_protocols_has_refused() -> None:
+    def script(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+
+    assert "HTTP status 101" in str(refused(script))
+
+
 @pytest.mark.parametrize(
     ("response", "fault"),
     [
@@ -295,6 +315,9 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
         ({"http_proxy": "http://p", "no_proxy": "h:81"}, "ws://h:82/", "p"),
         ({"http_proxy": "http://p", "no_proxy": "::1"}, "ws://[::1]/", None),
         ({"http_proxy": "http://p", "no_proxy": "*"}, "ws://h/", None),
+        ({"http_proxy": "http://p", "no_proxy": "[::1]:8080"}, "ws://[::1]:8080/", None),
+        ({"http_proxy": "http://p", "NO_PROXY": "10.0.0.0/8"}, "ws://10.1.2.3/", None),
+        ({"http_proxy": "http://p", "no_proxy": "", "NO_PROXY": "h"}, "ws://h/", "p"),
     ],
 )
 def test_the_environment_names_the_proxy(
