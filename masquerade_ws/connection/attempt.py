@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import socket
 import threading
 
 from masquerade_ws.connection.sockets import Waker, ready
 from masquerade_ws.deadline import Deadline
 
-__all__ = ["Attempt", "Cancelled"]
+__all__ = ["Attempt", "Cancelled", "OutOfTime"]
 
 
 class Cancelled(Exception):  # noqa: N818 - it reports no error
     """Another thread ended the attempt."""
+
+
+class OutOfTime(TimeoutError):  # noqa: N818 - the name says what happened
+    """The attempt's own deadline has come; a plain `TimeoutError` is the system's, or a signal handler's."""
 
 
 class Attempt:
@@ -25,13 +27,15 @@ class Attempt:
 
     Attributes:
         phase: What is being done, for the message of a time-out.
-        sock: The socket of the moment, so that `close` finds it; it never blocks, since `wait` is to.
+        racing: The sockets that are being connected.
+        sock: The connected socket; it never blocks, since `wait` is to.
         looked_up: Set when the look-up of the moment ends or the attempt is cancelled.
     """
 
     def __init__(self, timeout: float | None) -> None:
         self.deadline = Deadline(timeout)
         self.phase = ""
+        self.racing: list[socket.socket] = []
         self.sock: socket.socket | None = None
         self.cancelled = False
         self.looked_up: threading.Event | None = None
@@ -51,37 +55,61 @@ class Attempt:
         """Raise if the attempt is to end.
 
         Raises:
-            TimeoutError: If time ran out.
+            OutOfTime: If its deadline has come.
             Cancelled: If another thread ended the attempt.
         """
         if self.cancelled:
             raise Cancelled
         if self.deadline.expired():
-            raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+            raise OutOfTime
 
-    def wait(self, *, read: bool = False, write: bool = False, deadline: Deadline | None = None) -> None:
-        """Wait for the socket, by default until the attempt's own deadline.
+    def wait(self, *, read: bool = False, write: bool = False) -> None:
+        """Wait for the connected socket.
 
         Raises:
-            TimeoutError: If time ran out.
+            OutOfTime: If the attempt's deadline has come.
             Cancelled: If another thread ended the attempt.
         """
         assert self.sock is not None
+        descriptor = [self.sock.fileno()]
+        self._wait(descriptor if read else [], descriptor if write else [], self.deadline)
+
+    def wait_for_connects(self, pace: Deadline) -> list[socket.socket]:
+        """Wait for the sockets that are being connected.
+
+        Args:
+            pace: When to return in any case, with nothing.
+
+        Returns:
+            Those that are connected or have failed.
+
+        Raises:
+            OutOfTime: If the attempt's deadline has come.
+            Cancelled: If another thread ended the attempt.
+        """
+        writers = [sock.fileno() for sock in self.racing]
+        # Without a waker at first, which costs descriptors: on the local machine they are connected at once.
+        found = ready([], writers, 0) or self._wait([], writers, pace)
+        return [sock for sock in self.racing if sock.fileno() in found]
+
+    def _wait(self, readers: list[int], writers: list[int], pace: Deadline) -> set[int]:
         if self._waker is None:
             self._waker = Waker()
         self.check()  # after the waker is there: `cancel` sets the flag before it looks for the waker
-        descriptor, waker = self.sock.fileno(), self._waker.fileno()
-        readers = [descriptor, waker] if read else [waker]
-        found = ready(readers, [descriptor] if write else [], (deadline or self.deadline).remaining())
+        waker = self._waker.fileno()
+        left = [seconds for seconds in (pace.remaining(), self.deadline.remaining()) if seconds is not None]
+        found = ready([*readers, waker], writers, min(left, default=None))
         if waker in found:
             raise Cancelled
         if not found:
-            raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+            self.check()
+        return found
 
     def close(self) -> None:
-        """Close what the attempt has open: its socket, unless a connection took that over, and its waker."""
+        """Close what the attempt has open: its sockets, but for one that a connection took over, and its waker."""
+        racing, self.racing = self.racing, []
         sock, self.sock = self.sock, None
         waker, self._waker = self._waker, None
-        for one in (sock, waker):
+        for one in (*racing, sock, waker):
             if one is not None:
                 one.close()

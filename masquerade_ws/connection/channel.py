@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import ssl
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from masquerade_ws.connection.sockets import RECV_SIZE, send_now
+from masquerade_ws.connection.sockets import RECV_SIZE, ignoring_failures, send_now
 
 if TYPE_CHECKING:
     from masquerade_ws.connection.attempt import Attempt
@@ -89,5 +88,5 @@ class Channel:
     def _send_last(self, record: bytes) -> None:
         """Send a last record as far as that goes without waiting."""
         if not self._unsent:
-            with suppress(OSError):  # broken
+            with ignoring_failures():
                 send_now(self.sock, record)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from masquerade_ws.errors import DisconnectedError
+from masquerade_ws.errors import DisconnectedError, copy_of
 
 if TYPE_CHECKING:
     from masquerade_ws.protocol.frames import Violation
@@ -75,7 +75,7 @@ class Closure:
             DisconnectedError: If it ended otherwise; chained from the first cause, if that is of another kind.
         """
         if isinstance(self.error, DisconnectedError):
-            raise self.error
+            raise copy_of(self.error)  # each iteration over what has ended comes here
         if self.error is not None:
             message = f"the connection was lost ({self.error})"
             raise DisconnectedError(message, self.code or 1006, self.reason) from self.error

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
 
 from masquerade_ws.checks import check_duration
-from masquerade_ws.connection.attempt import Attempt
+from masquerade_ws.connection.attempt import Attempt, Cancelled
 from masquerade_ws.connection.closure import Closure
 from masquerade_ws.connection.established import LINGER, EstablishedConnection
 from masquerade_ws.connection.opening import open_channel
@@ -15,7 +16,7 @@ from masquerade_ws.connection.options import ConnectionOptions
 from masquerade_ws.connection.receiver import Receiver
 from masquerade_ws.connection.sender import Sender
 from masquerade_ws.deadline import Deadline
-from masquerade_ws.errors import ConnectError, DisconnectedError, SendError
+from masquerade_ws.errors import ConnectError, DisconnectedError, SendError, copy_of
 from masquerade_ws.protocol.frames import BINARY, PING, TEXT, FrameReceiver, build_close
 from masquerade_ws.protocol.uri import parse_uri
 
@@ -52,15 +53,17 @@ class Connection:
     """
 
     def __init__(self, url: str, options: ConnectionOptions | None = None) -> None:
-        self._uri = parse_uri(url)
-        self._options = options or ConnectionOptions()
-        self.subprotocol: str | None = None
+        self._name = "(refused)"  # what `repr` shows of a connection whose URL is
         self._closure = Closure()
         # Guards the phase of life, which is _attempt, _established and, before there was either, the end. Reentrant,
         # since a finalizer that disconnects may run at any line.
         self._lock = threading.RLock()
         self._attempt: Attempt | None = None
         self._established: EstablishedConnection | None = None
+        self.subprotocol: str | None = None
+        self._uri = parse_uri(url)
+        self._name = self._uri.name
+        self._options = options or ConnectionOptions()
 
     @classmethod
     def open(
@@ -122,12 +125,12 @@ class Connection:
         attempt = self._begin(timeout)
         try:
             if self._closure.tcp_closed:
-                raise ConnectError(f"cannot connect to {self._uri.name}: closed before")
-            self._publish(attempt, *open_channel(self._uri, self._options, attempt))
+                raise ConnectError(f"cannot connect to {self._name}: closed before")
+            open_channel(self._uri, self._options, attempt, partial(self._publish, attempt))
         except BaseException as error:
             with self._lock:
                 attempt.close()
-            self._closure.decide(1006, "", error if isinstance(error, Exception) else None)
+            self._closure.decide(1006, "", copy_of(error) if isinstance(error, ConnectError) else None)
             self._closure.note_tcp_closed()
             raise
         finally:
@@ -157,7 +160,7 @@ class Connection:
                 attempt.sock = None
                 return
             self._established = None
-        raise ConnectError(f"cannot connect to {self._uri.name}: closed meanwhile")
+        raise Cancelled
 
     # Receiving
 
@@ -385,4 +388,4 @@ class Connection:
             state = f"closed with {self.close_code}"
         else:
             state = "not open" if self._established is None else "open"
-        return f"<Connection {self._uri.name} {state}>"
+        return f"<Connection {self._name} {state}>"

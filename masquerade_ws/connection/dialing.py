@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections import deque
+from itertools import chain, zip_longest
 from typing import TYPE_CHECKING
 
-from masquerade_ws.connection.sockets import wait
+from masquerade_ws.connection.sockets import is_failure
 from masquerade_ws.deadline import Deadline
 
 if TYPE_CHECKING:
@@ -18,44 +20,79 @@ if TYPE_CHECKING:
 
 __all__ = ["dial"]
 
+_PACE = 0.25  # seconds from the attempt at one address to that at the next (RFC 8305, 5)
 _IN_PROGRESS = {0, errno.EINPROGRESS, errno.EWOULDBLOCK, getattr(errno, "WSAEWOULDBLOCK", errno.EWOULDBLOCK)}
 
 
 def dial(addresses: Sequence[Address], attempt: Attempt) -> None:
-    """Connect to the first address that answers; each may use its share of the time left.
+    """Connect to the first address that answers, and give its socket to the attempt (RFC 8305, 4 and 5).
+
+    The families take turns, beginning with that of the first address. The next address is tried when the one before
+    has failed, or has not answered for a while.
 
     Raises:
         OSError: What the last address failed with.
+        OutOfTime: If the attempt's deadline has come.
+        Cancelled: If another thread ended the attempt.
     """
     attempt.phase = "connecting"
     failure = OSError(errno.EADDRNOTAVAIL, "no address found")
-    for tried, address in enumerate(addresses):
-        left = attempt.deadline.remaining()
-        share = Deadline(None if left is None else left / (len(addresses) - tried))
-        try:
-            return _dial(address, attempt, share)
-        except OSError as error:
-            if attempt.sock is not None:
-                attempt.sock.close()
-                attempt.sock = None
-            failure = error
+    untried, pace = deque(_in_turns(addresses)), Deadline(0)
+    while untried or attempt.racing:
+        if untried and (not attempt.racing or pace.expired()):
+            failure, pace = _start(untried.popleft(), attempt) or failure, Deadline(_PACE)
+        for sock in attempt.wait_for_connects(pace if untried else Deadline(None)) if attempt.racing else ():
+            error = _error_of(sock)
+            if error is None:
+                return _choose(sock, attempt)
+            attempt.racing.remove(sock)
+            sock.close()
+            failure, pace = error, Deadline(0)
     raise failure
 
 
-def _dial(address: Address, attempt: Attempt, deadline: Deadline) -> None:
+def _in_turns(addresses: Sequence[Address]) -> list[Address]:
+    """Return the addresses with the families in turn, each family in its own order."""
+    families: dict[int, list[Address]] = {}
+    for address in addresses:
+        families.setdefault(address[0], []).append(address)
+    return [address for address in chain.from_iterable(zip_longest(*families.values())) if address is not None]
+
+
+def _start(address: Address, attempt: Attempt) -> OSError | None:
+    """Begin to connect to an address; return why that failed at once, if it did."""
     family, kind, protocol, _, sockaddr = address
-    attempt.sock = sock = socket.socket(family, kind, protocol)
+    try:
+        sock = socket.socket(family, kind, protocol)
+    except OSError as error:
+        if not is_failure(error):
+            raise
+        return error.with_traceback(None)
+    attempt.racing.append(sock)
     sock.setblocking(False)
-    error = sock.connect_ex(sockaddr)
-    if error in _IN_PROGRESS:
-        if not wait(sock, 0, write=True):  # as it is at once on the local machine
-            attempt.wait(write=True, deadline=deadline)
-        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    error_number = sock.connect_ex(sockaddr)
+    if error_number in _IN_PROGRESS:
+        return None
+    attempt.racing.remove(sock)
+    sock.close()
+    return OSError(error_number, os.strerror(error_number))
+
+
+def _error_of(sock: socket.socket) -> OSError | None:
+    """Return why a socket that is ready is not connected; ``None`` if it is."""
+    error_number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     # A local port that nobody listens on may be given to this very socket, which then connects to itself.
-    if not error and sock.getsockname()[1] == sockaddr[1] and sock.getsockname() == sock.getpeername():
-        error = errno.ECONNREFUSED
-    if error:
-        raise OSError(error, os.strerror(error))
+    if not error_number and sock.getsockname() == sock.getpeername():
+        error_number = errno.ECONNREFUSED
+    return OSError(error_number, os.strerror(error_number)) if error_number else None
+
+
+def _choose(sock: socket.socket, attempt: Attempt) -> None:
+    """Make a socket that is connected that of the attempt, and give the others up."""
+    attempt.sock = sock
+    attempt.racing.remove(sock)
+    while attempt.racing:
+        attempt.racing.pop().close()
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     attempt.check()  # since a connect without a wait has not looked

@@ -17,13 +17,15 @@ Five verbs end a connection:
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
+import time
 from typing import TYPE_CHECKING
 
-from masquerade_ws.connection.sockets import shutdown
+from masquerade_ws.connection.sockets import is_failure, shutdown
 from masquerade_ws.deadline import Deadline
-from masquerade_ws.errors import DisconnectedError, SendError
+from masquerade_ws.errors import DisconnectedError, SendError, copy_of
 from masquerade_ws.protocol.frames import build_close
 
 if TYPE_CHECKING:
@@ -88,21 +90,34 @@ class EstablishedConnection:
             DisconnectedError: If that ends the connection, and the user did not send it.
         """
         try:
-            self.sender.send(opcode, payload, timeout, patience)
+            until = self.sender.send(opcode, payload, timeout, patience)
+            if self.sender.held:
+                self._await_tls(until)
         except SendError:
             raise
-        except OSError as cause:
-            error = (
-                SendError(f"sending failed ({cause})")
-                if of_user
-                else DisconnectedError(f"a heartbeat could not be sent ({cause})")
-            )
-            error.__cause__ = cause
-            self.abort(error)
-            raise error from cause
-        except BaseException:  # an interrupt, with half a frame sent perhaps
-            self.abort(SendError("sending was interrupted"))
-            raise
+        except BaseException as cause:
+            if not (isinstance(cause, OSError) and is_failure(cause)):
+                self.abort(SendError("sending was interrupted"))  # with half a frame sent perhaps
+                raise
+            why = cause.strerror or cause
+            failed = SendError(f"sending failed ({why})")
+            error = failed if of_user else DisconnectedError(f"a heartbeat could not be sent ({why})")
+            error.__cause__ = cause.with_traceback(None)
+        else:
+            return
+        self.abort(error)
+        raise copy_of(error)
+
+    def _await_tls(self, until: float) -> None:
+        """Wait until TLS no longer holds up what was sent, while the peer does a new handshake (TLS 1.2).
+
+        Only what the peer sends next can end that. Whichever thread reads it sends the rest, or else this one does.
+        """
+        deadline = Deadline(until - time.monotonic())
+        while self.sender.held and self.receiver.read_on(deadline):
+            if deadline.expired() and self.sender.held:
+                raise TimeoutError(errno.ETIMEDOUT, "timed out, as the peer does not go on with its TLS handshake")
+        self.sender.settle(until)
 
     def close(self, payload: bytes, deadline: Deadline, limit: int) -> None:
         """Do the closing handshake (7.1.2), reading up to ``limit`` bytes, and finish."""
@@ -123,10 +138,11 @@ class EstablishedConnection:
         answer = self._answer()
         taken = answer is not None and self.sender.close(answer, linger)
         self.sender.end_tls()  # before any shutdown, after which nothing goes out
-        if taken and self.receiver.frames.violation is not None:
+        if taken and self.receiver.frames.violation is not None and not self.sender.held:
             shutdown(self._sock, socket.SHUT_WR)
         if answer is not None:
             self.receiver.drain(linger)
+            self.sender.end_tls()  # unless it was sent before: TLS may have held up the answer
         self.abort()
 
     def _answer(self) -> bytes | None:

@@ -45,7 +45,8 @@ def upgrade(channel: Channel, uri: WebSocketURI, options: ConnectionOptions) -> 
 
     Raises:
         ConnectError: If the server refused, or its response is wrong.
-        OSError: If the connection broke, or time ran out.
+        OSError: If the connection broke.
+        OutOfTime: If the attempt's deadline has come.
         Cancelled: If another thread ended the attempt.
     """
     channel.attempt.phase = "the opening handshake"

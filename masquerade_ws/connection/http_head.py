@@ -71,7 +71,8 @@ def read_head(channel: Channel, peer: str) -> tuple[Head, bytes]:
 
     Raises:
         ConnectError: If the head is too long, cut short or not HTTP.
-        OSError: If the connection broke, or time ran out.
+        OSError: If the connection broke.
+        OutOfTime: If the attempt's deadline has come.
         Cancelled: If another thread ended the attempt.
     """
     data, start = b"", 0

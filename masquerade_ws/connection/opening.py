@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from masquerade_ws.connection.attempt import Cancelled
+from masquerade_ws.connection.attempt import Cancelled, OutOfTime
 from masquerade_ws.connection.channel import Channel
 from masquerade_ws.connection.dialing import dial
 from masquerade_ws.connection.handshake import upgrade
@@ -14,6 +14,8 @@ from masquerade_ws.connection.tls import TLS, default_context
 from masquerade_ws.errors import ConnectError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from masquerade_ws.connection.attempt import Attempt
     from masquerade_ws.connection.handshake import Upgrade
     from masquerade_ws.connection.options import ConnectionOptions
@@ -22,27 +24,45 @@ if TYPE_CHECKING:
 __all__ = ["open_channel"]
 
 
-def open_channel(uri: WebSocketURI, options: ConnectionOptions, attempt: Attempt) -> tuple[Channel, Upgrade]:
+def open_channel(
+    uri: WebSocketURI, options: ConnectionOptions, attempt: Attempt, publish: Callable[[Channel, Upgrade], None]
+) -> None:
     """Go through all phases of an attempt.
 
+    Args:
+        uri: Where to.
+        options: Those of the connection.
+        attempt: Its deadline and cancellation.
+        publish: Takes the open channel, and what was agreed on; may raise `Cancelled`.
+
     Raises:
-        ConnectError: If one of them failed, or the attempt was cancelled.
+        ConnectError: If anything raised an `Exception`, or the attempt was cancelled. Other bases are not failures of
+            the attempt and pass.
     """
     try:
-        return _open(uri, options, attempt)
-    except (OSError, Cancelled, RuntimeError, ValueError) as error:
+        return publish(*_open(uri, options, attempt))
+    except Exception as error:
         failure = error.with_traceback(None)  # whose frames hold it in turn, and all that called us
-    what, status, cause = str(failure), None, None
-    if isinstance(failure, ConnectError):
-        status = failure.status
-    elif isinstance(failure, Cancelled):
-        what = "closed meanwhile"
-    elif isinstance(failure, TimeoutError):
-        what = f"timed out during {attempt.phase}"
-    else:
-        cause = failure
     # Raised here, so that none but a cause known to show no secret comes along.
-    raise ConnectError(f"cannot connect to {uri.name}: {what}", status) from cause
+    raise _connect_error(failure, uri, attempt) from (None if _is_explained(failure) else failure)
+
+
+def _is_explained(failure: Exception) -> bool:
+    """Return whether a failure is our own, so that the error of the attempt says all of it."""
+    return isinstance(failure, (ConnectError, Cancelled, OutOfTime))
+
+
+def _connect_error(failure: Exception, uri: WebSocketURI, attempt: Attempt) -> ConnectError:
+    status = failure.status if isinstance(failure, ConnectError) else None
+    if isinstance(failure, Cancelled):
+        what = "closed meanwhile"
+    elif isinstance(failure, OutOfTime):
+        what = f"timed out during {attempt.phase}"
+    elif isinstance(failure, (OSError, RuntimeError, ValueError)) and str(failure):
+        what = str(failure)
+    else:  # foreign code's, whose text alone may say little
+        what = f"{type(failure).__name__}: {failure}".removesuffix(": ")
+    return ConnectError(f"cannot connect to {uri.name}: {what}", status)
 
 
 def _open(uri: WebSocketURI, options: ConnectionOptions, attempt: Attempt) -> tuple[Channel, Upgrade]:
@@ -53,7 +73,7 @@ def _open(uri: WebSocketURI, options: ConnectionOptions, attempt: Attempt) -> tu
     if proxy is not None:
         open_tunnel(proxy, channel, uri)
     if uri.secure:
-        channel.start_tls(TLS(options.ssl_context or default_context(), uri.host.partition("%")[0]))
+        channel.start_tls(TLS(options.ssl_context or default_context(), uri.host))
     try:
         agreed = upgrade(channel, uri, options)
     except BaseException:

@@ -72,3 +72,5 @@ class ConnectionOptions:
 def _check_context(context: ssl.SSLContext | None) -> None:
     if context is not None and not isinstance(context, ssl.SSLContext):
         raise TypeError(f"ssl_context must be an ssl.SSLContext, not {type(context).__name__}")
+    if context is not None and context.protocol is ssl.PROTOCOL_TLS_SERVER:
+        raise ValueError("ssl_context must be for clients, as ssl.create_default_context() makes it, not for servers")

@@ -36,6 +36,9 @@ class Proxy(NamedTuple):
     username: str | None
     password: str | None
 
+    def __repr__(self) -> str:
+        return f"<Proxy {self.scheme}://{host_and_port(self.host, self.port)}>"
+
 
 def parse_proxy(url: str, argument: str = "proxy") -> Proxy:
     """Read a proxy's URL; errors show nothing of it.
@@ -83,7 +86,8 @@ def open_tunnel(proxy: Proxy, channel: Channel, target: WebSocketURI) -> None:
 
     Raises:
         ConnectError: If it refused.
-        OSError: If the connection broke, or time ran out.
+        OSError: If the connection broke.
+        OutOfTime: If the attempt's deadline has come.
         Cancelled: If another thread ended the attempt.
     """
     if proxy.scheme == "http":

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from typing import TYPE_CHECKING
 
-from masquerade_ws.connection.sockets import RECV_SIZE, wait
+from masquerade_ws.connection.sockets import RECV_SIZE, ignoring_failures, is_failure, wait
 from masquerade_ws.deadline import Deadline
 
 if TYPE_CHECKING:
@@ -60,14 +61,22 @@ class Receiver:
         self._backlog: list[str | bytes] = []  # received already, for the thread that iterates
         self._raw: list[bytes] = []  # received, but not parsed to the end
         self._size = RECV_SIZE
+        self._reads = 0  # how often `_announce_read` was called
+        self._waiting = 0  # threads in `read_on`
+        # Guards the two, and wakes those threads.
+        self._read_over = threading.Condition()
 
     def receive(self) -> list[str | bytes] | None:
         """Return the next messages, perhaps none; ``None`` at the end."""
-        with self.lock:
-            if self._backlog:
-                messages, self._backlog = self._backlog, []
-                return messages
-            return self._read()
+        try:
+            with self.lock:
+                if self._backlog:
+                    messages, self._backlog = self._backlog, []
+                    return messages
+                return self._read()
+        finally:
+            if self._waiting:
+                self._announce_read()
 
     def preload(self, data: bytes) -> None:
         """Take bytes, in plain, that came along with the opening handshake."""
@@ -77,10 +86,54 @@ class Receiver:
 
     def readable(self) -> bool:
         """Return whether something waits to be read, be it the stream's end."""
-        try:
+        with ignoring_failures():  # closed meanwhile
             return bool(self._backlog) or wait(self._sock, 0, read=True)
-        except OSError:  # closed meanwhile
-            return False
+        return False
+
+    def read_on(self, deadline: Deadline) -> bool:
+        """Read once, for a thread that can go on only after what the peer sends next; or wait while another reads.
+
+        A thread that iterates gets the messages.
+
+        Returns:
+            Whether anything may have changed; ``False`` if this thread itself is in the middle of a read.
+
+        Raises:
+            OSError: If nothing more will be read.
+        """
+        with self._read_over:
+            self._waiting += 1
+        try:
+            reads = self._reads  # read before the lock is tried: a read that ends after that is seen below
+            if not self.lock.acquire(blocking=False):
+                with self._read_over:
+                    self._read_over.wait_for(lambda: self._reads != reads, deadline.remaining())
+                return True
+            try:
+                if self.recv_closed:
+                    raise ConnectionAbortedError(errno.ECONNABORTED, "the peer has ended the connection")
+                if self._raw:
+                    return False
+                if wait(self._sock, deadline.remaining(), read=True):
+                    self._backlog += self._read() or ()
+                return True
+            finally:
+                self._leave()
+        finally:
+            with self._read_over:
+                self._waiting -= 1
+
+    def _announce_read(self) -> None:
+        """Wake the threads in `read_on`, once the lock is free: TLS may have gone on, and one of them may read."""
+        with self._read_over:
+            self._reads += 1
+            self._read_over.notify_all()
+
+    def _leave(self) -> None:
+        """Release the lock, and let the threads in `read_on` know."""
+        self.lock.release()
+        if self._waiting:
+            self._announce_read()
 
     def await_close(self, deadline: Deadline, limit: int) -> None:
         """Read until the peer's close frame, or ``limit`` bytes; a thread that iterates gets the messages.
@@ -91,17 +144,23 @@ class Receiver:
         while self.bytes_received + sum(map(len, self._raw)) < limit and self.lock.acquire(
             timeout=deadline.remaining() or 0
         ):
+            going_on = False
             try:
-                if self.recv_closed or not wait(self._sock, deadline.remaining(), read=True):
-                    return
-                if not self._raw:
-                    self._backlog += self._read() or ()
-                elif not self._gather():  # a signal handler within a read of its own thread, which parses this as well
-                    return
-            except OSError:  # reset, or closed meanwhile
-                return
+                with ignoring_failures():  # reset, or closed meanwhile
+                    going_on = self._read_until_close(deadline)
             finally:
-                self.lock.release()
+                self._leave()
+            if not going_on:
+                return
+
+    def _read_until_close(self, deadline: Deadline) -> bool:
+        """Read once, with the lock held; return whether the close frame may still come."""
+        if self.recv_closed or not wait(self._sock, deadline.remaining(), read=True):
+            return False
+        if self._raw:  # a signal handler within a read of its own thread, which parses this as well
+            return self._gather()
+        self._backlog += self._read() or ()
+        return True
 
     def drain(self, deadline: Deadline) -> None:
         """Read until the peer ends TLS or closes TCP: closing over unread bytes would reset the connection.
@@ -111,21 +170,22 @@ class Receiver:
         if not self.lock.acquire(timeout=deadline.remaining() or 0):
             return
         try:
-            while not (self._tls is not None and self._tls.recv_closed) and not deadline.expired():
-                data = wait(self._sock, deadline.remaining(), read=True) and self._sock.recv(RECV_SIZE)
-                if not data:
-                    return
-                if self._tls is not None:
-                    self._tls.decrypt(data)
-        except OSError:  # reset, or closed meanwhile
-            return
+            with ignoring_failures():  # reset, or closed meanwhile
+                while not (self._tls is not None and self._tls.recv_closed) and not deadline.expired():
+                    data = wait(self._sock, deadline.remaining(), read=True) and self._sock.recv(RECV_SIZE)
+                    if not data:
+                        return
+                    if self._tls is not None:
+                        self._tls.decrypt(data)
+                        self._sender.flush()  # our close frame, if TLS held it up
         finally:
-            self.lock.release()
+            self._leave()
 
     def after_fork(self) -> None:
-        """Read nothing more, in a forked child, where the lock may be held for ever."""
+        """Read nothing more, in a forked child, where a lock may be held for ever."""
         self.recv_closed = True
         self.lock = threading.RLock()
+        self._read_over = threading.Condition()
 
     def _read(self) -> list[str | bytes] | None:
         """Read once and parse that; ``None`` at the end."""
@@ -136,7 +196,9 @@ class Receiver:
             if not self._gather():
                 self._lose(None)
         except OSError as error:
-            self._lose(error)
+            if not is_failure(error):
+                raise
+            self._lose(error.with_traceback(None))
         return self._parse() if self._raw else None
 
     def _send_stalled(self) -> None:
@@ -203,14 +265,14 @@ class Receiver:
         pongs.clear()
 
     def _answer(self) -> None:
-        """Send a pong, and what TLS wants to answer, as far as that needs no waiting."""
-        if self.frames.ping is not None:
-            self._sender.pong(self.frames.ping)
-            self.frames.ping = None
+        """Send the pongs, and what TLS wants to answer, as far as that needs no waiting."""
+        pings, self.frames.pings = self.frames.pings, []
         try:
-            self._sender.flush()
+            self._sender.pong(pings)
         except OSError as error:
-            self._lose(error)
+            if not is_failure(error):
+                raise
+            self._lose(error.with_traceback(None))
 
     def _lose(self, cause: OSError | None) -> None:
         self.recv_closed = True

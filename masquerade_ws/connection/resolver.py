@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
-from masquerade_ws.connection.attempt import Cancelled
+from masquerade_ws.connection.attempt import Cancelled, OutOfTime
 
 if TYPE_CHECKING:
     from masquerade_ws.connection.attempt import Attempt
@@ -23,7 +21,8 @@ def resolve(host: str, port: int, attempt: Attempt) -> list[Address]:
     """Return the addresses of a host, within the attempt's deadline.
 
     Raises:
-        OSError: If the look-up failed, or time ran out.
+        OSError: If the look-up failed.
+        OutOfTime: If the attempt's deadline has come.
         Cancelled: If another thread ended the attempt.
     """
     return _numeric(host, port) or _look_up(host, port, attempt)
@@ -43,14 +42,15 @@ def _numeric(host: str, port: int) -> list[Address]:
 def _look_up(host: str, port: int, attempt: Attempt) -> list[Address]:
     """Look the host up on a thread of its own, since a look-up cannot be interrupted."""
     attempt.phase = "name resolution"
-    outcome: list[list[Address] | Exception] = []
+    outcome: list[list[Address] | BaseException] = []
 
     def look_up() -> None:
         try:
             outcome.append([*socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)])
-        except Exception as error:  # raised again in the thread that waits
+        except BaseException as error:  # raised again in the thread that waits
             outcome.append(error)
-        done.set()
+        finally:
+            done.set()
 
     attempt.looked_up = done = threading.Event()
     # Ends with its look-up; a daemon, since that may take longer than the process lives.
@@ -60,8 +60,8 @@ def _look_up(host: str, port: int, attempt: Attempt) -> list[Address]:
     if attempt.cancelled:
         raise Cancelled
     if not outcome:
-        raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+        raise OutOfTime
     found = outcome[0]
-    if isinstance(found, Exception):
+    if isinstance(found, BaseException):
         raise found
     return found

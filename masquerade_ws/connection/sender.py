@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -10,7 +11,7 @@ from itertools import chain, repeat
 from struct import Struct
 from typing import TYPE_CHECKING
 
-from masquerade_ws.connection.sockets import DONTWAIT, send_now, wait
+from masquerade_ws.connection.sockets import DONTWAIT, ignoring_failures, send_now, wait
 from masquerade_ws.errors import SendError
 from masquerade_ws.protocol.frames import CLOSE, PING, PONG, build_frame
 
@@ -26,6 +27,8 @@ __all__ = ["Sender"]
 # A socket that takes nothing for this long belongs to a peer that does not read.
 _STALL = 0.1
 _PINGS_KEPT = 8
+_PONGS_OWED = 1024  # at most so many while another thread is sending
+_PONGS_AT_ONCE = 64  # in one write, so that little has to wait when the kernel is full
 _KEY = Struct("4s")
 _CLOSED = "the connection is closed"
 
@@ -52,16 +55,18 @@ class Sender:
         self._deflater = deflater
         # Whether a send without a wait before it never waits itself. gevent's would: a blocking socket in name alone.
         self._eager = DONTWAIT != 0 and os.get_blocking(sock.fileno())
-        # Guards the socket's send direction, _unsent, send_closed and the deflater: frames go out whole and in order.
-        # Reentrant, since a signal handler may close the connection that its own thread is sending on.
+        # Guards the socket's send direction, _unsent, _broken, send_closed and the deflater: frames go out whole and in
+        # order. Reentrant, since a signal handler may close the connection that its own thread is sending on.
         self.lock = threading.RLock()
         self._mid_frame = False  # the thread that has the lock may be in the middle of a frame
         self._unsent: bytes | memoryview = b""  # what the kernel would not take yet of what must go out next
         # Masking keys, fetched in bulk, since each fetch costs as much as half a frame.
         self._keys = chain.from_iterable(map(_KEY.iter_unpack, map(os.urandom, repeat(64 * _KEY.size))))
         self._pings: deque[tuple[bytes, float]] = deque(maxlen=_PINGS_KEPT)  # not answered yet, with their times
-        self._pong: bytes | None = None
+        # The pings to answer, or the latest of them. The reader appends; who holds the lock takes.
+        self._owed: deque[bytes] = deque(maxlen=_PONGS_OWED)
         self._close_asked = False
+        self._broken = False  # something was sent in part, after which nothing may follow
         self.send_closed = False
 
     @property
@@ -69,8 +74,16 @@ class Sender:
         """Whether something waits for the kernel that no thread is busy sending."""
         return bool(self._unsent) and not (self._close_asked or self.send_closed or self._mid_frame)
 
-    def send(self, opcode: int, payload: bytes, timeout: float, patience: float | None = None) -> None:
+    @property
+    def held(self) -> bool:
+        """Whether TLS holds something up until the peer goes on with its handshake."""
+        return self._tls is not None and self._tls.held and not self._broken
+
+    def send(self, opcode: int, payload: bytes, timeout: float, patience: float | None = None) -> float:
         """Send a frame within ``timeout`` seconds, of which the sends of other threads may take ``patience``.
+
+        Returns:
+            The ``time.monotonic()`` at which those seconds are over, since TLS may hold the frame up.
 
         Raises:
             SendError: If the frame was not sent, and the connection is as it was.
@@ -92,11 +105,15 @@ class Sender:
             self.messages_sent += opcode < CLOSE
         finally:
             self.lock.release()
-        # What the reader could not send meanwhile is left to this thread, since the reader may be in recv by now.
         if self._owes():
+            self.settle(until)
+        return until
+
+    def settle(self, until: float) -> None:
+        """Send what the reader could not send meanwhile: it may be in recv by now, so it is left to this thread."""
+        self.flush()
+        while self.stalled and wait(self._sock, _left(until), write=True):
             self.flush()
-            while self.stalled and wait(self._sock, _left(until), write=True):
-                self.flush()
 
     def close(self, payload: bytes, deadline: Deadline) -> bool:
         """Send a close frame, the last frame of all; return whether the kernel took it.
@@ -104,23 +121,19 @@ class Sender:
         A peer that does not read would not read that either, so nothing waits for it.
         """
         self._close_asked = True  # threads that wait for the lock give up when they get it
-        try:
+        with ignoring_failures():
             while not self.lock.acquire(timeout=_shorter(deadline)):
                 if deadline.expired() or not wait(self._sock, _shorter(deadline), write=True):
                     return False
-        except OSError:
-            return False
-        try:
-            if self._mid_frame or self.send_closed or not wait(self._sock, _shorter(deadline), write=True):
-                return False
-            self._write(CLOSE, payload, time.monotonic() + (deadline.remaining() or 0))
-        except OSError:
-            return False
-        else:
-            return True
-        finally:
-            self.send_closed = True
-            self.lock.release()
+            try:
+                if self._mid_frame or self.send_closed or not wait(self._sock, _shorter(deadline), write=True):
+                    return False
+                self._write(CLOSE, payload, time.monotonic() + (deadline.remaining() or 0))
+                return True
+            finally:
+                self.send_closed = True
+                self.lock.release()
+        return False
 
     def end_tls(self) -> None:
         """Send TLS's close_notify after the last frame, as far as that goes without waiting.
@@ -130,13 +143,12 @@ class Sender:
         if self._tls is None or not self.lock.acquire(blocking=False):
             return
         try:
-            if not (self._mid_frame or self._unsent):
-                self.send_closed = True
-                self._unsent = self._tls.close()
-                while self._unsent and wait(self._sock, 0, write=True):
-                    self._push()
-        except OSError:  # broken, or closed meanwhile
-            pass
+            with ignoring_failures():
+                if not (self._mid_frame or self._broken or self._unsent or self.held):
+                    self.send_closed = True
+                    self._unsent = self._tls.close()
+                    while self._unsent and wait(self._sock, 0, write=True):
+                        self._push()
         finally:
             self.lock.release()
 
@@ -154,9 +166,17 @@ class Sender:
                 return at
         return None
 
-    def pong(self, payload: bytes) -> None:
-        """Answer a ping, and with it all earlier ones (RFC 6455, 5.5.3)."""
-        self._pong = payload
+    def pong(self, pings: list[bytes]) -> None:
+        """Answer pings (RFC 6455, 5.5.2), as `flush` does: each while the kernel takes the answers, then the latest.
+
+        Raises:
+            OSError: If the connection is broken.
+        """
+        for payload in pings:
+            if len(self._owed) == _PONGS_OWED:
+                self.flush()
+            self._owed.append(payload)
+        self.flush()
 
     def flush(self) -> None:
         """Send what is owed to the peer, as far as that goes without waiting for a thread or the kernel.
@@ -166,7 +186,7 @@ class Sender:
         """
         while self._owes() and self.lock.acquire(blocking=False):
             try:
-                if self._mid_frame or self._close_asked or self.send_closed or not self._flushed():
+                if self._mid_frame or self._broken or not self._flushed():
                     return  # if the kernel is full, the reader now waits for the socket to be writable
             finally:
                 self.lock.release()
@@ -175,23 +195,33 @@ class Sender:
         """Send what the kernel takes at once; return whether that was all."""
         self._mid_frame = True
         try:
-            self._collect()
-            while self._unsent and wait(self._sock, 0, write=True):
-                self._push()
-            return not self._unsent
+            while self._collect():
+                while self._unsent and wait(self._sock, 0, write=True):
+                    self._push()
+                if self._unsent:
+                    while len(self._owed) > 1:  # an answer to the latest ping answers those before it (5.5.3)
+                        self._owed.popleft()
+                    return False
+            return True
         except BaseException:  # with some of it sent perhaps
-            self.send_closed = True
+            self.send_closed = self._broken = True
             raise
         finally:
             self._mid_frame = False
 
     def _owes(self) -> bool:
-        return self._pong is not None or bool(self._unsent) or (self._tls is not None and self._tls.owes)
+        return self._owes_pongs() or bool(self._unsent) or (self._tls is not None and self._tls.owes)
 
-    def _collect(self) -> None:
-        """Queue the pong and TLS's own records after what is unsent."""
-        pong, self._pong = self._pong, None
-        self._queue(b"" if pong is None else build_frame(PONG, pong, next(self._keys)[0]))
+    def _owes_pongs(self) -> bool:
+        return bool(self._owed) and not (self._close_asked or self.send_closed or self.held)
+
+    def _collect(self) -> bool:
+        """Queue the next pongs and TLS's own records, unless something is unsent; return whether something is now."""
+        if not self._unsent:
+            count = min(len(self._owed), _PONGS_AT_ONCE) if self._owes_pongs() else 0
+            pongs = [build_frame(PONG, self._owed.popleft(), next(self._keys)[0]) for _ in range(count)]
+            self._queue(b"".join(pongs))
+        return bool(self._unsent)
 
     def _queue(self, frame: bytes) -> None:
         data = frame if self._tls is None else self._tls.encrypt(frame)
@@ -211,10 +241,10 @@ class Sender:
                 self._push()
             while self._unsent:
                 if not wait(self._sock, _left(until), write=True):
-                    raise TimeoutError("timed out, as the peer does not read")
+                    raise TimeoutError(errno.ETIMEDOUT, "timed out, as the peer does not read")
                 self._push()
         except BaseException:
-            self.send_closed = True
+            self.send_closed = self._broken = True
             raise
         finally:
             self._mid_frame = False

@@ -8,10 +8,10 @@ import math
 import os
 import select
 import socket
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from io import FileIO
 
-__all__ = ["DONTWAIT", "RECV_SIZE", "Waker", "ready", "send_now", "shutdown", "wait"]
+__all__ = ["DONTWAIT", "RECV_SIZE", "Waker", "ignoring_failures", "is_failure", "ready", "send_now", "shutdown", "wait"]
 
 RECV_SIZE = 65536
 DONTWAIT = getattr(socket, "MSG_DONTWAIT", 0)  # asks a send not to block, which Windows cannot do
@@ -54,6 +54,25 @@ def wait(sock: socket.socket, timeout: float | None, *, read: bool = False, writ
     return bool(ready([descriptor] if read else [], [descriptor] if write else [], timeout))
 
 
+def is_failure(error: OSError) -> bool:
+    """Return whether the system or TLS reported an error, so that the socket has failed.
+
+    Both give it a number. One without is a signal handler's, such as the `TimeoutError` of an alarm, which may come out
+    of any line and is not to be taken for the socket's.
+    """
+    return error.errno is not None
+
+
+@contextlib.contextmanager
+def ignoring_failures() -> Iterator[None]:
+    """End the block in silence when the socket has failed, where that changes nothing any more."""
+    try:
+        yield
+    except OSError as error:
+        if not is_failure(error):
+            raise
+
+
 def send_now(sock: socket.socket, data: bytes | memoryview) -> int:
     """Hand the kernel what it takes of ``data`` at once; to be called when the socket is writable, or may be."""
     try:
@@ -64,7 +83,7 @@ def send_now(sock: socket.socket, data: bytes | memoryview) -> int:
 
 def shutdown(sock: socket.socket, how: int) -> None:
     """Shut one or both directions down, unless the peer has done so already."""
-    with contextlib.suppress(OSError):
+    with ignoring_failures():
         sock.shutdown(how)
 
 

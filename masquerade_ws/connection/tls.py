@@ -23,7 +23,7 @@ class TLS:
 
     Args:
         context: Roots, versions, certificates.
-        host: The name or address that the peer's certificate must be for.
+        host: The name or address that the peer's certificate must be for, as it is looked up.
 
     Attributes:
         recv_closed: Whether the peer has closed its direction, or sent what is not valid.
@@ -33,12 +33,20 @@ class TLS:
     def __init__(self, context: ssl.SSLContext, host: str) -> None:
         self.recv_closed = False
         self.fault: ssl.SSLError | None = None
+        self._plain = b""  # to be encrypted once a new handshake of the peer's allows it
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         # Guards the OpenSSL object and both buffers, which no two threads may use at once. Reentrant, since a signal
         # handler may close the connection that its own thread iterates over.
         self._lock = threading.RLock()
-        self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        # Neither a zone nor the dot at the end of a name is known to the peer (RFC 6066, 3).
+        name = host.partition("%")[0].removesuffix(".")
+        self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
+
+    @property
+    def held(self) -> bool:
+        """Whether something that was to be sent waits for the peer to go on with a new handshake (TLS 1.2)."""
+        return bool(self._plain)
 
     @property
     def owes(self) -> bool:
@@ -67,7 +75,10 @@ class TLS:
                 self._incoming.write_eof()
 
     def decrypt(self, data: bytes) -> bytes:
-        """Take bytes from the peer and return the plain text that they complete, up to a fault."""
+        """Take bytes from the peer and return the plain text that they complete, up to a fault.
+
+        What was held goes on to be sent if they end a handshake.
+        """
         with self._lock:
             self._incoming.write(data)
             plain: list[bytes] = []
@@ -85,15 +96,34 @@ class TLS:
                     self.recv_closed = True
                     break
                 plain.append(piece)
+            if self._plain and not self.recv_closed:
+                self._go_on()
         return b"".join(plain)
 
+    def _go_on(self) -> None:
+        """Encrypt what was held, if the peer's handshake is over."""
+        try:
+            self._write(b"")
+        except ssl.SSLError as error:
+            self.fault, self.recv_closed = error, True
+
     def encrypt(self, data: bytes) -> bytes:
-        """Return the records to send for ``data``, after those of TLS's own that wait."""
+        """Return the records to send for ``data``, after those of TLS's own that wait.
+
+        While the peer does a new handshake (TLS 1.2), which only what it sends next can end, ``data`` is held.
+        """
         with self._lock:
-            view = memoryview(data)
+            self._write(data)
+            return self._outgoing.read()
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(self._plain + data if self._plain else data)
+        self._plain = b""
+        try:
             while view:
                 view = view[self._object.write(view) :]
-            return self._outgoing.read()
+        except ssl.SSLWantReadError:
+            self._plain = bytes(view)
 
     def close(self) -> bytes:
         """Return our close_notify, the last record (RFC 8446, 6.1), after those that wait; nothing the second time.

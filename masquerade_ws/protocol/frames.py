@@ -65,14 +65,14 @@ class FrameReceiver:
         inflater: The agreed permessage-deflate; None: compression was not agreed.
 
     Attributes:
-        ping: Payload of the latest ping, which answers for all before it (5.5.3), until the caller sets it to None.
+        pings: Payloads of the pings, until the caller removes them.
         pongs: Payloads of the latest few pongs, until the caller removes them.
         close: Code (1005: none given) and reason of the peer's close frame; nothing after it is read.
         violation: The first fault; nothing after it is read.
     """
 
     def __init__(self, *, max_message_size: int, inflater: Inflater | None = None) -> None:
-        self.ping: bytes | None = None
+        self.pings: list[bytes] = []
         self.pongs: list[bytes] = []
         self.close: tuple[int, str] | None = None
         self.violation: Violation | None = None
@@ -267,7 +267,7 @@ class FrameReceiver:
         """Act on a complete control frame."""
         payload, self._control = self._control, b""
         if self._opcode == PING:
-            self.ping = payload
+            self.pings.append(payload)
         elif self._opcode == PONG:
             self.pongs.append(payload)
             del self.pongs[:-_PONGS_KEPT]

@@ -32,6 +32,9 @@ class WebSocketURI(NamedTuple):
     resource: str
     name: str
 
+    def __repr__(self) -> str:
+        return f"<WebSocketURI {self.name}>"
+
     @property
     def secure(self) -> bool:
         """Whether TLS is used."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from masquerade_ws.connection.attempt import Attempt, Cancelled
+from masquerade_ws.connection.attempt import Attempt, Cancelled, OutOfTime
 from masquerade_ws.connection.channel import Channel
 from masquerade_ws.connection.dialing import dial
 from masquerade_ws.connection.sockets import Waker, ready
@@ -34,7 +34,7 @@ def test_a_channel_sends_and_receives(attempt: Attempt) -> None:
         assert channel.recv() == b""
 
 
-@pytest.mark.parametrize(("timeout", "cancelled", "error"), [(0, False, TimeoutError), (10, True, Cancelled)])
+@pytest.mark.parametrize(("timeout", "cancelled", "error"), [(0, False, OutOfTime), (10, True, Cancelled)])
 def test_a_channel_receives_nothing_more_once_the_attempt_is_over_though_the_peer_never_pauses(
     timeout: float, cancelled: bool, error: type[Exception], pair: tuple[socket.socket, socket.socket]
 ) -> None:
@@ -87,7 +87,7 @@ def test_a_channel_s_send_ends_at_the_deadline() -> None:
     attempt = Attempt(0.2)
     with RawServer(lambda peer: peer.hang()) as server:
         channel = connected(attempt, server)
-        with pytest.raises(TimeoutError):
+        with pytest.raises(OutOfTime):
             channel.sendall(bytes(2**25))
     attempt.close()
 

@@ -32,8 +32,19 @@ def test_a_loss_is_chained_from_its_cause() -> None:
     closure.lose(cause)
     with pytest.raises(DisconnectedError, match="reset") as caught:
         closure.check()
-    assert caught.value is closure.error
+    assert repr(caught.value) == repr(closure.error)
     assert caught.value.__cause__ is cause
+
+
+def test_the_stored_error_gathers_no_traceback_however_often_it_is_raised() -> None:
+    closure = Closure()
+    closure.lose(None)
+    for _ in range(3):
+        with pytest.raises(DisconnectedError) as caught:
+            closure.check()
+        assert len(caught.traceback) == 2
+    assert closure.error is not None
+    assert closure.error.__traceback__ is None
 
 
 def test_a_violation_keeps_its_code_and_reason() -> None:

@@ -8,11 +8,13 @@ import ssl
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import pytest
 from websockets.sync.server import ServerConnection, serve
@@ -20,9 +22,9 @@ from websockets.sync.server import ServerConnection, serve
 import masquerade_ws
 from masquerade_ws.connection import Connection
 from masquerade_ws.connection.attempt import Attempt
-from masquerade_ws.connection.opening import open_channel
 from masquerade_ws.connection.options import ConnectionOptions
 from masquerade_ws.errors import ConnectError, DisconnectedError, SendError
+from masquerade_ws.protocol.uri import parse_uri
 from tests.support.raw_server import Peer, RawServer, close_payload, frame, tls_contexts, until
 
 
@@ -293,7 +295,7 @@ def test_7_1_5_a_loss_without_a_close_frame_raises_after_the_messages() -> None:
         with pytest.raises(DisconnectedError, match="without a closing handshake") as caught:
             next(messages)
     assert caught.value.code == connection.close_code == 1006
-    assert connection.error is caught.value
+    assert repr(connection.error) == repr(caught.value)
     assert connection.tcp_closed
 
 
@@ -562,10 +564,10 @@ def test_a_peer_that_does_not_read_makes_a_send_fail_in_time_and_breaks_the_conn
             connection.send(bytes(2**25))
         assert 0.2 < time.monotonic() - start < 5
         iteration.join()
-    assert connection.error is caught.value
+    assert repr(connection.error) == repr(caught.value)
     assert connection.close_code == 1006
     assert isinstance(iteration.error, DisconnectedError)
-    assert iteration.error.__cause__ is caught.value
+    assert iteration.error.__cause__ is connection.error
 
 
 def test_time_spent_waiting_for_another_send_fails_this_send_alone() -> None:
@@ -598,7 +600,7 @@ def test_sending_after_the_end_raises_and_adds_no_cause() -> None:
             list(connection)
         with pytest.raises(SendError):
             connection.send("too late")
-    assert connection.error is loss.value
+    assert repr(connection.error) == repr(loss.value)
 
 
 def test_5_5_1_sending_while_the_connection_closes_raises() -> None:
@@ -709,14 +711,14 @@ def test_a_connect_cancelled_at_the_last_moment_raises_and_leaves_nothing(monkey
         peer.upgrade()
         ends.append(peer.read_to_end())
 
-    def late(*args: object) -> object:
-        opened = open_channel(*args)  # type: ignore[arg-type]
+    def late(connection: Connection, *opened: Any) -> None:
         connection.close()
-        return opened
+        publish(connection, *opened)
 
+    publish = Connection._publish
     with RawServer(script) as server:
         connection = Connection(server.url)
-        monkeypatch.setattr("masquerade_ws.connection.connection.open_channel", late)
+        monkeypatch.setattr(Connection, "_publish", late)
         with pytest.raises(ConnectError, match="closed meanwhile"):
             connection.connect(10)
         assert connection.tcp_closed
@@ -796,7 +798,7 @@ def test_an_attempt_that_failed_has_ended() -> None:
         with pytest.raises(ConnectError) as caught:
             connection.connect(10)
     assert connection.tcp_closed
-    assert connection.error is caught.value
+    assert repr(connection.error) == repr(caught.value)
 
 
 # TLS
@@ -887,3 +889,91 @@ def test_the_repr_shows_peer_and_state_and_no_secret() -> None:
         assert repr(connection) == f"<Connection {server.url} closed with 1000>"
     with websockets_server(echo) as url, Connection.open(f"{url}?token=SECRET") as connection:
         assert repr(connection) == f"<Connection {url} open>"
+
+
+def test_the_repr_of_a_connection_whose_constructor_refused_is_readable() -> None:
+    half_made = Connection.__new__(Connection)
+    with pytest.raises(ValueError, match="url"):
+        half_made.__init__("ws://SECRET|/")  # type: ignore[misc]
+    assert repr(half_made) == "<Connection (refused) not open>"
+
+
+def test_what_a_connection_is_made_of_shows_no_secret() -> None:
+    options = ConnectionOptions(proxy="http://user:SECRET@h:1", headers={"Authorization": "SECRET"})
+    assert repr(options.given_proxy) == "<Proxy http://h:1>"
+    assert "SECRET" not in repr(options)
+    assert repr(parse_uri("ws://h/ws?token=SECRET")) == "<WebSocketURI ws://h:80/ws>"
+
+
+# Errors that are stored
+
+
+def frames_of(error: BaseException) -> int:
+    return len(list(traceback.walk_tb(error.__traceback__)))
+
+
+def test_iterating_again_and_again_over_what_was_lost_raises_the_same_and_gathers_nothing() -> None:
+    with RawServer(lambda peer: peer.upgrade()) as server:
+        connection = Connection.open(server.url)
+        raised = []
+        for _ in range(100):
+            with pytest.raises(DisconnectedError) as caught:
+                list(connection)
+            raised.append(caught.value)
+    assert len({frames_of(error) for error in raised[1:]}) == 1
+    assert len({repr(error) for error in raised}) == 1
+    assert connection.error is not None
+    assert frames_of(connection.error) == 0
+
+
+@pytest.mark.parametrize("end", ["send", "connect"])
+def test_the_error_that_is_kept_keeps_no_frames_alive(end: str) -> None:
+    def script(peer: Peer) -> None:
+        peer.upgrade()
+        peer.hang()
+
+    def use(connection: Connection) -> None:
+        connection.connect(10)
+        connection.send(bytes(2**25))
+
+    with RawServer(script if end == "send" else lambda peer: peer.reset()) as server:
+        connection = Connection(server.url, ConnectionOptions(send_timeout=0.1))
+        with pytest.raises((SendError, ConnectError)) as caught:
+            use(connection)
+    assert connection.error is not None
+    assert connection.error is not caught.value
+    assert frames_of(connection.error) == 0
+    assert repr(connection.error.__cause__) == repr(caught.value.__cause__)
+
+
+# Signal handlers that raise
+
+
+@pytest.mark.parametrize(
+    ("place", "operation"),
+    [
+        ("receiver.Receiver._gather", list),
+        ("sender.send_now", lambda connection: connection.send("x")),
+        ("sender.send_now", Connection.close),
+        ("established.shutdown", Connection.close),
+    ],
+)
+def test_a_signal_handler_s_time_out_is_not_taken_for_the_socket_s_failure(
+    place: str, operation: Callable[[Connection], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def alarm(*_: object) -> object:
+        raise TimeoutError("from the handler")
+
+    def script(peer: Peer) -> None:
+        peer.upgrade()
+        peer.read_to_end()
+
+    with RawServer(script) as server:
+        connection = Connection.open(server.url)
+        monkeypatch.setattr(f"masquerade_ws.connection.{place}", alarm)
+        with pytest.raises(TimeoutError, match="from the handler"):
+            operation(connection)
+        monkeypatch.undo()
+        connection.abort(RuntimeError("enough"))
+        assert connection.tcp_closed
+        assert not isinstance(connection.error, DisconnectedError)

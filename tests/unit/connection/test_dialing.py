@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from masquerade_ws.connection.attempt import Attempt, Cancelled
-from masquerade_ws.connection.dialing import dial
+from masquerade_ws.connection import sockets
+from masquerade_ws.connection.attempt import Attempt, Cancelled, OutOfTime
+from masquerade_ws.connection.dialing import _in_turns, dial
 from masquerade_ws.connection.resolver import Address
 from masquerade_ws.connection.sockets import Waker, wait
 from tests.support.raw_server import RawServer, loopback
@@ -49,13 +50,74 @@ def test_the_first_address_that_answers_is_used(attempt: Attempt, refusing_port:
         assert attempt.sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
 
-def test_a_silent_address_uses_no_more_than_its_share(silent_port: int) -> None:
-    attempt = Attempt(5)
+def test_a_silent_address_holds_the_next_one_up_for_a_while_alone(attempt: Attempt, silent_port: int) -> None:
     start = time.monotonic()
     with RawServer(lambda peer: peer.hang()) as server:
         dial([loopback(silent_port), loopback(silent_port), loopback(server.port)], attempt)
-        assert 1.5 < time.monotonic() - start < 4.9
-    attempt.close()
+        assert 0.4 < time.monotonic() - start < 9
+        assert attempt.sock is not None
+        assert attempt.racing == []
+        attempt.close()
+
+
+def test_rfc8305_5_an_address_that_fails_does_not_hold_the_next_one_up(
+    attempt: Attempt, refusing_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("masquerade_ws.connection.dialing._PACE", 60.0)
+    with RawServer(lambda peer: peer.hang()) as server:
+        dial([MULTICAST, loopback(refusing_port), loopback(server.port)], attempt)
+        attempt.close()
+
+
+def test_rfc8305_5_an_address_that_answers_late_still_wins(
+    attempt: Attempt, silent_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one stays silent for ever; the first one's answer comes after that was tried."""
+    late = []
+    is_ready = sockets.ready
+
+    def first_later(readers: list[int], writers: list[int], timeout: float | None) -> set[int]:
+        if len(writers) < 2:
+            return is_ready(readers, [], timeout)  # as if the answer were on its way
+        late.append(len(writers))
+        return is_ready(readers, writers, timeout)
+
+    monkeypatch.setattr("masquerade_ws.connection.attempt.ready", first_later)
+    with RawServer(lambda peer: peer.hang()) as server:
+        dial([loopback(server.port), loopback(silent_port)], attempt)
+        assert attempt.sock is not None
+        assert attempt.sock.getpeername()[1] == server.port
+        assert late
+        attempt.close()
+
+
+def test_rfc8305_4_the_families_take_turns() -> None:
+    v4 = [(socket.AF_INET, 1, 6, "", (str(i), 1)) for i in range(3)]
+    v6 = [(socket.AF_INET6, 1, 6, "", (str(i), 1)) for i in range(2)]
+    assert _in_turns([*v6, *v4]) == [v6[0], v4[0], v6[1], v4[1], v4[2]]
+    assert _in_turns([v4[0], *v6]) == [v4[0], v6[0], v6[1]]
+    assert _in_turns([]) == []
+
+
+def test_a_process_out_of_descriptors_has_no_address_that_answers(
+    attempt: Attempt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "socket", lambda *_: no_descriptor_left())
+    with pytest.raises(OSError, match="Too many open files"):
+        dial([loopback(1), loopback(2)], attempt)
+
+
+@pytest.mark.parametrize("place", ["socket.socket", "select.poll"])
+def test_a_signal_handler_s_time_out_is_not_taken_for_an_address_s_failure(
+    place: str, attempt: Attempt, silent_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def alarm(*_: object) -> object:
+        raise TimeoutError("from the handler")
+
+    monkeypatch.setattr(place, alarm)
+    with pytest.raises(TimeoutError, match="from the handler") as caught:
+        dial([loopback(silent_port), loopback(silent_port)], attempt)
+    assert not isinstance(caught.value, OutOfTime)
 
 
 def test_the_last_failure_is_raised(attempt: Attempt, refusing_port: int) -> None:
@@ -71,7 +133,7 @@ def test_without_an_address_nothing_can_be_dialled(attempt: Attempt) -> None:
 
 def test_a_silent_address_ends_with_the_deadline(silent_port: int) -> None:
     attempt = Attempt(0.2)
-    with pytest.raises(TimeoutError):
+    with pytest.raises(OutOfTime):
         dial([loopback(silent_port)], attempt)
     attempt.close()
 
@@ -84,7 +146,7 @@ def test_cancelling_ends_a_dial_without_trying_the_next(attempt: Attempt, silent
     canceller.join()
 
 
-@pytest.mark.parametrize(("timeout", "cancelled", "error"), [(0, False, TimeoutError), (10, True, Cancelled)])
+@pytest.mark.parametrize(("timeout", "cancelled", "error"), [(0, False, OutOfTime), (10, True, Cancelled)])
 def test_a_dial_that_need_not_wait_ends_all_the_same_when_the_attempt_is_over(
     timeout: float, cancelled: bool, error: type[Exception]
 ) -> None:

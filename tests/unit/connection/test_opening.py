@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
+import signal
 import socket
 import ssl
+import sys
 import threading
 import time
-from contextlib import closing
 
 import pytest
 
 from masquerade_ws.connection import Connection
-from masquerade_ws.connection.attempt import Attempt
-from masquerade_ws.connection.opening import open_channel
 from masquerade_ws.connection.options import ConnectionOptions
 from masquerade_ws.errors import ConnectError
-from masquerade_ws.protocol.uri import parse_uri
-from tests.support.raw_server import Peer, RawServer, shown, silent_port, tls_contexts, until
+from tests.support.raw_server import Peer, RawServer, loopback, shown, silent_port, tls_contexts, until
 
 
 def failure(url: str, timeout: float = 10, **options: object) -> ConnectError:
@@ -36,9 +35,11 @@ def failure(url: str, timeout: float = 10, **options: object) -> ConnectError:
 def test_a_connection_s_socket_blocks_though_the_process_has_a_default_time_out() -> None:
     socket.setdefaulttimeout(5)
     try:
-        with RawServer(Peer.upgrade) as server, closing(Attempt(10)) as attempt:
-            channel, _ = open_channel(parse_uri(server.url), ConnectionOptions(), attempt)
-            assert channel.sock.gettimeout() is None
+        with RawServer(Peer.upgrade) as server:
+            connection = Connection.open(server.url)
+            assert connection._established is not None
+            assert connection._established._sock.gettimeout() is None
+            connection.close()
     finally:
         socket.setdefaulttimeout(None)
 
@@ -84,7 +85,7 @@ def test_a_silent_address_is_given_up_at_the_deadline() -> None:
         assert "timed out during connecting" in str(failure(f"ws://127.0.0.1:{port}/", 0.3))
 
 
-def test_every_address_of_a_name_is_tried_with_its_share_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_address_of_a_name_is_tried_until_one_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     with RawServer(lambda peer: peer.upgrade()) as server, silent_port() as silent, socket.socket() as refusing:
         refusing.bind(("127.0.0.1", 0))
         ports = [refusing.getsockname()[1], silent, server.port]
@@ -101,7 +102,7 @@ def test_closing_ends_a_tcp_handshake_at_once() -> None:
         connection = Connection(f"ws://127.0.0.1:{port}/")
 
         def close() -> None:
-            until(lambda: connection._attempt is not None and connection._attempt.sock is not None)
+            until(lambda: connection._attempt is not None and connection._attempt.racing)
             connection.close()
 
         closer = threading.Thread(target=close)
@@ -213,6 +214,82 @@ def test_an_interrupt_leaves_no_socket_behind(monkeypatch: pytest.MonkeyPatch) -
     assert connection.tcp_closed
 
 
+class Careless(ssl.SSLContext):
+    """Raises what an author did not think of."""
+
+    def wrap_bio(self, *_: object, **__: object) -> ssl.SSLObject:
+        raise LookupError("no certificate for the tenant")
+
+
+def test_an_exception_of_the_user_s_context_fails_the_attempt() -> None:
+    with RawServer(lambda peer: peer.hang()) as server:
+        context = Careless(ssl.PROTOCOL_TLS_CLIENT)
+        error = failure(server.url.replace("ws:", "wss:"), ssl_context=context)
+    assert str(error).endswith("LookupError: no certificate for the tenant")
+    assert isinstance(error.__cause__, LookupError)
+
+
+def test_a_look_up_out_of_memory_fails_the_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    def look_up(*_: object, **__: object) -> object:
+        raise MemoryError
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    error = failure("ws://example.test/")
+    assert str(error).endswith("MemoryError")
+    assert isinstance(error.__cause__, MemoryError)
+
+
+def test_a_proxy_module_that_cannot_be_imported_fails_the_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "python_socks", None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: True)
+    with RawServer(lambda peer: peer.hang()) as server:
+        error = failure("ws://192.0.2.1/", proxy=f"socks5h://127.0.0.1:{server.port}")
+    assert isinstance(error.__cause__, ImportError)
+
+
+def test_memory_that_runs_out_at_the_last_moment_fails_the_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_out(*_: object, **__: object) -> object:
+        raise MemoryError
+
+    monkeypatch.setattr("masquerade_ws.connection.connection.FrameReceiver", run_out)
+    with RawServer(lambda peer: peer.upgrade()) as server:
+        assert isinstance(failure(server.url).__cause__, MemoryError)
+
+
+class Stop(BaseException):
+    """As `gevent.Timeout` and `asyncio.CancelledError` are."""
+
+
+def test_another_base_than_exception_passes_unchanged_and_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    stop = Stop()
+
+    def look_up(*_: object, **__: object) -> object:
+        raise stop
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    connection = Connection("ws://example.test/")
+    with pytest.raises(Stop) as caught:
+        connection.connect(10)
+    assert caught.value is stop
+    assert (connection.tcp_closed, connection.close_code, connection.error) == (True, 1006, None)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs timers")
+def test_a_signal_handler_s_time_out_is_not_taken_for_the_attempt_s() -> None:
+    def alarm(*_: object) -> None:
+        raise TimeoutError("the user's own time-out")
+
+    before = signal.signal(signal.SIGALRM, alarm)
+    try:
+        with silent_port() as port:
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            error = failure(f"ws://127.0.0.1:{port}/", 60)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert str(error).endswith("the user's own time-out")
+    assert type(error.__cause__) is TimeoutError
+
+
 # TLS
 
 
@@ -247,6 +324,35 @@ def test_the_server_is_told_which_name_is_meant() -> None:
     assert names == ["localhost"]
 
 
+def test_rfc6066_3_the_dot_at_a_name_s_end_is_not_part_of_what_the_server_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = []
+    server_context, client_context = tls_contexts()
+    server_context.sni_callback = lambda _, name, __: names.append(name)
+    with RawServer(lambda peer: peer.upgrade(), tls=server_context) as server:
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [loopback(server.port)])
+        Connection.open(server.url.replace("127.0.0.1", "localhost."), ssl_context=client_context).close()
+    assert names == ["localhost"]
+
+
+def test_a_server_that_does_not_get_through_tls_learns_why() -> None:
+    reasons: list[str] = []
+
+    def script(peer: Peer) -> None:
+        peer.sock = server_context.wrap_socket(peer.sock, server_side=True, do_handshake_on_connect=False)
+        try:
+            peer.sock.do_handshake()
+            peer.read_to_end()
+        except ssl.SSLError as error:
+            reasons.append(error.reason)
+
+    server_context, _ = tls_contexts()
+    with RawServer(script) as server:
+        failure(server.url.replace("ws:", "wss:"))
+    assert reasons == ["TLSV1_ALERT_UNKNOWN_CA"]
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_an_address_is_checked_against_the_certificate(host: str) -> None:
     server_context, client_context = tls_contexts(host)
@@ -271,6 +377,7 @@ def test_a_server_without_tls_is_a_failure() -> None:
         ({"subprotocols": "chat"}, TypeError),
         ({"subprotocols": ["a b"]}, ValueError),
         ({"ssl_context": True}, TypeError),
+        ({"ssl_context": ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)}, ValueError),
         ({"proxy": "h"}, ValueError),
         ({"max_message_size": 1.5}, TypeError),
         ({"max_message_size": True}, TypeError),

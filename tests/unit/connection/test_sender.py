@@ -14,7 +14,7 @@ from masquerade_ws.connection.sockets import wait
 from masquerade_ws.deadline import Deadline
 from masquerade_ws.errors import SendError
 from masquerade_ws.protocol.deflate import Deflater
-from masquerade_ws.protocol.frames import BINARY, PING, TEXT
+from masquerade_ws.protocol.frames import BINARY, PING, PONG, TEXT
 from tests.support.raw_server import Peer, tcp_pair, until
 
 
@@ -25,10 +25,9 @@ def ends() -> Iterator[tuple[Sender, Peer]]:
 
 
 def fill(sender: Sender) -> None:
-    """Let pongs pile up until the kernel, and the peer's too, takes no more."""
+    """Answer pings until the kernel, and the peer's too, takes no more."""
     while not sender.stalled or wait(sender._sock, 0.3, write=True):
-        sender.pong(bytes(125))
-        sender.flush()
+        sender.pong([bytes(125)])
 
 
 def test_frames_are_sent_whole_and_counted(ends: tuple[Sender, Peer]) -> None:
@@ -85,15 +84,42 @@ def test_rfc7692_6_only_data_frames_are_compressed() -> None:
         assert peer.read_frame() == (9, b"ping")
 
 
-def test_a_pong_is_sent_by_the_reader_and_answers_for_all_pings_before_it(ends: tuple[Sender, Peer]) -> None:
+def test_5_5_2_each_ping_is_answered_as_long_as_the_kernel_takes_the_answers(ends: tuple[Sender, Peer]) -> None:
     sender, peer = ends
-    sender.pong(b"first")
-    sender.pong(b"latest")
+    pings = [b"%d" % i for i in range(1500)]
+    sender.pong(pings)
+    assert [peer.read_frame() for _ in pings] == [(10, ping) for ping in pings]
     sender.flush()
-    sender.flush()
-    assert peer.read_frame() == (10, b"latest")
     sender.send(TEXT, b"next", 10)
     assert peer.read_frame() == (1, b"next")
+
+
+def test_5_5_3_the_latest_ping_alone_is_answered_when_the_kernel_takes_no_more(ends: tuple[Sender, Peer]) -> None:
+    sender, peer = ends
+    fill(sender)
+    for i in range(20_000):
+        sender.pong([b"%d" % i])
+    assert len(sender._unsent) < 64 * 131
+    assert len(sender._owed) == 1
+    while (answer := peer.read_frame()[1]) == bytes(125):
+        sender.flush()
+    assert answer == b"19999"
+
+
+def test_pings_that_come_while_another_thread_sends_are_answered_by_it_but_not_kept_without_bound(
+    ends: tuple[Sender, Peer],
+) -> None:
+    sender, peer = ends
+    thread = threading.Thread(target=sender.send, args=(BINARY, bytes(2**22), 60))
+    thread.start()
+    until(lambda: sender.bytes_sent > 0)
+    for i in range(5000):
+        sender.pong([b"%d" % i])
+    assert len(sender._owed) <= 1024
+    assert peer.read_frame() == (2, bytes(2**22))
+    while peer.read_frame() != (10, b"4999"):
+        pass
+    thread.join()
 
 
 def test_a_pong_waits_for_no_sender_but_is_sent_by_it(ends: tuple[Sender, Peer]) -> None:
@@ -101,8 +127,7 @@ def test_a_pong_waits_for_no_sender_but_is_sent_by_it(ends: tuple[Sender, Peer])
     thread = threading.Thread(target=sender.send, args=(BINARY, bytes(2**22), 60))
     thread.start()
     until(lambda: sender.bytes_sent > 0)
-    sender.pong(b"in time")
-    sender.flush()  # returns though the other thread holds the lock
+    sender.pong([b"in time"])  # returns though the other thread holds the lock
     assert not sender.stalled
     assert peer.read_frame() == (2, bytes(2**22))
     assert peer.read_frame() == (10, b"in time")
@@ -113,13 +138,14 @@ def test_a_sender_does_not_leave_a_pong_behind_that_the_reader_left_to_it() -> N
     class Crowded(Sender):
         """Finds the kernel full, and a pong waiting, when its own frame is out."""
 
-        def _write(self, opcode: int, payload: bytes, deadline: Deadline) -> None:
-            super()._write(opcode, payload, deadline)
+        def _write(self, opcode: int, payload: bytes, until: float) -> None:
+            super()._write(opcode, payload, until)
             while wait(self._sock, 0.3, write=True):
-                self.pong(bytes(125))
+                self._owed.append(bytes(125))
                 self._collect()
                 self._push()
-            self.pong(b"the last")
+            self._queue(self._frame(PONG, b"for which there is no room"))
+            self._owed.append(b"the last")
             full.set()
 
     full = threading.Event()
@@ -128,7 +154,7 @@ def test_a_sender_does_not_leave_a_pong_behind_that_the_reader_left_to_it() -> N
         thread = threading.Thread(target=sender.send, args=(TEXT, b"own", 60))
         thread.start()
         assert full.wait(10)
-        until(lambda: sender.stalled and sender._pong is None)
+        until(lambda: sender.stalled and [*sender._owed] == [b"the last"])
         assert peer.read_frame() == (1, b"own")
         while peer.read_frame() != (10, b"the last"):
             pass
@@ -156,9 +182,8 @@ def test_a_pong_that_was_interrupted_is_the_last_of_what_is_sent(monkeypatch: py
     monkeypatch.setattr("os.urandom", interrupt)
     with tcp_pair() as (near, _):
         sender = Sender(near, None, None)
-        sender.pong(b"ping")
         with pytest.raises(KeyboardInterrupt):
-            sender.flush()
+            sender.pong([b"ping"])
         with pytest.raises(SendError, match="closed"):
             sender.send(TEXT, b"after it", 10)
         assert not sender.close(b"", Deadline(10))
@@ -210,16 +235,14 @@ def test_a_send_that_times_out_half_way_is_the_last(ends: tuple[Sender, Peer]) -
     with pytest.raises(SendError):
         sender.send(TEXT, b"torn otherwise", 0.1)
     assert not sender.close(b"", Deadline(1))
-    sender.pong(b"not either")
-    sender.flush()
+    sender.pong([b"not either"])
 
 
 def test_5_5_1_a_close_frame_is_the_last_frame(ends: tuple[Sender, Peer]) -> None:
     sender, peer = ends
     assert sender.close(b"\x03\xe8", Deadline(1))
     assert not sender.close(b"\x03\xe9", Deadline(1))
-    sender.pong(b"too late")
-    sender.flush()
+    sender.pong([b"too late"])
     with pytest.raises(SendError):
         sender.send(TEXT, b"too late", 1)
     assert peer.read_frame() == (8, b"\x03\xe8")
@@ -324,8 +347,7 @@ def test_nothing_is_sent_within_a_frame_of_the_same_thread(
         monkeypatch.undo()
         with pytest.raises(SendError, match="in the middle of another send"):
             sender.send(TEXT, b"second", 10)
-        sender.pong(b"third")
-        sender.flush()
+        sender.pong([b"third"])
         assert not sender.close(b"", Deadline(10))
         push()
 

@@ -68,7 +68,7 @@ def read(data: bytes, *, deflate: bool = False) -> list[str | bytes]:
     assert messages == [text for at in range(0, len(data), step) for text in by_byte.feed(data[at : at + step])]
     assert whole.violation is None
     assert by_byte.violation is None
-    assert (whole.ping, whole.pongs, whole.close) == (by_byte.ping, by_byte.pongs, by_byte.close)
+    assert (whole.pings, whole.pongs, whole.close) == (by_byte.pings, by_byte.pongs, by_byte.close)
     return messages
 
 
@@ -148,7 +148,7 @@ def test_5_2_messages_before_a_fault_are_returned_and_nothing_after_it_is_read()
     assert first is not None
     assert peer.feed(frame(TEXT, b"four") + b"\x81\x80") == []
     assert peer.violation is first
-    assert peer.ping is None
+    assert peer.pings == []
 
 
 def test_5_2_a_violation_reads_well_and_holds_nothing_of_what_was_sent() -> None:
@@ -196,7 +196,7 @@ def test_5_4_control_frames_may_stand_between_fragments() -> None:
     peer = receiver()
     data = frame(TEXT, b"a", fin=False) + frame(PING, b"p") + frame(CONT, b"b", fin=False) + frame(PONG, b"q")
     assert peer.feed(data + frame(CONT, b"c")) == ["abc"]
-    assert peer.ping == b"p"
+    assert peer.pings == [b"p"]
     assert peer.pongs == [b"q"]
 
 
@@ -230,7 +230,7 @@ def test_5_5_a_control_frame_above_125_bytes_is_refused_at_its_second_byte(opcod
 def test_5_5_a_control_frame_of_125_bytes_is_read() -> None:
     peer = receiver()
     peer.feed(frame(PING, b"p" * 125) + frame(PONG, b"q" * 125) + frame(CLOSE, b"\x03\xe8" + b"r" * 123))
-    assert (peer.ping, peer.pongs, peer.close) == (b"p" * 125, [b"q" * 125], (1000, "r" * 123))
+    assert (peer.pings, peer.pongs, peer.close) == ([b"p" * 125], [b"q" * 125], (1000, "r" * 123))
 
 
 # 5.5.1: Close
@@ -276,13 +276,14 @@ def test_5_5_1_a_reason_that_is_not_utf_8_is_refused(reason: bytes) -> None:
 # 5.5.2 and 5.5.3: Ping and Pong
 
 
-def test_5_5_3_only_the_latest_ping_is_kept_until_the_caller_takes_it() -> None:
+def test_5_5_2_pings_are_kept_until_the_caller_takes_them() -> None:
     peer = receiver()
     peer.feed(frame(PING, b"1") + frame(PING, b"2") + frame(PING))
-    assert peer.ping == b""
-    peer.ping = None
+    peer.feed(frame(PING, b"3"))
+    assert peer.pings == [b"1", b"2", b"", b"3"]
+    peer.pings.clear()
     peer.feed(frame(TEXT, b"x"))
-    assert peer.ping is None
+    assert peer.pings == []
 
 
 def test_5_5_3_of_a_flood_of_pongs_only_the_latest_few_are_kept() -> None:

@@ -74,7 +74,7 @@ def outcome(chunks: list[bytes], *, compression: bool) -> tuple[object, ...]:
     if compression and fault and fault[0] != 1002:
         # zlib withholds what stands before corrupt data in the same chunk: more faults than one may be the first.
         fault = (1007, "")
-    return messages, peer.ping, peer.pongs, peer.close, fault
+    return messages, peer.pings, peer.pongs, peer.close, fault
 
 
 @quick
