@@ -19,7 +19,7 @@ from masquerade_ws.connection.options import ConnectionOptions
 from masquerade_ws.connection.proxy import Proxy, choose_proxy, parse_proxy
 from masquerade_ws.errors import ConnectError
 from masquerade_ws.protocol.uri import parse_uri
-from tests.support.proxies import http_proxy, socks4_proxy, socks5_proxy
+from tests.support.proxies import dial, http_proxy, relay, socks4_proxy, socks5_proxy
 from tests.support.raw_server import Peer, RawServer, frame, shown, tls_contexts, until
 
 
