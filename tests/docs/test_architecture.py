@@ -63,7 +63,7 @@ ALL_NAMES = {
 
 
 def is_known(name: str) -> bool:
-    return name in ALL_NAMES or name in OUTSIDE or name.removeprefix("client.") in ALL_NAMES
+    return name in ALL_NAMES or name in OUTSIDE or re.sub(r"^(client|stats)\.", "", name) in ALL_NAMES
 
 
 @pytest.mark.parametrize("page", PAGES)
