@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import _ssl
 import base64
 import contextlib
-import ctypes
 import hashlib
 import re
 import shutil
 import socket
 import ssl
 import subprocess
-import sys
-import sysconfig
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +20,7 @@ import trustme
 
 from masquerade_ws.connection import Connection
 from masquerade_ws.errors import SendError
+from tests.support.openssl import can_call_openssl, renegotiate, update_keys
 from tests.support.raw_server import Peer, RawServer, close_payload, frame, tls_contexts, until
 
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
@@ -63,33 +60,6 @@ def hear(peer: Peer, count: int) -> None:
 def part(peer: Peer) -> None:
     peer.send(frame(8, close_payload(1000)))
     peer.read_close()
-
-
-def call_openssl(function: str, peer: Peer, *arguments: int) -> None:
-    """Call a function of OpenSSL's that Python does not offer, on the server's connection."""
-    sock = peer.sock
-    assert isinstance(sock, ssl.SSLSocket)
-    # After the object's head come the Python socket and OpenSSL's own object.
-    address = id(sock._sslobj) + object.__basicsize__ + ctypes.sizeof(ctypes.c_void_p)  # type: ignore[attr-defined]
-    library = ctypes.CDLL(_ssl.__file__)
-    assert getattr(library, function)(ctypes.c_void_p.from_address(address), *arguments) == 1
-
-
-def ask_for_key_update(peer: Peer) -> None:
-    """Have OpenSSL change its own key with the next record, and demand the same of the other side."""
-    call_openssl("SSL_key_update", peer, 1)
-
-
-def ask_for_renegotiation(peer: Peer) -> None:
-    """Send the HelloRequest of TLS 1.2; the server goes on with the handshake as it reads."""
-    call_openssl("SSL_renegotiate", peer)
-    assert isinstance(peer.sock, ssl.SSLSocket)
-    peer.sock.do_handshake()
-
-
-def can_call_openssl() -> bool:
-    plain_build = sys.implementation.name == "cpython" and not sysconfig.get_config_var("Py_GIL_DISABLED")
-    return plain_build and hasattr(_ssl, "__file__") and hasattr(ctypes.CDLL(_ssl.__file__), "SSL_key_update")
 
 
 needs_openssl = pytest.mark.skipif(not can_call_openssl(), reason="OpenSSL is out of reach in this build of Python")
@@ -138,7 +108,7 @@ def test_key_updates_in_the_midst_of_traffic_do_no_harm() -> None:
         peer.upgrade()
         for i in range(count):
             if i % 7 == 0:
-                ask_for_key_update(peer)
+                update_keys(peer.sock)
             peer.send(say(i))
             assert peer.read_frame() == (1, b"client %d" % i)
         part(peer)
@@ -153,7 +123,7 @@ def test_a_key_update_is_answered_though_nothing_is_sent() -> None:
     def script(peer: Peer) -> None:
         peer.upgrade()
         for i in range(100):
-            ask_for_key_update(peer)
+            update_keys(peer.sock)
             peer.send(say(i))
         part(peer)
 
@@ -187,7 +157,7 @@ def test_renegotiations_in_the_midst_of_traffic_fail_no_send() -> None:
     def script(peer: Peer) -> None:
         for i in range(count):
             if i % 7 == 0:
-                ask_for_renegotiation(peer)
+                renegotiate(peer.sock)
             peer.send(say(i))
             assert peer.read_frame() == (1, b"client %d" % i)
         part(peer)
@@ -200,7 +170,7 @@ def test_renegotiations_in_the_midst_of_traffic_fail_no_send() -> None:
 def test_a_thread_that_sends_while_it_is_the_only_one_reads_on_for_the_handshake() -> None:
     def script(peer: Peer) -> None:
         for i in range(20):
-            ask_for_renegotiation(peer)
+            renegotiate(peer.sock)
             peer.send(frame(1, b"first %d" % i))
             received = peer.read_frame()[1]  # the handshake's messages are read on the way
             peer.send(frame(1, b"second %d" % i) + frame(1, received))
@@ -220,7 +190,7 @@ def test_a_thread_that_sends_while_it_is_the_only_one_reads_on_for_the_handshake
 @needs_openssl
 def test_many_threads_that_send_during_a_handshake_all_get_through() -> None:
     def script(peer: Peer) -> None:
-        ask_for_renegotiation(peer)
+        renegotiate(peer.sock)
         peer.send(frame(1, b"now"))
         assert sending.wait(10)
         received.extend(sorted(peer.read_frame()[1] for _ in range(8)))
@@ -247,7 +217,7 @@ def test_many_threads_that_send_during_a_handshake_all_get_through() -> None:
 @needs_openssl
 def test_a_send_fails_in_time_if_the_handshake_does_not_go_on() -> None:
     def script(peer: Peer) -> None:
-        ask_for_renegotiation(peer)
+        renegotiate(peer.sock)
         peer.send(frame(1, b"now"))
         peer.hang()
 
@@ -261,7 +231,7 @@ def test_a_send_fails_in_time_if_the_handshake_does_not_go_on() -> None:
 @needs_openssl
 def test_a_send_that_is_held_up_ends_with_the_connection() -> None:
     def script(peer: Peer) -> None:
-        ask_for_renegotiation(peer)
+        renegotiate(peer.sock)
         peer.send(frame(1, b"now"))
         peer.hang()
 
@@ -293,10 +263,10 @@ def test_pings_and_the_close_frame_of_a_handshake_s_time_are_answered_after_it()
     received: list[tuple[int, bytes]] = []
 
     def script(peer: Peer) -> None:
-        ask_for_renegotiation(peer)
+        renegotiate(peer.sock)
         peer.send(frame(9, b"1") + frame(9, b"2"))
         received.extend(peer.read_frame() for _ in range(2))
-        ask_for_renegotiation(peer)
+        renegotiate(peer.sock)
         peer.send(frame(8, close_payload(1001)))
         received.append(peer.read_frame())
 
@@ -311,7 +281,7 @@ def test_a_connection_closed_during_a_handshake_is_closed_in_order() -> None:
     received: list[int] = []
 
     def script(peer: Peer) -> None:
-        ask_for_renegotiation(peer)
+        renegotiate(peer.sock)
         peer.send(frame(1, b"now"))
         received.append(peer.read_close())
         peer.send(frame(8, close_payload(1000)))

@@ -25,8 +25,9 @@ from tests.soak.tally import Tally
 from tests.soak.user import PATIENCE, User
 from tests.support.fault_proxy import FaultProxy, chaos
 from tests.support.leaks import descriptors, memory
+from tests.support.openssl import can_call_openssl
 from tests.support.raw_server import tls_contexts
-from tests.support.tls_front import Front, can_command_openssl
+from tests.support.tls_front import Front
 
 CLIENTS = 51  # a third without TLS, a third with each of its versions
 GROWTH = 32 * 2**20  # bytes that the memory may grow after the first half
@@ -73,7 +74,7 @@ def fronts(port: int, seed: int, stack: ExitStack) -> Iterator[tuple[Front, ssl.
     yield stack.enter_context(Front(port, seed=f"{seed}/clear")), None
     for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
         server, client = tls_contexts(version=version)
-        period = 1.0 if can_command_openssl() else 10.0**9
+        period = 1.0 if can_call_openssl() else 10.0**9
         yield stack.enter_context(Front(port, tls=server, seed=f"{seed}/{version}", period=period)), client
 
 

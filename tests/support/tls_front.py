@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import _ssl
 import contextlib
-import ctypes
 import itertools
 import random
 import select
 import socket
 import ssl
-import sys
-import sysconfig
 import threading
 import time
 from types import TracebackType
 
-__all__ = ["Front", "can_command_openssl", "renegotiate", "update_keys"]
+from tests.support.openssl import renegotiate, update_keys
+
+__all__ = ["Front"]
 
 CHUNK = 65536
 INTERIM = [
@@ -24,32 +22,6 @@ INTERIM = [
     b"HTTP/1.1 102 Processing\r\n\r\n",
     b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload; as=style\r\n\r\n",
 ]
-
-
-def can_command_openssl() -> bool:
-    """Return whether OpenSSL can be asked for what Python's `ssl` does not offer."""
-    plain_build = sys.implementation.name == "cpython" and not sysconfig.get_config_var("Py_GIL_DISABLED")
-    return plain_build and hasattr(_ssl, "__file__") and hasattr(ctypes.CDLL(_ssl.__file__), "SSL_key_update")
-
-
-def _openssl(tls: ssl.SSLSocket | ssl.SSLObject) -> tuple[ctypes.CDLL, ctypes.c_void_p]:
-    # After the object's head come the Python socket and OpenSSL's own object.
-    address = id(tls._sslobj) + object.__basicsize__ + ctypes.sizeof(ctypes.c_void_p)  # type: ignore[union-attr]
-    return ctypes.CDLL(_ssl.__file__), ctypes.c_void_p.from_address(address)
-
-
-def update_keys(tls: ssl.SSLSocket | ssl.SSLObject) -> None:
-    """Have OpenSSL change its own key with the next record of TLS 1.3, and demand the same of the other side."""
-    library, pointer = _openssl(tls)
-    assert library.SSL_key_update(pointer, 1) == 1
-
-
-def renegotiate(tls: ssl.SSLSocket | ssl.SSLObject) -> None:
-    """Have OpenSSL ask the client of TLS 1.2 for a new handshake."""
-    library, pointer = _openssl(tls)
-    if library.SSL_renegotiate(pointer) == 1:  # otherwise one is under way
-        with contextlib.suppress(ssl.SSLWantReadError):
-            tls.do_handshake()
 
 
 class _Clear:
