@@ -18,6 +18,7 @@ from masquerade_ws.delivery.blocking import Guard
 from masquerade_ws.delivery.dispatcher import Delivery
 from masquerade_ws.delivery.filters import Filter, Where
 from masquerade_ws.delivery.listeners import Listeners
+from masquerade_ws.delivery.message_decoder import Decode, MessageDecoder
 from masquerade_ws.delivery.patterns import check_type
 from masquerade_ws.delivery.reader import Intake
 from masquerade_ws.delivery.stream_index import StreamIndex
@@ -75,6 +76,9 @@ class WebSocketClient:
         ssl_context: Replaces the default, which verifies the server with the roots of the system.
         proxy: URL of a proxy; ``None`` takes the environment's, ``False`` none.
         compression: ``"deflate"`` offers permessage-deflate (RFC 7692).
+        decode: Replaces the wire format of what is received. Called with each message, ``str`` or ``bytes``; returns
+            the events that it carries, each an `Event` or a mapping, or one alone. Runs on the reader thread and must
+            not block.
 
     Raises:
         TypeError: If an argument is of the wrong type.
@@ -105,6 +109,7 @@ class WebSocketClient:
         ssl_context: ssl.SSLContext | None = None,
         proxy: str | Literal[False] | None = None,
         compression: Literal["deflate"] | None = None,
+        decode: Decode | None = None,
     ) -> None:
         options = ClientOptions(
             get_token=get_token,
@@ -130,6 +135,7 @@ class WebSocketClient:
             compression=compression,
         )
         check_flag("debug", debug)
+        check_callable("decode", decode, optional=True)
         connector = Connector(url, token_in, connection_options)
         self._guard = Guard()
         self._listeners = Listeners()
@@ -138,7 +144,12 @@ class WebSocketClient:
         self._delivery = Delivery(self._listeners, self._streams, around_event)
         rooms = Rooms(
             self._delivery,
-            Intake(self._listeners, self._streams, counters),
+            Intake(
+                self._listeners,
+                self._streams,
+                counters,
+                None if decode is None else MessageDecoder(decode, self._guard),
+            ),
             self._listeners,
             self._streams,
             counters,

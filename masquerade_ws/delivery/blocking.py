@@ -12,11 +12,12 @@ from contextlib import contextmanager
 
 from masquerade_ws.process_hooks import notice_fork
 
-__all__ = ["GET_TOKEN", "LISTENER", "PREDICATE", "Guard"]
+__all__ = ["DECODE", "GET_TOKEN", "LISTENER", "PREDICATE", "Guard"]
 
 LISTENER = "a listener"
 GET_TOKEN = "get_token"
 PREDICATE = "a predicate"
+DECODE = "decode"
 
 
 class Guard:

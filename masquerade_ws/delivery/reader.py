@@ -10,13 +10,15 @@ from __future__ import annotations
 import logging
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import islice, takewhile
 
 from masquerade_ws.connection.connection import Connection
 from masquerade_ws.delivery.event_queue import EventQueue
 from masquerade_ws.delivery.filters import AnyEvent
 from masquerade_ws.delivery.listeners import Listeners
+from masquerade_ws.delivery.message_decoder import MessageDecoder
 from masquerade_ws.delivery.stream_index import StreamIndex
 from masquerade_ws.errors import DisconnectedError
 from masquerade_ws.events import CLIENT_EVENT_TYPES, Event
@@ -28,6 +30,8 @@ from masquerade_ws.timestamps import timestamp_now
 
 __all__ = ["Intake", "read"]
 
+_PART = 100  # events of the user's own wire format that are made before they are handed over
+
 
 class Intake:
     """Where messages become events.
@@ -36,14 +40,22 @@ class Intake:
         listeners: Who listens.
         streams: Who waits.
         counters: Where the messages are counted.
+        decoder: Has the user's own wire format, if there is one.
     """
 
-    def __init__(self, listeners: Listeners, streams: StreamIndex, counters: Counters) -> None:
+    def __init__(
+        self,
+        listeners: Listeners,
+        streams: StreamIndex,
+        counters: Counters,
+        decoder: MessageDecoder | None = None,
+    ) -> None:
         self._listeners = listeners
         self._streams = streams
         self._counters = counters
+        self._decoder = decoder
 
-    def take(self, batch: list[str | bytes], queue: EventQueue) -> Sequence[str | bytes | AnyEvent]:
+    def take(self, batch: list[str | bytes], queue: EventQueue) -> Iterable[Sequence[str | bytes | AnyEvent]]:
         """Decode messages and feed the streams.
 
         If nobody but listeners takes events, and the dispatcher thread is at rest, the messages go to it undecoded.
@@ -55,15 +67,27 @@ class Intake:
             queue: Where they go next; it may be abandoned meanwhile.
 
         Returns:
-            The events that somebody listens to and the parse errors, or the messages as they came.
+            The events that somebody listens to and the parse errors, or the messages as they came; a part at a time,
+            of which the next is made when it is asked for.
         """
         self._counters.messages_received += len(batch)  # one thread at a time reads
         if logger.isEnabledFor(logging.DEBUG):
             for message in batch:
                 logger.debug("received %s", excerpt(message))
+        if self._decoder is not None:
+            return self._in_parts(self._decoder.decode_each(batch, timestamp_now), queue)
         if self._listeners and not self._streams and queue.admit_undecoded(len(batch)):
-            return batch
-        events = list(decode_each(batch, timestamp_now))
+            return (batch,)
+        return (self._feed(list(decode_each(batch, timestamp_now)), queue),)
+
+    def _in_parts(self, events: Iterator[AnyEvent], queue: EventQueue) -> Iterator[Sequence[AnyEvent]]:
+        """Feed events that are still to be made, and yield what somebody listens to, before the next ones are made."""
+        wanted = takewhile(lambda _: not queue.abandoned, events)  # what comes back late from `decode` is dropped
+        while part := list(islice(wanted, _PART)):
+            yield self._feed(part, queue)
+
+    def _feed(self, events: list[AnyEvent], queue: EventQueue) -> Sequence[AnyEvent]:
+        """Feed the streams; return the events that somebody listens to, and the parse errors."""
         if self._streams:
             self._streams.newest_event = events[-1].type, time.monotonic()
             for event in events:
@@ -93,10 +117,15 @@ def read(
                 intake = intake_ref()
                 if intake is None:
                     return
-                events = intake.take(batch, queue)
+                brought = intake.take(batch, queue)
                 del intake, batch
-                if events and not queue.put(events):
+                if not _hand_over(brought, queue):
                     return
-                del events
+                del brought
     finally:
         ended()
+
+
+def _hand_over(brought: Iterable[Sequence[str | bytes | AnyEvent]], queue: EventQueue) -> bool:
+    """Queue what messages brought; return whether the reader may go on reading."""
+    return all(queue.put(events) for events in brought if events)

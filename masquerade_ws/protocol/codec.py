@@ -20,7 +20,7 @@ from masquerade_ws.events import (
 from masquerade_ws.sanitize import excerpt
 from masquerade_ws.timestamps import timestamp_of_number
 
-__all__ = ["decode_each", "encode"]
+__all__ = ["decode_each", "encode", "read_fields", "refusal"]
 
 _KEYS = frozenset({"type", "payload", "timestamp"})
 _SHOWN = 120  # characters of a message in the text of its error (contract, section 3)
@@ -81,7 +81,7 @@ def decode_each(
 ) -> Iterator[Event | ClientEvent]:
     """Yield what each message carries: its event, or an `ErrorEvent` with context ``parse`` that says what is wrong.
 
-    What is plainly an event is decoded in this loop, since a call for each would cost 1.09 times as much; `_read`
+    What is plainly an event is decoded in this loop, since a call for each would cost 1.09 times as much; `read_fields`
     has the rules for the rest.
 
     Args:
@@ -109,7 +109,7 @@ def decode_each(
         if cls is None or type(kind) is not str or type(payload) is not dict or type(timestamp) is not str:
             try:
                 value = value if end == len(text) else _parse(message)
-                cls, kind, payload, timestamp, extra = _read(value, message, received)
+                cls, kind, payload, timestamp, extra = read_fields(value, message, received)
             except ParseError as error:
                 yield ErrorEvent(error, "parse", received())
                 continue
@@ -134,27 +134,36 @@ def _parse(message: str | bytes) -> Any:
     try:
         return _loads(message if isinstance(message, str) else str(message, "utf-8"))
     except (ValueError, RecursionError) as error:
-        raise _refusal(f"a message is not JSON: {error}", message) from error
+        raise refusal(f"a message is not JSON: {error}", message) from error
     except MemoryError as error:
-        raise _refusal("there is not enough memory to decode a message", message) from error
+        raise refusal("there is not enough memory to decode a message", message) from error
 
 
-def _read(
+def read_fields(
     value: Any, message: str | bytes, received: Callable[[], str]
 ) -> tuple[type[Event], str, dict[str, Any], str, dict[str, Any] | None]:
-    """Return the class, type, payload, timestamp and extra of the event that a JSON value is (contract, section 3)."""
+    """Return the class, type, payload, timestamp and extra of the event that a JSON value is (contract, section 3).
+
+    Args:
+        value: The value.
+        message: What it was read from.
+        received: Returns the time of its receipt, for an event that has no timestamp.
+
+    Raises:
+        ParseError: If the value is not an event.
+    """
     if type(value) is not dict:
-        raise _refusal("a message is not a JSON object", message)
+        raise refusal("a message is not a JSON object", message)
     fields = cast("dict[str, Any]", value)
     kind, payload, timestamp = fields.get("type"), fields.get("payload"), fields.get("timestamp")
     if type(kind) is not str or not kind:
-        raise _refusal("a message has no type, or one that is not a non-empty string", message)
+        raise refusal("a message has no type, or one that is not a non-empty string", message)
     if kind in CLIENT_EVENT_TYPES:
-        raise _refusal("a message has a type that is one of the client's own", message)
+        raise refusal("a message has a type that is one of the client's own", message)
     if payload is None:
         payload = {}
     if type(payload) is not dict:
-        raise _refusal("the payload of a message is not an object", message)
+        raise refusal("the payload of a message is not an object", message)
     if type(timestamp) in {int, float}:
         timestamp = timestamp_of_number(cast("float", timestamp))
     if type(timestamp) is not str:
@@ -167,8 +176,13 @@ def _extra_of(fields: Mapping[str, Any]) -> dict[str, Any] | None:
     return None if fields.keys() <= _KEYS else {key: value for key, value in fields.items() if key not in _KEYS}
 
 
-def _refusal(problem: str, message: str | bytes) -> ParseError:
-    """Return an error that shows how the message begins; ``problem`` has nothing of it before its first colon."""
+def refusal(problem: str, message: str | bytes) -> ParseError:
+    """Return the error of a message, with its beginning in the text.
+
+    Args:
+        problem: What is wrong; nothing of the message stands before its first colon.
+        message: The message as it came.
+    """
     return ParseError(f"{problem}: {excerpt(message, _SHOWN)}", message)
 
 

@@ -4,7 +4,7 @@ import gc
 import logging
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from masquerade_ws.delivery.dispatcher import Delivery, dispatch
 from masquerade_ws.delivery.event_queue import EventQueue
 from masquerade_ws.delivery.filters import AnyEvent, Filter
 from masquerade_ws.delivery.listeners import Listeners
+from masquerade_ws.delivery.message_decoder import MessageDecoder
 from masquerade_ws.delivery.reader import Intake, read
 from masquerade_ws.delivery.stream_index import StreamIndex
 from masquerade_ws.delivery.streams import EventStream
@@ -43,7 +44,7 @@ class IntakeRoom:
 
     def take(self, batch: list[str | bytes]) -> Sequence[Any]:
         """Take messages in."""
-        return self.intake.take(batch, self.queue)
+        return [event for events in self.intake.take(batch, self.queue) for event in events]
 
     def read(self, connection: Connection) -> threading.Thread:
         """Start a reader thread."""
@@ -159,6 +160,57 @@ def test_messages_are_logged_for_debugging_alone(caplog: pytest.LogCaptureFixtur
     caplog.set_level(logging.DEBUG, "masquerade_ws")
     room.take([wire("loud")])
     assert caplog.messages == [f"received {wire('loud')}"]
+
+
+# The user's own wire format.
+
+
+def letters(message: str | bytes) -> Iterator[Event]:
+    """Make an event of each letter of a message."""
+    for letter in str(message):
+        made.append(letter)
+        yield Event(letter, {}, NOON)
+
+
+made: list[str] = []
+
+
+@pytest.fixture
+def lettering() -> IntakeRoom:
+    """An intake whose wire format is `letters`."""
+    made.clear()
+    room = IntakeRoom()
+    decoder = MessageDecoder(letters, room.streams.guard)
+    room.intake = Intake(room.listeners, room.streams, room.counters, decoder)
+    return room
+
+
+def test_events_of_the_user_s_own_format_go_to_streams_and_listeners(lettering: IntakeRoom) -> None:
+    lettering.listeners.add("a", repr)
+    stream = lettering.stream("b")
+    assert types(lettering.take(["abca"])) == ["a", "a"]
+    stream.close()
+    assert types(list(stream)) == ["b"]
+
+
+def test_a_generator_goes_on_only_once_its_events_are_queued(lettering: IntakeRoom) -> None:
+    lettering.listeners.add("*", repr)
+    parts = iter(lettering.intake.take(["a" * 10_000], lettering.queue))
+    assert len(next(parts)) == len(made)
+    assert len(made) <= 100
+    assert len(next(parts)) == len(made) / 2
+
+
+def test_what_comes_late_of_a_format_whose_session_was_abandoned_reaches_nobody(lettering: IntakeRoom) -> None:
+    lettering.listeners.add("*", repr)
+    stream = lettering.stream()
+    parts = iter(lettering.intake.take(["a" * 10_000], lettering.queue))
+    next(parts)
+    lettering.queue.abandon()
+    assert list(parts) == []
+    assert len(made) == 101, "no more is asked for"
+    stream.close()
+    assert len(list(stream)) == 100
 
 
 # The thread.
