@@ -257,7 +257,7 @@ class User(threading.Thread):
     def _failed(self, event: Any) -> None:
         self._tally.add(f"errors ({event.context})")
         is_mishap = self.mishaps.tell(event.error)
-        if any(isinstance(cause, ssl.SSLWantReadError | ssl.SSLWantWriteError) for cause in chain(event.error)):
+        if any(is_of_a_new_handshake(cause) for cause in chain(event.error)):
             self._tally.violation(f"a new handshake became an error: {event.error!r}")
         if event.context not in {"connection", "send"} and not (event.context == "handler" and is_mishap):
             self._tally.violation(f"an error with context {event.context}: {event.error!r}")
@@ -268,6 +268,12 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
+
+
+def is_of_a_new_handshake(error: BaseException) -> bool:
+    """Return whether this can only come from a handshake of TLS after the first."""
+    wants = isinstance(error, ssl.SSLWantReadError | ssl.SSLWantWriteError)
+    return wants or (isinstance(error, ssl.SSLError) and error.reason == "NO_RENEGOTIATION")
 
 
 def raiser(mishap: BaseException) -> Callable[[object], Any]:

@@ -33,8 +33,9 @@ def update_keys(tls: socket.socket | ssl.SSLObject) -> None:
 
 
 def renegotiate(tls: socket.socket | ssl.SSLObject) -> None:
-    """Send the HelloRequest of TLS 1.2; the server goes on with the handshake as it reads."""
-    if _call("SSL_renegotiate", tls):  # otherwise one is under way
+    """Send the HelloRequest of TLS 1.2, unless one is under way; the server goes on with the handshake as it reads."""
+    if not _call("SSL_renegotiate_pending", tls):
+        assert _call("SSL_renegotiate", tls)
         assert isinstance(tls, ssl.SSLSocket | ssl.SSLObject)
         with contextlib.suppress(ssl.SSLWantReadError):
             tls.do_handshake()
