@@ -76,7 +76,7 @@ def test_a_peer_that_dies_while_a_message_is_being_sent_is_found_in_time(masquer
         sender = running(lambda: client.emit("much", {"text": "x" * 2**25}))
         took = elapsed(lambda: record.wait("disconnected"))
         assert took < 0.2 + 0.4 + PATIENCE
-        with pytest.raises(SendError):
+        with pytest.raises((SendError, NotConnectedError)):
             sender.result()
         masquerade_server.thaw()
         record.wait("connected", 2)
@@ -94,7 +94,7 @@ def test_a_long_upload_to_a_peer_that_takes_it_slowly_is_no_death() -> None:
         left = int.from_bytes(peer.read(12)[:8], "big")
         while left:
             left -= len(peer.read(min(left, 2**16)))
-            time.sleep(0.002)  # how slow it is
+            time.sleep(0.012)  # how slow it is
         over.set()
         stay(peer)
 
@@ -104,7 +104,7 @@ def test_a_long_upload_to_a_peer_that_takes_it_slowly_is_no_death() -> None:
     ):
         record = Record(client, "error")
         client.connect()
-        client.emit("much", {"text": "x" * 2**26})
+        client.emit("much", {"text": "x" * 2**24})
         assert over.wait(60)
         assert record.events == []
 

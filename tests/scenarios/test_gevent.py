@@ -41,7 +41,7 @@ def tick():
 
 class running:
     "Others run while a block does its work."
-    def __init__(self, least=3):
+    def __init__(self, least=1):
         self.least = least
     def __enter__(self):
         self.before = ticks

@@ -22,9 +22,10 @@ def relay(peer: Peer, upstream: socket.socket) -> None:
     """Pass bytes both ways until either side ends."""
 
     def back() -> None:
-        while data := upstream.recv(65536):
-            peer.send(data)
-        peer.sock.shutdown(socket.SHUT_WR)
+        with suppress(OSError):  # the client has gone
+            while data := upstream.recv(65536):
+                peer.send(data)
+            peer.sock.shutdown(socket.SHUT_WR)
 
     thread = threading.Thread(target=back, daemon=True)
     thread.start()
