@@ -6,7 +6,6 @@ __all__ = ["cli"]
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import click
 from click.shell_completion import add_completion_class
@@ -15,8 +14,18 @@ from masquerade_ws import __version__
 from masquerade_ws.cli.completion import BashCompletion
 from masquerade_ws.cli.debugging import debug
 from masquerade_ws.cli.exit_status import Commands
-from masquerade_ws.cli.parameters import as_json, event_type, events, payload, timeout, token, url, where
-from masquerade_ws.cli.tokens import TokenSource
+from masquerade_ws.cli.parameters import (
+    as_json,
+    check_types,
+    complete_type,
+    events,
+    payload_of,
+    seconds,
+    text_of,
+    timeout,
+    where,
+)  # fmt: skip
+from masquerade_ws.cli.target import Target, target, url
 from masquerade_ws.cli.where import Wanted
 
 add_completion_class(BashCompletion)
@@ -44,8 +53,10 @@ def cli(ctx: click.Context) -> None:
 
     \b
     And in a third one:
-      export MASQUERADE_TOKEN=my-token
-      masquerade-ws send ws://localhost:34076/ws image.generate '{"prompt": "a fox made of autumn leaves"}'
+      export MASQUERADE_URL=ws://localhost:34076/ws MASQUERADE_TOKEN=my-token
+      masquerade-ws run "a fox made of autumn leaves"
+
+    The URL of the gateway may be left out where MASQUERADE_URL is set.
 
     The token comes from --token-command, --token-file or the environment variable MASQUERADE_TOKEN, and is read anew
     before each attempt to connect. It is never an argument, because other users of the machine could see that.
@@ -56,6 +67,7 @@ def cli(ctx: click.Context) -> None:
       1    timed out
       2    wrong usage, no token available, or another error on this side
       3    the server refused the connection or cannot be reached
+      4    the image job failed
       130  interrupted
 
     \b
@@ -75,17 +87,16 @@ def cli(ctx: click.Context) -> None:
 @click.option("--count", metavar="N", type=click.IntRange(min=1), help="End after this many events.")
 @timeout("End after this many seconds; with --count, status 1 if there were fewer events.")
 @as_json
-@token
+@target()
 @debug
 def listen(
     *,
-    url: str,
+    target: Target,
     types: tuple[str, ...],
     where: Mapping[str, Wanted],
     count: int | None,
     timeout: float | None,
     as_json: bool,
-    token: TokenSource,
 ) -> None:
     """Print events as they arrive, one line each.
 
@@ -99,14 +110,15 @@ def listen(
     """
     from masquerade_ws.cli.event_commands import listen  # noqa: PLC0415 - as in the other commands
 
-    listen(url, token, types, where, count=count, timeout=timeout, as_json=as_json)
+    check_types(types)
+    listen(target, types, where, count=count, timeout=timeout, as_json=as_json)
 
 
 @cli.command()
 @url
-@token
+@target()
 @debug
-def watch(url: str, token: TokenSource) -> None:
+def watch(target: Target) -> None:
     """Show jobs, notifications and the connection, live.
 
     Ends with q or Ctrl-C. A lost connection is replaced. Without a terminal it prints lines, as listen does.
@@ -117,52 +129,98 @@ def watch(url: str, token: TokenSource) -> None:
     """
     from masquerade_ws.cli.watch.live import run  # noqa: PLC0415 - its packages may be missing
 
-    run(url, token)
+    run(target)
 
 
 @cli.command()
 @url
-@event_type
+@click.argument("types", metavar="TYPE...", nargs=-1, shell_complete=complete_type)
 @where
 @timeout("Give up after this many seconds, with status 1.")
 @as_json
-@token
+@target("types")
 @debug
 def wait(
-    *, url: str, type: str, where: Mapping[str, Wanted], timeout: float | None, as_json: bool, token: TokenSource
+    *, target: Target, types: tuple[str, ...], where: Mapping[str, Wanted], timeout: float | None, as_json: bool
 ) -> None:
-    """Wait for an event and print it.
+    """Wait for an event of one of several types and print it.
 
-    TYPE is the type of the event, or a pattern. A connection lost in the meantime is replaced.
+    TYPE is the type of an event, or a pattern. A wait for events of the job that --where job_id=ID names also ends when
+    that job fails, with status 4. A connection lost in the meantime is replaced.
 
     \b
     Examples:
       masquerade-ws wait ws://localhost:34076/ws image.generation.completed --where job_id=fox-1 --timeout 60
       masquerade-ws wait ws://localhost:34076/ws 'image.generation.*' --json | jq -r .payload.job_id
+      masquerade-ws wait ws://localhost:34076/ws image.generation.completed system.notification
     """
     from masquerade_ws.cli.event_commands import wait  # noqa: PLC0415 - as in the other commands
 
-    wait(url, token, type, where, timeout=timeout, as_json=as_json)
+    if not types:
+        raise click.UsageError(
+            "Missing argument 'TYPE...': give the type of an event, such as image.generation.completed"
+        )
+    check_types(types)
+    wait(target, types, where, timeout=timeout, as_json=as_json)
 
 
 @cli.command()
 @url
-@event_type
-@payload
-@token
+@click.argument("types", metavar="TYPE [JSON | KEY=VALUE... | -]", nargs=-1, shell_complete=complete_type)
+@seconds("--wait", "Print the events that come within this many seconds after it.")
+@as_json
+@target("types")
 @debug
-def send(*, url: str, type: str, payload: Mapping[str, Any], token: TokenSource) -> None:
+def send(*, target: Target, types: tuple[str, ...], wait: float | None, as_json: bool) -> None:
     """Send an event.
 
-    JSON is the payload, an object; without it the payload is empty.
+    The payload is a JSON object, or its fields as KEY=VALUE, each value as JSON if it is JSON and as text otherwise.
+    With - it is read from standard input. Without any it is empty.
 
     \b
-    Example:
+    Examples:
       masquerade-ws send ws://localhost:34076/ws image.generate '{"prompt": "a fox made of autumn leaves"}'
+      masquerade-ws send ws://localhost:34076/ws image.generate prompt="a fox" job_id=fox-1 --wait 10
+      jq -n '{prompt: "a fox"}' | masquerade-ws send ws://localhost:34076/ws image.generate -
     """
     from masquerade_ws.cli.event_commands import send  # noqa: PLC0415 - as in the other commands
 
-    send(url, token, type, payload)
+    if not types:
+        raise click.UsageError("Missing argument 'TYPE': give the type of the event, such as image.generate")
+    send(target, types[0], payload_of(types[1:]), seconds=wait, as_json=as_json)
+
+
+@cli.command()
+@url
+@click.argument("words", metavar="PROMPT|JSON", nargs=-1)
+@timeout("Give up after this many seconds, with status 1.")
+@click.option("--json", "as_json", is_flag=True, help="Print the event of the completion as JSON.")
+@click.option(
+    "--save", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Fetch the image into this file."
+)
+@click.option("--force", is_flag=True, help="Let --save overwrite a file.")
+@target("words")
+@debug
+def run(
+    *, target: Target, words: tuple[str, ...], timeout: float | None, as_json: bool, save: Path | None, force: bool
+) -> None:
+    """Have an image made, and print its URL.
+
+    PROMPT is a text; JSON is the whole payload of image.generate, an object. With - either is read from standard input.
+    The progress goes to stderr. If the job fails, the status is 4.
+
+    \b
+    Examples:
+      masquerade-ws run ws://localhost:34076/ws "a fox made of autumn leaves"
+      masquerade-ws run ws://localhost:34076/ws '{"prompt": "a fox", "job_id": "fox-1"}' --save fox.png
+    """
+    from masquerade_ws.cli.image_command import run  # noqa: PLC0415 - its packages may be missing
+
+    if len(words) != 1:
+        raise click.UsageError(
+            "give the prompt as one argument, in quotes" if words else "Missing argument 'PROMPT|JSON'"
+        )
+    run(target, text_of(words[0]), timeout=timeout, as_json=as_json, save=save, force=force)
 
 
 @cli.command()

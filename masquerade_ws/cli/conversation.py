@@ -9,15 +9,15 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import click
 
 from masquerade_ws import ClientEvent, ConnectError, Event, StateChangeEvent, WaitTimeoutError, WebSocketClient
 from masquerade_ws.cli.output import check_output
+from masquerade_ws.cli.target import Target
 from masquerade_ws.cli.tokens import VARIABLE, TokenSource
-from masquerade_ws.cli.where import Wanted
 
 # Seconds until a wait notices Ctrl-C, which interrupts no wait on Windows, and elsewhere none that is just beginning.
 WAKE_INTERVAL = 0.5
@@ -30,11 +30,11 @@ class Inbox:
     """Hands events from the dispatcher thread to the main thread, in their order, without losing any.
 
     Args:
-        where: What the payload of a server event must have.
+        wants: Whether to take a server event; called on the dispatcher thread.
     """
 
-    def __init__(self, where: Mapping[str, Wanted]) -> None:
-        self._where = dict(where)
+    def __init__(self, wants: Callable[[Event], bool]) -> None:
+        self._wants_event = wants
         self._last: object = None
         self._changed = threading.Condition()  # guards _events and _closed
         self._events: deque[Event | ClientEvent] = deque()
@@ -54,8 +54,7 @@ class Inbox:
 
     def _wants(self, event: Event | ClientEvent) -> bool:
         if isinstance(event, Event):
-            payload = event.payload
-            return all(name in payload and wanted.is_met_by(payload[name]) for name, wanted in self._where.items())
+            return self._wants_event(event)
         return not isinstance(event, StateChangeEvent) or event.new_state == "connecting"
 
     def get(self, timeout: float) -> Event | ClientEvent | None:
@@ -92,10 +91,9 @@ class Conversation(NamedTuple):
 
 @contextlib.contextmanager
 def open_conversation(
-    url: str,
-    token: TokenSource,
+    target: Target,
     types: Sequence[str] = (),
-    where: Mapping[str, Wanted] | None = None,
+    wants: Callable[[Event], bool] = lambda event: True,
     *,
     timeout: float | None = None,
     **options: Any,
@@ -103,10 +101,9 @@ def open_conversation(
     """Connect, miss no event from then on, and disconnect at the end.
 
     Args:
-        url: The URL of the gateway.
-        token: Where the token comes from.
+        target: The gateway.
         types: Types and patterns of the server events that are wanted; all without any.
-        where: What their payloads must have.
+        wants: Which of them are wanted; called on the dispatcher thread.
         timeout: Seconds for the whole conversation.
         options: Further arguments of the client.
 
@@ -116,18 +113,18 @@ def open_conversation(
         WaitTimeoutError: If there was no connection in time.
     """
     deadline = math.inf if timeout is None else time.monotonic() + timeout
-    inbox = Inbox(where or {})
+    inbox = Inbox(wants)
     try:
-        client = WebSocketClient(url, token, **options)
+        client = WebSocketClient(target.url, target.token, **target.options, **options)
         for name in (*(types or ("*",)), "connected", "disconnected", "error", "state:change"):
             client.on(name, inbox.put)
     except (TypeError, ValueError) as error:
         raise click.UsageError(str(error)) from error
     try:
-        _connect(client, token, deadline)
+        _connect(client, target.token, deadline)
         yield Conversation(client, inbox, deadline)
     finally:
-        token.close()
+        target.token.close()
         inbox.close()
         client.disconnect(timeout=_CLOSE_TIMEOUT)
 

@@ -7,6 +7,7 @@ status  meaning
 1       timed out
 2       wrong usage, no token available, or another error on this side
 3       the server refused, cannot be reached, or closed the connection
+4       the image job failed
 130     interrupted (Ctrl-C, SIGTERM, SIGHUP)
 ======  =====================================================================
 """
@@ -26,12 +27,12 @@ from typing import Any, NoReturn
 
 import click
 
-from masquerade_ws import MasqueradeError
+from masquerade_ws import ImageGenerationError, MasqueradeError
 from masquerade_ws.cli.tokens import TokenError
 from masquerade_ws.sanitize import clean
 
 DEBUG = "masquerade_ws.debug"  # the key of --debug in the `meta` of a context
-_TIMED_OUT, _ERROR, _REFUSED, _INTERRUPTED = 1, 2, 3, 130
+_TIMED_OUT, _ERROR, _REFUSED, _JOB_FAILED, _INTERRUPTED = 1, 2, 3, 4, 130
 _ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows has the first
 
 
@@ -74,6 +75,8 @@ def _errors_in_one_line(ctx: click.Context | None) -> Generator[None]:
         _fail(ctx, error, f"{error.format_message()} (see {path} --help)", _ERROR)
     except click.ClickException as error:
         _fail(ctx, error, error.format_message(), _ERROR)
+    except ImageGenerationError as error:
+        _fail(ctx, error, explain(error), _JOB_FAILED)
     except MasqueradeError as error:
         status = _TIMED_OUT if isinstance(error, TimeoutError) else _REFUSED
         _fail(ctx, error, explain(error), _ERROR if isinstance(error.__cause__, TokenError) else status)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-__all__ = ["as_json", "event_type", "events", "payload", "timeout", "token", "url", "where"]
+__all__ = ["as_json", "check_types", "complete_type", "events", "payload_of", "seconds", "text_of", "timeout", "where"]
 
-import functools
+import sys
 import threading
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import click
 from click.shell_completion import CompletionItem
 
-from masquerade_ws.cli.tokens import VARIABLE, TokenSource
+from masquerade_ws.cli.unicode import text_in
 from masquerade_ws.cli.where import collect, value_of
 
 _SERVER_EVENTS = (
@@ -26,41 +25,73 @@ _SERVER_EVENTS = (
     "heartbeat",
 )
 _CLIENT_EVENTS = ("connected", "disconnected", "state:change", "error")
+_PAYLOAD = """the payload must be a JSON object, such as '{"prompt": "a fox"}', or fields, such as prompt="a fox\""""
 
 
-def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def complete_type(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Return the documented types that begin with the incomplete word."""
     return [CompletionItem(name) for name in _SERVER_EVENTS if name.startswith(incomplete)]
 
 
-def _refuse_client_events(ctx: click.Context, param: click.Parameter, value: str | tuple[str, ...]) -> Any:
-    """Refuse the events of the client itself, which no server sends."""
-    for name in (value,) if isinstance(value, str) else value:
+def check_types(types: Sequence[str]) -> None:
+    """Refuse the events of the client itself, which no server sends.
+
+    Raises:
+        click.UsageError: If there is one among the types.
+    """
+    for name in types:
         if name in _CLIENT_EVENTS:
-            raise click.BadParameter(
-                f"{name} is not an event of the server; changes of the connection go to stderr anyway", ctx, param
+            raise click.UsageError(
+                f"{name} is not an event of the server; changes of the connection go to stderr anyway"
             )
+
+
+def payload_of(words: Sequence[str]) -> dict[str, Any]:
+    """Return the payload that words stand for: a JSON object, ``-`` for one on standard input, or ``KEY=VALUE``.
+
+    Raises:
+        click.UsageError: If they are none of these.
+    """
+    if len(words) == 1 and (words[0] == "-" or words[0].lstrip()[:1] in ("{", "[")):
+        value: Any = value_of(text_of(words[0]))
+        if not isinstance(value, dict):
+            raise click.UsageError(_PAYLOAD)
+        return cast("dict[str, Any]", value)
+    payload: dict[str, Any] = {}
+    for word in words:
+        key, sign, text = word.partition("=")
+        if not key or not sign:
+            raise click.UsageError(_PAYLOAD)
+        if key in payload:
+            raise click.UsageError(f"{key} is given twice: give it once")
+        payload[key] = value_of(text)
+    return payload
+
+
+def text_of(word: str) -> str:
+    """Return a word, or for ``-`` what standard input contains.
+
+    Raises:
+        click.UsageError: If there is no standard input, or no text in it.
+    """
+    if word != "-":
+        return word
+    if sys.stdin is None:
+        raise click.UsageError("'-' means standard input, and there is none")
+    try:
+        return text_in(sys.stdin.buffer.read())
+    except UnicodeError:
+        raise click.UsageError("standard input is not UTF-8") from None
+
+
+def _in_range(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not 0 <= value <= threading.TIMEOUT_MAX:  # NaN compares as false
+        raise click.BadParameter(f"{value:g} is not a number of seconds to wait", ctx, param)
     return value
 
 
-def _object(ctx: click.Context, param: click.Parameter, text: str) -> Any:
-    value: Any = value_of(text)
-    if not isinstance(value, dict):
-        raise click.BadParameter('it must be a JSON object, such as \'{"prompt": "a fox"}\'', ctx, param)
-    return cast("dict[str, Any]", value)
-
-
-def _in_range(ctx: click.Context, param: click.Parameter, seconds: float | None) -> float | None:
-    if seconds is not None and not 0 <= seconds <= threading.TIMEOUT_MAX:  # NaN compares as false
-        raise click.BadParameter(f"{seconds:g} is not a number of seconds to wait", ctx, param)
-    return seconds
-
-
-url = click.argument("url")
-event_type = click.argument("type", shell_complete=_complete, callback=_refuse_client_events)
-payload = click.argument("payload", metavar="[JSON]", default="{}", callback=_object)
 events = click.option(
-    "--event", "types", metavar="PATTERN", multiple=True, shell_complete=_complete, callback=_refuse_client_events,
+    "--event", "types", metavar="PATTERN", multiple=True, shell_complete=complete_type,
     help="A type, or a pattern such as 'image.generation.*'; without it, all events. May be repeated.",
 )  # fmt: skip
 where = click.option(
@@ -71,28 +102,11 @@ where = click.option(
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 
 
+def seconds(name: str, help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return a decorator that adds an option for a number of seconds."""
+    return click.option(name, metavar="SECONDS", type=float, callback=_in_range, help=help)
+
+
 def timeout(help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Return a decorator that adds ``--timeout``, whose effect each command describes itself."""
-    return click.option("--timeout", metavar="SECONDS", type=float, callback=_in_range, help=help)
-
-
-def token(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options for the token to a command, which gets a `TokenSource` as the argument ``token``."""
-
-    @click.option(
-        "--token-command",
-        metavar="COMMAND",
-        help="Run this shell command before each attempt to connect; it prints the token. It has no "
-        "terminal and ends with this one.",
-    )
-    @click.option(
-        "--token-file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path),
-        help=f"Read the token from this file before each attempt. Without either option it comes from {VARIABLE}.",
-    )  # fmt: skip
-    @functools.wraps(command)
-    def with_token(*, token_command: str | None, token_file: Path | None, **arguments: Any) -> None:
-        if token_command is not None and token_file is not None:
-            raise click.UsageError("--token-command and --token-file cannot be combined: give one of them")
-        command(token=TokenSource(token_command, token_file), **arguments)
-
-    return with_token
+    return seconds("--timeout", help)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["VARIABLE", "TokenError", "TokenSource"]
 
-import codecs
 import contextlib
 import os
 import signal
@@ -13,6 +12,7 @@ import sys
 import threading
 from pathlib import Path
 
+from masquerade_ws.cli.unicode import text_in
 from masquerade_ws.sanitize import clean
 
 VARIABLE = "MASQUERADE_TOKEN"
@@ -138,13 +138,12 @@ def _content_of(file: Path) -> bytes:
 
 def _token_in(data: bytes, place: str) -> str:
     """Return the token without the white space and the byte order mark that editors and shells put around it."""
-    utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # what PowerShell writes
-    text = data.decode("utf-16" if utf16 else "utf-8-sig", "replace")  # a strict one shows the data in its exception
-    token = text.strip()
+    try:
+        token = text_in(data).strip()
+    except UnicodeError:
+        raise TokenError(f"{place} is not UTF-8") from None
     if not token:
         raise TokenError(f"{place} is empty")
-    if "\N{REPLACEMENT CHARACTER}" in token:
-        raise TokenError(f"{place} is not UTF-8")
     if clean(token) != token:
         raise TokenError(f"{place} must be one line that contains the token alone")
     return token

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Wanted", "collect", "value_of"]
+__all__ = ["Wanted", "collect", "is_met", "value_of"]
 
 import json
 from collections.abc import Mapping
@@ -22,6 +22,11 @@ class Wanted(NamedTuple):
         if isinstance(value, bool) or isinstance(self.value, bool):
             return value is self.value or value == self.text  # in Python true equals 1, in JSON it does not
         return bool(value in self)
+
+
+def is_met(where: Mapping[str, Wanted], payload: Mapping[str, Any]) -> bool:
+    """Return whether a payload meets all conditions."""
+    return all(name in payload and wanted.is_met_by(payload[name]) for name, wanted in where.items())
 
 
 def value_of(text: str) -> Any:

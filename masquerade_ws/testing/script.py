@@ -137,7 +137,7 @@ def _checked(number: int, step: object, triggered: bool) -> Step:
         name, payload = parts
         if isinstance(name, str) and callable(payload):
             _checked(number, payload, triggered)
-            return name, payload
+            return name, cast("Payload", payload)
         if isinstance(name, str) and isinstance(payload, Mapping):
             encode(name, cast("Mapping[str, Any]", payload))  # raises if it cannot be sent
             return name, cast("Mapping[str, Any]", payload)

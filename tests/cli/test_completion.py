@@ -44,7 +44,9 @@ printf '%s\\n' "$@" >{told}.part && mv {told}.part {told}
         ("masquerade-ws wait ws://localhost:34076/ws image.generation.f", ["image.generation.failed"]),
         ("masquerade-ws listen ws://localhost/ --event sys", ["system.notification"]),
         ("masquerade-ws listen ws://localhost/ --tim", ["--timeout"]),
-        ("masquerade-ws wait ws://localhost/ heartbeat ", []),
+        ("masquerade-ws wait ws://localhost/ heartbeat sys", ["system.notification"]),
+        ("masquerade-ws wait sys", []),
+        ("masquerade-ws run ws://localhost/ a", []),
     ],
 )
 def test_bash_is_told_what_a_line_may_go_on_with(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
+import io
 import json
 import logging
 import os
@@ -28,6 +30,7 @@ from masquerade_ws.cli import conversation, event_commands, output
 from masquerade_ws.cli.commands import cli
 from masquerade_ws.cli.conversation import open_conversation
 from masquerade_ws.cli.output import event_line
+from masquerade_ws.cli.target import Target
 from masquerade_ws.cli.tokens import TokenSource
 from masquerade_ws.testing import EventServer
 from tests.support.scenes import closed_port_url, names_of_threads, running
@@ -237,7 +240,7 @@ def test_listen_ends_at_its_time(run: Command, masquerade_server: EventServer) -
 
 def test_nothing_is_lost_while_nobody_looks(masquerade_server: EventServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conversation, "_CAPACITY", 2)
-    with open_conversation(masquerade_server.url, TokenSource()) as connected:
+    with open_conversation(Target(masquerade_server.url, TokenSource(), {})) as connected:
         for number in range(50):
             masquerade_server.emit("x", {"n": number})
         received = [event for event in islice(connected.events(), 52) if isinstance(event, Event)]
@@ -249,7 +252,7 @@ def test_what_waits_to_be_shown_holds_up_no_end(
     masquerade_server: EventServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(conversation, "_CAPACITY", 1)
-    with open_conversation(masquerade_server.url, TokenSource()) as connected:
+    with open_conversation(Target(masquerade_server.url, TokenSource(), {})) as connected:
         for _ in range(50):
             masquerade_server.emit("x")
 
@@ -282,6 +285,57 @@ def test_wait_prints_the_event_that_comes_first(run: Command, masquerade_server:
 
     assert ended.status == 0
     assert ended.lines == ["image.generation.completed  job_id=b"]
+
+
+def test_wait_takes_several_types(run: Command, masquerade_server: EventServer) -> None:
+    ended = run(
+        "wait", masquerade_server.url, "system.notification", "image.generation.*", "--json",
+        meanwhile=when_connected(masquerade_server, emit(masquerade_server, {"job_id": "1"})),
+    )  # fmt: skip
+    assert [event["type"] for event in ended.events] == ["image.generation.progress"]
+
+
+@pytest.mark.parametrize(
+    ("types", "where", "fails"),
+    [
+        (["image.generation.completed"], ["job_id=1"], True),
+        (["image.generation.completed"], ["job_id=1", "image_url=x"], True),
+        (["image.generation.started", "image.generation.progress"], ["job_id=1"], True),
+        (["image.generation.completed"], ["job_id=2"], False),
+        (["image.generation.completed"], [], False),
+        (["image.generation.completed", "x"], ["job_id=1"], False),
+        (["image.generation.failed"], ["job_id=2"], False),
+    ],
+)
+def test_wait_ends_at_once_when_the_job_whose_events_it_awaits_has_failed(
+    run: Command, masquerade_server: EventServer, types: list[str], where: list[str], fails: bool
+) -> None:
+    failure = {"job_id": "1", "error": "no blue", "retry_allowed": True}
+    answer = {"job_id": "2" if "job_id=2" in where else "1", "image_url": "x"}
+    ended = run(
+        "wait", masquerade_server.url, *types, *(word for each in where for word in ("--where", each)),
+        meanwhile=when_connected(
+            masquerade_server,
+            emit(masquerade_server, failure, type="image.generation.failed"),
+            *([] if fails else [emit(masquerade_server, answer, type=types[0])]),
+        ),
+    )  # fmt: skip
+    if fails:
+        assert (ended.status, ended.out) == (4, "")
+        assert ended.err.splitlines()[-1] == "Error: job 1 failed: no blue (it may be tried again)"
+    else:
+        assert ended.status == 0
+        assert "no blue" not in ended.out
+
+
+def test_the_failure_that_is_waited_for_is_an_answer(run: Command, masquerade_server: EventServer) -> None:
+    ended = run(
+        "wait", masquerade_server.url, "image.generation.*", "system.notification", "--where", "job_id=1",
+        meanwhile=when_connected(
+            masquerade_server, emit(masquerade_server, {"job_id": "1", "error": "x"}, type="image.generation.failed")
+        ),
+    )  # fmt: skip
+    assert ended.status == 0
 
 
 def test_wait_gives_up_with_status_1(run: Command, masquerade_server: EventServer) -> None:
@@ -386,6 +440,65 @@ def test_send_sends_an_event(run: Command, masquerade_server: EventServer) -> No
     assert masquerade_server.expect("image.generate", TIMEOUT)["payload"] == {"prompt": "ein Füchslein", "n": 1}
 
 
+@pytest.mark.parametrize(
+    ("words", "payload"),
+    [
+        (["prompt=a fox", "steps=5", "fast=true", 'id="7"', "formula=a=b"],
+         {"prompt": "a fox", "steps": 5, "fast": True, "id": "7", "formula": "a=b"}),
+        (['prompt={"a": 1}'], {"prompt": {"a": 1}}),
+        ([' {"prompt": "a=b"}'], {"prompt": "a=b"}),
+    ],
+)  # fmt: skip
+def test_send_takes_fields_for_a_payload(
+    run: Command, masquerade_server: EventServer, words: list[str], payload: dict[str, Any]
+) -> None:
+    assert run("send", masquerade_server.url, "x", *words) == (0, "", "")
+    assert masquerade_server.expect("x")["payload"] == payload
+
+
+@pytest.mark.parametrize("words", [["a fox"], ["=a"], ["a=1", "a=2"], ['{"a=b"'], ["[1]"], ["{}", "a=1"], ["-"]])
+def test_send_refuses_what_is_no_payload(run: Command, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"7")))
+    ended = run("send", "ws://localhost:1/", "x", *words)
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "data", [b'{"a": "\xc3\xa4"}\r\n', codecs.BOM_UTF8 + b'{"a": "\xc3\xa4"}', '\ufeff{"a": "ä"}'.encode("utf-16-le")]
+)
+def test_send_reads_a_payload_from_standard_input(
+    run: Command, masquerade_server: EventServer, monkeypatch: pytest.MonkeyPatch, data: bytes
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+    assert run("send", masquerade_server.url, "x", "-") == (0, "", "")
+    assert masquerade_server.expect("x")["payload"] == {"a": "ä"}
+
+
+@pytest.mark.parametrize(("stdin", "message"), [(None, "there is none"), (b"\xff", "standard input is not UTF-8")])
+def test_send_tells_of_a_standard_input_that_holds_nothing_to_send(
+    run: Command, monkeypatch: pytest.MonkeyPatch, stdin: bytes | None, message: str
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None if stdin is None else io.TextIOWrapper(io.BytesIO(stdin)))
+    ended = run("send", "ws://localhost:1/", "x", "-")
+    assert ended.status == 2
+    assert message in ended.err
+
+
+@posix
+def test_send_prints_what_comes_back(masquerade_server: EventServer) -> None:
+    masquerade_server.paint(steps=1)
+    arguments = ["send", masquerade_server.url, "image.generate", "job_id=fox-1", "--json", "--wait"]
+    command = [sys.executable, "-u", "-m", "masquerade_ws", *arguments]
+    with subprocess.Popen([*command, "3600"], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        story = [json.loads(process.stdout.readline())["type"] for _ in range(3)]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(TIMEOUT) == 130
+    assert [each.rpartition(".")[2] for each in story] == ["started", "progress", "completed"]
+    assert subprocess.run([*command, "0"], capture_output=True, check=True, timeout=TIMEOUT).stdout == b""
+
+
 def test_send_without_a_payload_sends_an_empty_one(run: Command, masquerade_server: EventServer) -> None:
     assert run("send", masquerade_server.url, "x").status == 0
     assert masquerade_server.expect("x", TIMEOUT)["payload"] == {}
@@ -449,7 +562,10 @@ def test_a_token_file_that_cannot_be_read_is_told_in_a_line(run: Command, tmp_pa
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["listen"], "Missing argument 'URL'."),
+        (["listen"], "Missing argument 'URL'"),
+        (["wait", "x"], "or set MASQUERADE_URL"),
+        (["wait", "ws://localhost/"], "Missing argument 'TYPE...'"),
+        (["send", "ws://localhost/"], "Missing argument 'TYPE'"),
         (["nonsense"], "No such command 'nonsense'"),
         (["--nonsense"], "No such option"),
         (["listen", "http://localhost/"], "url must begin with ws:// or wss://"),
@@ -461,8 +577,8 @@ def test_a_token_file_that_cannot_be_read_is_told_in_a_line(run: Command, tmp_pa
         (["wait", "ws://localhost/", "x", "--where", "a=1", "--where", "a=2"], "a is given twice"),
         (["wait", "ws://localhost/", "x", "--timeout", "nan"], "nan is not a number of seconds"),
         (["wait", "ws://localhost/", "x", "--timeout", "-1"], "-1 is not a number of seconds"),
-        (["send", "ws://localhost/", "x", "[1]"], "it must be a JSON object"),
-        (["send", "ws://localhost/", "x", "{"], "it must be a JSON object"),
+        (["send", "ws://localhost/", "x", "[1]"], "the payload must be a JSON object"),
+        (["send", "ws://localhost/", "x", "{"], "the payload must be a JSON object"),
         (["listen", "ws://localhost/", "--token-file", "a", "--token-command", "b"], "cannot be combined"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",

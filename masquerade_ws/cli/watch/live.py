@@ -12,7 +12,7 @@ from rich.live import Live
 from masquerade_ws.cli.conversation import Conversation, open_conversation
 from masquerade_ws.cli.event_commands import listen
 from masquerade_ws.cli.output import note
-from masquerade_ws.cli.tokens import TokenSource
+from masquerade_ws.cli.target import Target
 from masquerade_ws.cli.watch.board import Board
 from masquerade_ws.cli.watch.keys import QUIT, keyboard
 from masquerade_ws.cli.watch.rendering import render
@@ -22,20 +22,19 @@ _TICK = 0.1  # seconds between two frames of the view
 _HEARTBEAT = 5.0  # seconds; each heartbeat measures the latency
 
 
-def run(url: str, token: TokenSource) -> None:
+def run(target: Target) -> None:
     """Show the view until q or Ctrl-C; without a terminal, print lines.
 
     Args:
-        url: The URL of the gateway.
-        token: Where the token comes from.
+        target: The gateway.
     """
     console = Console(highlight=False)
     if console.file.isatty() and not console.is_dumb_terminal:
-        with open_conversation(url, token, heartbeat_interval=_HEARTBEAT) as conversation:
-            _show(conversation, clean(url.partition("?")[0]), console)
+        with open_conversation(target, heartbeat_interval=_HEARTBEAT) as conversation:
+            _show(conversation, clean(target.url.partition("?")[0]), console)
     else:
         note("standard output is not a terminal: printing a line for each event")
-        listen(url, token, (), {}, count=None, timeout=None, as_json=False)
+        listen(target, (), {}, count=None, timeout=None, as_json=False)
 
 
 def _show(conversation: Conversation, name: str, console: Console) -> None:
