@@ -40,8 +40,12 @@ def dial(addresses: Sequence[Address], attempt: Attempt) -> None:
     untried, pace = deque(_in_turns(addresses)), Deadline(0)
     while untried or attempt.racing:
         if untried and (not attempt.racing or pace.expired()):
-            failure, pace = _start(untried.popleft(), attempt) or failure, Deadline(_PACE)
-        for sock in attempt.wait_for_connects(pace if untried else Deadline(None)) if attempt.racing else ():
+            failed = _start(untried.popleft(), attempt)
+            pace = Deadline(_PACE if failed is None else 0)
+            if failed is not None:
+                failure = failed
+                continue
+        for sock in attempt.wait_for_connects(pace if untried else Deadline(None)):
             error = _error_of(sock)
             if error is None:
                 return _choose(sock, attempt)

@@ -266,9 +266,12 @@ class Receiver:
 
     def _answer(self) -> None:
         """Send the pongs, and what TLS wants to answer, as far as that needs no waiting."""
-        pings, self.frames.pings = self.frames.pings, []
         try:
-            self._sender.pong(pings)
+            if self.frames.pings:
+                pings, self.frames.pings = self.frames.pings, []
+                self._sender.pong(pings)
+            else:
+                self._sender.flush()
         except OSError as error:
             if not is_failure(error):
                 raise

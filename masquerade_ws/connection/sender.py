@@ -210,15 +210,17 @@ class Sender:
             self._mid_frame = False
 
     def _owes(self) -> bool:
-        return self._owes_pongs() or bool(self._unsent) or (self._tls is not None and self._tls.owes)
+        if self._owed and self._may_pong():
+            return True
+        return bool(self._unsent) or (self._tls is not None and self._tls.owes)
 
-    def _owes_pongs(self) -> bool:
-        return bool(self._owed) and not (self._close_asked or self.send_closed or self.held)
+    def _may_pong(self) -> bool:
+        return not (self._close_asked or self.send_closed or self.held)
 
     def _collect(self) -> bool:
         """Queue the next pongs and TLS's own records, unless something is unsent; return whether something is now."""
         if not self._unsent:
-            count = min(len(self._owed), _PONGS_AT_ONCE) if self._owes_pongs() else 0
+            count = min(len(self._owed), _PONGS_AT_ONCE) if self._may_pong() else 0
             pongs = [build_frame(PONG, self._owed.popleft(), next(self._keys)[0]) for _ in range(count)]
             self._queue(b"".join(pongs))
         return bool(self._unsent)

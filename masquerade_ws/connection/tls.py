@@ -79,33 +79,30 @@ class TLS:
 
         What was held goes on to be sent if they end a handshake.
         """
+        plain: list[bytes] = []
         with self._lock:
             self._incoming.write(data)
-            plain: list[bytes] = []
-            # A read without bytes to read from would cost an exception.
-            while self._incoming.pending or self._object.pending():
-                try:
-                    piece = self._object.read(_RECORD)
-                except ssl.SSLWantReadError:
-                    break
-                except ssl.SSLZeroReturnError:  # the peer's close_notify, after ours
-                    piece = b""
-                except ssl.SSLError as error:
-                    self.fault, piece = error, b""
-                if not piece:
-                    self.recv_closed = True
-                    break
-                plain.append(piece)
-            if self._plain and not self.recv_closed:
-                self._go_on()
+            try:
+                self._read_into(plain)
+                if self._plain and not self.recv_closed:
+                    self._write(b"")
+            except ssl.SSLError as error:
+                self.fault, self.recv_closed = error, True
         return b"".join(plain)
 
-    def _go_on(self) -> None:
-        """Encrypt what was held, if the peer's handshake is over."""
-        try:
-            self._write(b"")
-        except ssl.SSLError as error:
-            self.fault, self.recv_closed = error, True
+    def _read_into(self, plain: list[bytes]) -> None:
+        # A read without bytes to read from would cost an exception.
+        while self._incoming.pending or self._object.pending():
+            try:
+                piece = self._object.read(_RECORD)
+            except ssl.SSLWantReadError:
+                return
+            except ssl.SSLZeroReturnError:  # the peer's close_notify, after ours
+                piece = b""
+            if not piece:
+                self.recv_closed = True
+                return
+            plain.append(piece)
 
     def encrypt(self, data: bytes) -> bytes:
         """Return the records to send for ``data``, after those of TLS's own that wait.

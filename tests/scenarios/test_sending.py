@@ -190,7 +190,7 @@ def test_a_send_to_a_peer_that_does_not_read_fails_in_time_and_the_connection_is
         client.emit("after")
         (error,) = record.of("error")
         assert error.context == "send"
-        assert error.error is caught.value
+        assert repr(error.error) == repr(caught.value)
 
 
 def test_all_who_send_at_once_fail_and_there_is_one_error() -> None:

@@ -295,6 +295,37 @@ def test_a_connection_closed_during_a_handshake_is_closed_in_order() -> None:
     assert received == [1000]
 
 
+@needs_openssl
+def test_what_a_signal_handler_sends_within_a_read_of_its_thread_goes_out_after_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    received: list[tuple[int, bytes]] = []
+
+    def script(peer: Peer) -> None:
+        assert patched.wait(10)
+        renegotiate(peer.sock)
+        peer.send(frame(1, b"now"))
+        received.append(peer.read_frame())
+        part(peer)
+
+    patched = threading.Event()
+    with renegotiating(script) as connection:
+        established = connection._established
+        assert established is not None
+        feed = established.receiver.frames.feed
+
+        def interrupted(data: bytes) -> list[str | bytes]:
+            monkeypatch.undo()
+            connection.send("from the handler")
+            assert established.sender.held
+            return feed(data)
+
+        monkeypatch.setattr(established.receiver.frames, "feed", interrupted)
+        patched.set()
+        assert list(connection) == ["now"]
+    assert received == [(1, b"from the handler")]
+
+
 class OpenSSLServer:
     """``openssl s_server``, which sends what is written to it, and takes a first letter for a command."""
 

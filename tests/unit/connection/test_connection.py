@@ -191,7 +191,7 @@ def test_a_ping_of_what_fits_no_control_frame_is_refused_and_harms_nothing() -> 
 def test_bytes_and_their_time_are_counted() -> None:
     with websockets_server(echo) as url, Connection.open(url) as connection:
         opened = connection.last_received
-        assert (connection.bytes_received, connection.bytes_sent) == (0, 0)
+        assert (connection.bytes_received, connection.bytes_sent, connection.messages_sent) == (0, 0, 0)
         connection.send("12345")
         next(iter(connection))
         assert connection.bytes_sent == 2 + 4 + 5
@@ -789,7 +789,8 @@ def test_a_connection_that_is_not_open_neither_sends_nor_receives() -> None:
         list(connection)
     assert not connection.readable()
     assert (connection.latency, connection.last_received) == (None, 0.0)
-    assert (connection.bytes_received, connection.bytes_sent) == (0, 0)
+    assert (connection.bytes_received, connection.bytes_sent, connection.messages_sent) == (0, 0, 0)
+    connection.finish()
 
 
 def test_an_attempt_that_failed_has_ended() -> None:
@@ -953,6 +954,7 @@ def test_the_error_that_is_kept_keeps_no_frames_alive(end: str) -> None:
     ("place", "operation"),
     [
         ("receiver.Receiver._gather", list),
+        ("sender.Sender.pong", list),
         ("sender.send_now", lambda connection: connection.send("x")),
         ("sender.send_now", Connection.close),
         ("established.shutdown", Connection.close),
@@ -966,11 +968,15 @@ def test_a_signal_handler_s_time_out_is_not_taken_for_the_socket_s_failure(
 
     def script(peer: Peer) -> None:
         peer.upgrade()
+        assert patched.wait(10)
+        peer.send(frame(9))
         peer.read_to_end()
 
+    patched = threading.Event()
     with RawServer(script) as server:
         connection = Connection.open(server.url)
         monkeypatch.setattr(f"masquerade_ws.connection.{place}", alarm)
+        patched.set()
         with pytest.raises(TimeoutError, match="from the handler"):
             operation(connection)
         monkeypatch.undo()

@@ -91,6 +91,14 @@ def test_rfc8305_5_an_address_that_answers_late_still_wins(
         attempt.close()
 
 
+def test_a_silent_address_is_waited_for_though_all_others_have_failed(silent_port: int, refusing_port: int) -> None:
+    attempt = Attempt(0.6)
+    with pytest.raises(OutOfTime):
+        dial([loopback(silent_port), loopback(refusing_port)], attempt)
+    assert len(attempt.racing) == 1
+    attempt.close()
+
+
 def test_rfc8305_4_the_families_take_turns() -> None:
     v4 = [(socket.AF_INET, 1, 6, "", (str(i), 1)) for i in range(3)]
     v6 = [(socket.AF_INET6, 1, 6, "", (str(i), 1)) for i in range(2)]

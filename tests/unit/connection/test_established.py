@@ -272,7 +272,7 @@ def test_tls_ends_with_a_close_notify(ended: Callable[[Peer], None], version: ss
 
 
 def test_a_frame_sent_in_part_is_not_followed_by_a_close_notify() -> None:
-    ends: list[str] = []
+    ends: list[type[Exception]] = []
 
     def script(peer: Peer) -> None:
         peer.upgrade()
@@ -280,7 +280,7 @@ def test_a_frame_sent_in_part_is_not_followed_by_a_close_notify() -> None:
         try:
             end_seen_by_the_server(peer)
         except ssl.SSLError as error:
-            ends.append(error.reason)
+            ends.append(type(error))
 
     stalled = threading.Event()
     server_context, client_context = tls_contexts()
@@ -290,7 +290,27 @@ def test_a_frame_sent_in_part_is_not_followed_by_a_close_notify() -> None:
             connection.send(bytes(2**25))
         stalled.set()
         until(lambda: ends)
-    assert ends == ["UNEXPECTED_EOF_WHILE_READING"]
+    assert ends == [ssl.SSLEOFError]
+
+
+def test_a_request_sent_in_part_is_not_followed_by_a_close_notify() -> None:
+    ends: list[type[Exception]] = []
+
+    def script(peer: Peer) -> None:
+        assert over.wait(10)
+        try:
+            end_seen_by_the_server(peer)
+        except ssl.SSLError as error:
+            ends.append(type(error))
+
+    over = threading.Event()
+    server_context, client_context = tls_contexts()
+    with RawServer(script, tls=server_context) as server:
+        with pytest.raises(ConnectError, match="timed out during the opening handshake"):
+            Connection.open(f"{server.url}?{'x' * 2**24}", ssl_context=client_context, timeout=1)
+        over.set()
+        until(lambda: ends)
+    assert ends == [ssl.SSLEOFError]
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])

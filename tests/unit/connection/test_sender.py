@@ -101,9 +101,8 @@ def test_5_5_3_the_latest_ping_alone_is_answered_when_the_kernel_takes_no_more(e
         sender.pong([b"%d" % i])
     assert len(sender._unsent) < 64 * 131
     assert len(sender._owed) == 1
-    while (answer := peer.read_frame()[1]) == bytes(125):
+    while peer.read_frame() != (10, b"19999"):
         sender.flush()
-    assert answer == b"19999"
 
 
 def test_pings_that_come_while_another_thread_sends_are_answered_by_it_but_not_kept_without_bound(
