@@ -19,8 +19,8 @@ from masquerade_ws.cli.parameters import (
     check_types,
     complete_type,
     events,
+    number,
     payload_of,
-    seconds,
     text_of,
     timeout,
     where,
@@ -167,7 +167,7 @@ def wait(
 @cli.command()
 @url
 @click.argument("types", metavar="TYPE [JSON | KEY=VALUE... | -]", nargs=-1, shell_complete=complete_type)
-@seconds("--wait", "Print the events that come within this many seconds after it.")
+@number("--wait", "SECONDS", 0.0, "Print the events that come within this many seconds after it.")
 @as_json
 @target("types")
 @debug
@@ -249,18 +249,33 @@ def demo(output: Path) -> None:
     "--allow-host", metavar="NAME", multiple=True,
     help="Another name of this machine that requests may come under, such as that of a container. May be repeated.",
 )  # fmt: skip
+@number("--notify", "SECONDS", 0.1, "Send a notification to all clients this often.")
+@number("--drop-every", "SECONDS", 0.1, "Reset all connections this often, as a broken network would.")
+@number("--fail-rate", "SHARE", 0.0, "Let this share of the jobs fail, 0 to 1; they may be tried again.", high=1.0)
 @_output
 @debug
-def serve(*, host: str, port: int, allow_host: tuple[str, ...], output: Path) -> None:
+def serve(
+    *,
+    host: str,
+    port: int,
+    allow_host: tuple[str, ...],
+    notify: float | None,
+    drop_every: float | None,
+    fail_rate: float | None,
+    output: Path,
+) -> None:
     """Run the gateway of the demo alone, to try clients against.
 
-    A client starts a job by sending image.generate with the payload {"prompt": "..."}. Web pages of other sites are
-    refused. Ends with Ctrl-C.
+    A client starts a job by sending image.generate. Of the payload only prompt is required; job_id names the job, and
+    "fail": true lets it fail. All clients get the events of all jobs, and http://localhost:34076/jobs/<job id> answers
+    with the latest one. An empty token, and one that begins with "expired", is refused with HTTP 401; web pages of
+    other sites are refused with 403. Ends with Ctrl-C.
 
     \b
-    Example:
+    Examples:
       masquerade-ws serve --port 8000
+      masquerade-ws serve --notify 5 --drop-every 20 --fail-rate 0.3
     """
-    from masquerade_ws.cli.demo.serve import run  # noqa: PLC0415 - its packages may be missing
+    from masquerade_ws.cli.demo.serve import Faults, run  # noqa: PLC0415 - its packages may be missing
 
-    run(host, port, output, allow_host)
+    run(host, port, output, allow_host, Faults(notify, drop_every, fail_rate or 0.0))

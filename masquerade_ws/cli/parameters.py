@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["as_json", "check_types", "complete_type", "events", "payload_of", "seconds", "text_of", "timeout", "where"]
+__all__ = ["as_json", "check_types", "complete_type", "events", "number", "payload_of", "text_of", "timeout", "where"]
 
 import sys
 import threading
@@ -84,12 +84,6 @@ def text_of(word: str) -> str:
         raise click.UsageError("standard input is not UTF-8") from None
 
 
-def _in_range(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
-    if value is not None and not 0 <= value <= threading.TIMEOUT_MAX:  # NaN compares as false
-        raise click.BadParameter(f"{value:g} is not a number of seconds to wait", ctx, param)
-    return value
-
-
 events = click.option(
     "--event", "types", metavar="PATTERN", multiple=True, shell_complete=complete_type,
     help="A type, or a pattern such as 'image.generation.*'; without it, all events. May be repeated.",
@@ -102,11 +96,19 @@ where = click.option(
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 
 
-def seconds(name: str, help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Return a decorator that adds an option for a number of seconds."""
-    return click.option(name, metavar="SECONDS", type=float, callback=_in_range, help=help)
+def number(
+    name: str, metavar: str, low: float, help: str, *, high: float = threading.TIMEOUT_MAX
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return a decorator that adds an option for a number from ``low`` to ``high``."""
+
+    def check(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+        if value is not None and not low <= value <= high:  # NaN compares as false
+            raise click.BadParameter(f"{value:g} must be a number from {low:g} to {high:g}", ctx, param)
+        return value
+
+    return click.option(name, metavar=metavar, type=float, callback=check, help=help)
 
 
 def timeout(help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Return a decorator that adds ``--timeout``, whose effect each command describes itself."""
-    return seconds("--timeout", help)
+    return number("--timeout", "SECONDS", 0.0, help)

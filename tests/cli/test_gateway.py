@@ -31,7 +31,7 @@ from click.testing import CliRunner
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from masquerade_ws import Event
+from masquerade_ws import Event, WebSocketClient
 from masquerade_ws.cli.commands import cli as commands
 from masquerade_ws.cli.demo import picture, serve, studio
 from masquerade_ws.cli.demo.gateway import Gateway
@@ -300,7 +300,9 @@ def test_everybody_hears_of_every_job(gateway: Gateway, lines: Lines) -> None:
     ],
     ids=lambda message: repr(message)[:30],
 )
-def test_a_message_that_is_not_understood_is_told_to_its_sender(gateway: Gateway, message: str | bytes) -> None:
+def test_a_message_that_is_not_understood_is_reported_and_told_to_its_sender(
+    gateway: Gateway, lines: Lines, message: str | bytes
+) -> None:
     with join(gateway) as peer:
         peer.send(message)
         notice = json.loads(peer.recv(timeout=TIMEOUT))
@@ -308,6 +310,7 @@ def test_a_message_that_is_not_understood_is_told_to_its_sender(gateway: Gateway
         assert notice["type"] == "system.notification"
         assert notice["payload"]["severity"] == "error"
         assert notice["payload"]["message"].startswith("message not understood: ")
+        assert lines.wait_for("message not understood: ") == notice["payload"]["message"]
 
 
 def test_other_events_are_ignored(gateway: Gateway) -> None:
@@ -525,6 +528,62 @@ def test_serve_answers_to_the_names_that_it_is_allowed(tmp_path: Path) -> None:
         assert (
             refused[10:] == "refused: evil.example is not a name of this machine; if it is, serve with --allow-host\n"
         )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a signal to another process needs POSIX")
+def test_serve_notifies_and_drops_by_itself(tmp_path: Path) -> None:
+    faults = ("--notify", "0.1", "--drop-every", "0.5", "--fail-rate", "0.5")
+    with serving("--output", str(tmp_path), *faults) as process:
+        assert process.stdout
+        match = re.search(r"listening on (\S+),", process.stdout.readline())
+        assert match
+        with (
+            WebSocketClient(match[1], lambda: "x", max_reconnect_delay=0.1, initial_reconnect_delay=0.1) as client,
+            client.events("system.notification", "connected") as stream,
+        ):
+            seen = [stream.wait_for("system.notification", timeout=TIMEOUT).payload["severity"] for _ in range(3)]
+            assert {*seen} == {"info", "warning", "error"}
+            while not stream.wait_for("connected", timeout=TIMEOUT).reconnected:
+                pass
+        process.send_signal(signal.SIGINT)
+        said = {line[10:].partition(":")[0].strip() for line in process.stdout.read().splitlines()}
+
+    assert {"notification", "dropping all connections", "connected", "ended"} <= said
+
+
+def test_a_share_of_the_jobs_fails_by_itself(tmp_path: Path) -> None:
+    with Gateway(tmp_path, step=0.0, fail_rate=1.0) as gateway, join(gateway) as peer:
+        generate(peer, prompt="a fox")
+        failed = list(events(peer))[-1]
+
+    assert failed["type"] == "image.generation.failed"
+    assert failed["payload"]["retry_allowed"] is True
+
+
+def test_a_folder_that_cannot_be_written_is_told_at_once(tmp_path: Path) -> None:
+    occupied = tmp_path / "a file, not a folder"
+    occupied.touch()
+
+    for folder in (occupied, occupied / "below"):
+        result = CliRunner().invoke(commands, ["serve", "--port", "0", "--output", str(folder)])
+        assert result.exit_code == 2
+        assert result.output.count("\n") == 1
+        assert "--output" in result.output
+
+
+@pytest.mark.parametrize(
+    "options", [("--notify", "0"), ("--drop-every", "nan"), ("--fail-rate", "1.5"), ("--fail-rate", "nan")]
+)
+def test_a_power_out_of_range_is_wrong_usage(tmp_path: Path, options: tuple[str, str]) -> None:
+    result = CliRunner().invoke(commands, ["serve", "--port", "0", "--output", str(tmp_path), *options])
+    assert result.exit_code == 2
+    assert f"{options[1]} must be a number from " in result.output
+
+
+def test_the_help_of_serve_names_its_powers() -> None:
+    text = " ".join(CliRunner().invoke(commands, ["serve", "--help"]).output.split())
+    for power in ("--notify", "--drop-every", "--fail-rate", '"fail": true', '"expired"', "401", "/jobs/<job id>"):
+        assert power in text
 
 
 def test_serve_listens_until_it_is_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,13 +17,16 @@ from __future__ import annotations
 __all__ = ["Gateway"]
 
 import contextlib
+import itertools
 import json
 import logging
+import random
 import socket
 import struct
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
@@ -40,6 +43,11 @@ from masquerade_ws.cli.demo.studio import Job, Studio
 from masquerade_ws.sanitize import clean
 
 _HEADERS = {"X-Content-Type-Options": "nosniff", "Cross-Origin-Resource-Policy": "same-origin"}  # no page embeds it
+_NOTICES = (
+    {"severity": "info", "message": "all painters are at work"},
+    {"severity": "warning", "message": "blue is running low"},
+    {"severity": "error", "message": "a brush broke"},
+)
 _MAX_TEXT = 1_000  # characters of a prompt or a job id
 _LINGER = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)  # on, zero seconds: close() resets
 
@@ -56,6 +64,7 @@ class Gateway:
         port: The port to listen on; 0 for a free one.
         names: Further names of this machine that requests may come under, such as that of a container.
         step: About how many seconds one of the ten steps of a job takes.
+        fail_rate: The share of jobs (0 to 1) that fail though nobody asked for that.
         report: Called with a line for each connection and each job, from any thread.
 
     Raises:
@@ -70,9 +79,11 @@ class Gateway:
         port: int = 0,
         names: Iterable[str] = (),
         step: float = 0.4,
+        fail_rate: float = 0.0,
         report: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._report = report
+        self._fail_rate = fail_rate
         machine = socket.gethostname()
         self._names = {name.lower().removesuffix(".") for name in (host, machine, f"{machine}.local", *names) if name}
         self._server = serve(
@@ -81,6 +92,7 @@ class Gateway:
         self._address = f"{host}:{self._server.socket.getsockname()[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, name="masquerade-ws-gateway", daemon=True)
         self._studio = Studio(output, step, self._broadcast)
+        self._notices = itertools.cycle(_NOTICES)
         self._changed = threading.Condition()  # guards _connections and _closing
         self._connections: set[ServerConnection] = set()
         self._closing = False
@@ -118,6 +130,12 @@ class Gateway:
                 connection.socket.shutdown(
                     socket.SHUT_RD
                 )  # its receiver sees the end of the stream and closes the socket
+
+    def notify(self) -> None:
+        """Send a notification to every client; one severity after the other."""
+        event = Event("system.notification", dict(next(self._notices)))
+        self._report(f"notification: {event.payload['message']}")
+        self._send_to_all(event)
 
     def _answer(self, connection: ServerConnection, request: Request) -> Response | None:
         """Accept a WebSocket with a valid token, and answer plain HTTP requests."""
@@ -165,9 +183,13 @@ class Gateway:
         try:
             job = _job(json.loads(message))
         except (ValueError, RecursionError) as error:
-            notice = Event("system.notification", {"severity": "error", "message": f"message not understood: {error}"})
+            why = f"message not understood: {error}"
+            self._report(why)
+            notice = Event("system.notification", {"severity": "error", "message": why})
             connection.send(json.dumps(notice.to_dict()))
             return
+        if job is not None and random.random() < self._fail_rate:
+            job = replace(job, fail=True)
         if job is not None and not self._studio.start(job):
             self._report(f"already running: job {job.job_id!r}")
 
@@ -175,6 +197,9 @@ class Gateway:
         kind = event.type.rpartition(".")[2]
         if kind != "progress":
             self._report(f"{kind}: job {event.payload['job_id']!r}")
+        self._send_to_all(event)
+
+    def _send_to_all(self, event: Event) -> None:
         text = json.dumps(event.to_dict())
         with self._changed:
             connections = set(self._connections)
