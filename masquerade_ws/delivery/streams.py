@@ -113,15 +113,16 @@ class EventStream(Generic[_EventT_co]):
 
     def take(self, deadline: Deadline) -> _EventT_co:
         """Return the next event, as `get` does, until a deadline."""
-        began = time.monotonic()
         with self._changed:
-            self._changed.wait_for(lambda: self._buffer or self._unreported or self._over(), deadline.remaining())
-            self._report_dropped()
+            if not self._buffer:
+                self._changed.wait_for(lambda: self._buffer or self._unreported or self._over(), deadline.remaining())
+            if self._unreported:
+                self._raise_dropped()
             if self._buffer:
                 event: _EventT_co = self._buffer.popleft()
                 return event
             self._raise_end()
-        raise self._timed_out(self.filter, deadline, began)
+        raise self._timed_out(self.filter, deadline)
 
     def wait_for(self, *types: str, where: Where = None, timeout: float | None = None) -> _EventT_co:
         """Return the first event, buffered or to come, that matches; what does not match stays in the stream.
@@ -143,7 +144,7 @@ class EventStream(Generic[_EventT_co]):
         check_timeout(timeout)
         self._owner.guard.check("wait_for")
         wanted = Filter(types or self.filter.names, where, self._owner.guard)
-        deadline, began = Deadline(timeout), time.monotonic()
+        deadline = Deadline(timeout)
         seen = 0
         while True:
             with self._changed:
@@ -151,7 +152,8 @@ class EventStream(Generic[_EventT_co]):
                     lambda: self._arrived > seen or self._unreported or self._over(),  # noqa: B023 - called at once
                     deadline.remaining(),
                 )
-                self._report_dropped()
+                if self._unreported:
+                    self._raise_dropped()
                 new, seen, over = self._since(seen), self._arrived, self._over()
             for event in new:
                 if wanted.covers(event) and self._remove(event):
@@ -159,7 +161,7 @@ class EventStream(Generic[_EventT_co]):
             if over:
                 self._raise_end()
             if deadline.expired():
-                raise self._timed_out(wanted, deadline, began)
+                raise self._timed_out(wanted, deadline)
 
     def close(self) -> None:
         """End the stream: what is buffered can still be read, and whoever waits for more is woken. Idempotent."""
@@ -208,18 +210,16 @@ class EventStream(Generic[_EventT_co]):
         if cause is not None:
             raise copy_of(cause)
 
-    def _timed_out(self, wanted: Filter, deadline: Deadline, began: float) -> WaitTimeoutError:
-        newest = self._owner.newest_event
+    def _timed_out(self, wanted: Filter, deadline: Deadline) -> WaitTimeoutError:
+        waited = deadline.timeout or 0.0
         last = "no other event came meanwhile"
-        if newest is not None and newest[1] >= began:
-            ago = time.monotonic() - newest[1]
+        if (newest := self._owner.newest_event) is not None and (ago := time.monotonic() - newest[1]) <= waited:
             last = f"the last event of any type was {excerpt(newest[0], _SHOWN)}, {ago:.1f} s ago"
-        return WaitTimeoutError(f"no event of {wanted} came within {deadline.timeout:g} s; {last}")
+        return WaitTimeoutError(f"no event of {wanted} came within {waited:g} s; {last}")
 
-    def _report_dropped(self) -> None:
-        if self._unreported:
-            count, self._unreported = self._unreported, 0
-            raise EventsDroppedError(count)
+    def _raise_dropped(self) -> None:
+        count, self._unreported = self._unreported, 0
+        raise EventsDroppedError(count)
 
     def _since(self, seen: int) -> list[_EventT_co]:
         start = max(0, len(self._buffer) - (self._arrived - seen))

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from masquerade_ws.delivery.patterns import check_type, is_pattern, matches
@@ -62,6 +62,7 @@ def test_a_pattern_is_told_from_a_type() -> None:
     assert not is_pattern("a")
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="ab.*", max_size=6))
 def test_a_checked_name_with_a_star_is_a_pattern_and_none_else(name: str) -> None:
     try:

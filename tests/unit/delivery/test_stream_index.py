@@ -8,7 +8,7 @@ from types import FrameType
 from typing import Any, TypeAlias
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from masquerade_ws.delivery.blocking import Guard
@@ -314,6 +314,7 @@ EVENTS: st.SearchStrategy[AnyEvent] = st.builds(
 ) | st.builds(ConnectedEvent, st.just(NOON), st.booleans(), st.integers(0, 2), st.none())
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(FILTERS, FILTERS, st.sampled_from(["keep", "narrow", "close", "forget"]))), st.lists(EVENTS))
 def test_the_index_finds_exactly_the_streams_whose_filters_cover_an_event(
     plan: list[tuple[Filter, Filter, str]], events: list[AnyEvent]
