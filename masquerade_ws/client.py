@@ -19,6 +19,7 @@ from masquerade_ws.delivery.dispatcher import Delivery
 from masquerade_ws.delivery.filters import Filter, Where
 from masquerade_ws.delivery.listeners import Listeners
 from masquerade_ws.delivery.message_decoder import Decode, MessageDecoder
+from masquerade_ws.delivery.near_misses import NearMisses
 from masquerade_ws.delivery.patterns import check_type
 from masquerade_ws.delivery.reader import Intake
 from masquerade_ws.delivery.stream_index import StreamIndex
@@ -139,6 +140,7 @@ class WebSocketClient:
         connector = Connector(url, token_in, connection_options)
         self._guard = Guard()
         self._listeners = Listeners()
+        self._near_misses = NearMisses()
         self._streams = StreamIndex(self._guard)
         counters = Counters()
         self._delivery = Delivery(self._listeners, self._streams, around_event)
@@ -242,6 +244,9 @@ class WebSocketClient:
         Raises:
             TypeError: If an argument is of the wrong type.
             ValueError: If ``type`` is empty or has a ``*`` in the wrong place.
+
+        Warns:
+            UserWarning: If ``type`` is nearly the name of a known event; once per name.
         """
         return self._register(type, handler, once=False)
 
@@ -252,6 +257,7 @@ class WebSocketClient:
 
     def _register(self, type: str, handler: Callable[[Any], object] | None, *, once: bool) -> Any:
         check_type(type)
+        self._near_misses.warn((type,))
         notice_fork()
         register = partial(self._listeners.add, type, once=once)
         return register if handler is None else register(handler)
@@ -324,6 +330,7 @@ class WebSocketClient:
         """
         check_timeout(timeout)
         check_callable("poll", poll, optional=True)
+        self._near_misses.warn(types)
         return self._waiting.wait_for(types, where, timeout, poll, self)
 
     @typed_as_events
@@ -338,6 +345,7 @@ class WebSocketClient:
             maxsize: How many events it buffers before it drops the oldest.
         """
         check_count("maxsize", maxsize)
+        self._near_misses.warn(types)
         stream: EventStream[Any] = EventStream(self._streams, Filter(types, where, self._guard), maxsize, self)
         notice_fork()
         self._streams.add(stream)
