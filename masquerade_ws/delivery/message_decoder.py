@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import count
 from typing import Any, TypeAlias
 
 from masquerade_ws.delivery.blocking import DECODE, Guard
@@ -61,12 +60,11 @@ class MessageDecoder:
         if isinstance(result, str | bytes) or not isinstance(result, Iterable):
             raise refusal(f"decode returned {type(result).__name__}, not events", message)
         items = self._run(lambda: iter(result), message)
-        for number in count(1):
-            item = self._run(lambda: next(items, _END), message)
-            if item is _END:
-                return
-            if number > len(message):
+        left = len(message)
+        while (item := self._run(lambda: next(items, _END), message)) is not _END:
+            if not left:
                 raise refusal("decode returned more items than the message has characters", message)
+            left -= 1
             yield item
 
     def _run(self, code: Callable[[], Any], message: str | bytes) -> Any:

@@ -297,7 +297,7 @@ def test_a_send_that_fails_is_the_one_error_of_its_loss() -> None:
             flood(client)
         record.wait("connected", 2)
         (error,) = record.of("error")
-        assert (error.context, error.error) == ("send", caught.value)
+        assert (error.context, str(error.error)) == ("send", str(caught.value))
         assert record.story == [*CONNECTING, "error", *LOSING, *CONNECTING]
         assert record.of("disconnected")[0].code == 1006
 

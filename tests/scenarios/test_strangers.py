@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from masquerade_ws import DisconnectedError, ImageGenerationError, WebSocketClient
+from masquerade_ws.lifecycle.waiting import _text_of
 from masquerade_ws.testing import EventServer
 from tests.support.raw_server import until
 from tests.support.scenes import TIMEOUT, Record, client_of
@@ -80,6 +81,13 @@ def test_the_reason_of_a_job_that_failed_is_kept_as_it_is_and_shown_escaped(
     assert caught.value.reason == EVIL * 1000
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 600
+
+
+def test_what_is_nested_too_deep_to_be_shown_is_shown_as_that() -> None:
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    assert _text_of(deep) == "(nested too deep)"
 
 
 class BrokenHandler(logging.Handler):

@@ -672,6 +672,22 @@ def test_a_context_that_exits_ends_the_session_with_one_error(place: str, caplog
     assert caplog.records == []
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_dies_itself_notifies_whoever_supervises_it_and_lets_the_reader_pass() -> None:
+    """As when the memory runs out between two listeners."""
+
+    class Starved(Delivery):
+        def drain(self, queue: EventQueue) -> None:
+            raise MemoryError
+
+    room = DispatcherRoom()
+    room.delivery = Starved(room.listeners, room.streams, None)
+    room.thread.start()
+    room.queue.put([Event("a")])
+    room.join()
+    assert not room.queue.put([Event("b")])
+
+
 def test_a_listener_of_the_last_events_that_exits_as_well_changes_nothing() -> None:
     room = DispatcherRoom()
     errors = collect_errors(room)

@@ -107,6 +107,16 @@ def test_a_predicate_that_raises_ends_its_own_stream_alone(index: StreamIndex) -
     assert [event.type for event in drain(whole)] == ["a", "b", "c"]
 
 
+def test_a_removal_that_an_interrupt_cut_short_is_done_once_more(index: StreamIndex) -> None:
+    """It may come after the removal, and before that is noted."""
+    gone, stays = subscribe(index, "a"), subscribe(index, "a")
+    (entry, _) = index._entries
+    index._dead.extend([entry, entry])
+    assert index.deliver(Event("a"))
+    assert not index._dead
+    assert (drain(gone), len(drain(stays))) == ([], 1)
+
+
 def test_no_predicate_is_asked_for_a_stream_that_has_ended_meanwhile(index: StreamIndex) -> None:
     """As when a predicate hangs until its client has been disconnected."""
     asked: list[str] = []
