@@ -9,6 +9,7 @@ import io
 import os
 import re
 import select
+import shutil
 import sys
 import time
 from typing import Any
@@ -27,6 +28,7 @@ _COLOURS = {
     "image.generation.failed": "red",
     "heartbeat": "bright_black",
 }
+_INDENT = " " * 10  # of the further lines of an event, below its type
 _SEVERITIES = {"info": "blue", "warning": "yellow", "error": "red"}
 
 
@@ -65,10 +67,23 @@ def colour_of(event: Event) -> str:
 
 
 def event_line(event: Event) -> str:
-    """Return an event as a line for people."""
-    kind = click.style(clean(event.type), fg=colour_of(event), bold=True)
-    fields = (f"{click.style(clean(name) + '=', dim=True)}{_shown(value)}" for name, value in event.payload.items())
-    return "  ".join((click.style(time.strftime("%H:%M:%S"), dim=True), kind, " ".join(fields))).rstrip()
+    """Return an event as a line for people; on a terminal as several lines, if it is too long for one."""
+    line = click.style(time.strftime("%H:%M:%S"), dim=True)
+    parts = [click.style(clean(event.type), fg=colour_of(event), bold=True)]
+    parts += [f"{click.style(clean(name) + '=', dim=True)}{_shown(value)}" for name, value in event.payload.items()]
+    width = _width()
+    used, gap = len(_INDENT) - 2, "  "
+    for part in parts:
+        length = len(click.unstyle(part))
+        if width is not None and used + len(gap) + length > width and used > len(_INDENT):
+            line, used, gap = f"{line}\n{_INDENT}", len(_INDENT), ""
+        line, used, gap = f"{line}{gap}{part}", used + len(gap) + length, "  " if part is parts[0] else " "
+    return line
+
+
+def _width() -> int | None:
+    """Return the columns of the terminal that shows standard output; ``None`` if none does."""
+    return shutil.get_terminal_size().columns if sys.stdout is not None and sys.stdout.isatty() else None
 
 
 def _shown(value: Any) -> str:

@@ -421,6 +421,23 @@ def test_on_a_terminal_the_prompt_gets_a_line_of_its_own_and_events_have_colours
 
 
 @posix
+def test_a_long_event_is_broken_between_its_fields_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    url = "https://images.example/" + "x" * 80
+    event = Event("image.generation.completed", {"job_id": "fox-1", "image_url": url, "width": 512, "height": 512})
+    terminal = Terminal(monkeypatch)
+    monkeypatch.setenv("COLUMNS", "80")
+    with shown_on(terminal):
+        output.say(event_line(event))
+    terminal.close()
+
+    first, second, third = terminal.text.splitlines()
+    assert first[8:] == "  image.generation.completed  job_id=fox-1"
+    assert second == f"{' ' * 10}image_url={url}"
+    assert third == f"{' ' * 10}width=512 height=512"
+
+
+@posix
 @pytest.mark.parametrize("name", ["NO_COLOR", "TERM"])
 def test_colours_can_be_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal(monkeypatch)

@@ -115,6 +115,7 @@ def test_it_shows_jobs_notifications_and_the_connection_until_q(
     assert "\x1b[2J" not in terminal.text
     assert "\x9b" not in terminal.text
     assert "secret" not in terminal.text
+    assert terminal.text.partition(LEFT)[2].count("jobs: 1 failed, 1 running; gaps in the connection: none") == 1
     assert terminal.text.count("\x1b[?1049h") == terminal.text.count(LEFT) == 1
     assert terminal.text.rindex("\x1b[?25h") > terminal.text.rindex("\x1b[?25l"), "the cursor is shown again"
     assert settings(terminal) == before
@@ -407,6 +408,56 @@ def test_gaps_are_counted() -> None:
     ]  # fmt: skip
 
 
+def test_a_job_that_was_under_way_in_a_gap_is_unknown_until_it_is_heard_of_again() -> None:
+    board = filled(("started", {"job_id": "1"}), ("started", {"job_id": "2"}), ("completed", {"job_id": "3"}))
+    board.take(ConnectedEvent(NOW, reconnected=False, attempts=1, gap=None))
+    assert not any(job.unknown for job in board.jobs.values())
+
+    board.take(DisconnectedEvent(NOW, 1006, "", will_reconnect=True))
+    board.take(ConnectedEvent(NOW, reconnected=True, attempts=2, gap=2.5))
+    assert [job.unknown for job in board.jobs.values()] == [True, True, False]
+    assert re.search(r"\? 1 .* unknown ", drawn(board))
+    board.take(Event("image.generation.progress", {"job_id": "1", "progress": 40}))
+    assert [job.unknown for job in board.jobs.values()] == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("url", "kept"),
+    [
+        ("https://images.example/a%20fox.png", True),
+        ("file:///tmp/fox.png", True),
+        ("javascript:alert(1)", False),
+        ("https://images.example/\x1b\\", False),
+        ("https://images.example/a b", False),
+        ("http://[::1/fox.png", False),
+        ("https://" + "x" * 3000, False),
+        (7, False),
+    ],
+)
+def test_a_finished_job_links_to_its_image_unless_that_could_command_the_terminal(url: object, kept: bool) -> None:
+    board = filled(("started", {"job_id": "1", "prompt": "a fox"}), ("completed", {"job_id": "1", "image_url": url}))
+    shown = io.StringIO()
+    console = Console(
+        file=shown, force_terminal=True, color_system="standard", width=80, height=16, legacy_windows=False
+    )
+    console.print(
+        render(board, "ws://localhost/ws", "connected", WebSocketClient("ws://localhost/", str).stats, console)
+    )
+
+    assert board.jobs["1"].url == (url if kept else "")
+    assert (f";{url}\x1b\\" in shown.getvalue()) == kept
+    assert ("fox.png" in shown.getvalue()) == kept
+
+
+def test_a_summary_counts_each_job_once() -> None:
+    board = filled(("started", {"job_id": "1"}), *[("completed", {"job_id": "2"})] * 2, ("failed", {"job_id": "3"}))
+    assert board.summary() == "jobs: 1 done, 1 failed, 1 running; gaps in the connection: none"
+    board.take(DisconnectedEvent(NOW, 1006, "", will_reconnect=True))
+    board.take(ConnectedEvent(NOW, reconnected=True, attempts=2, gap=2.5))
+    assert board.summary() == "jobs: 1 done, 1 failed, 1 unknown since a gap; gaps in the connection: 1 (2.5 s)"
+    assert Board().summary() == "jobs: none; gaps in the connection: none"
+
+
 # --- how it looks -----------------------------------------------------------------------------------------------------
 
 
@@ -440,6 +491,21 @@ def test_the_picture_fits_the_terminal(width: int, height: int, jobs: int, messa
 @pytest.mark.parametrize("width", [14, 20])
 def test_the_state_is_shown_before_the_url(width: int) -> None:
     assert drawn(filled(), width=width).startswith("● connected")
+
+
+def test_a_narrow_terminal_shows_what_matters() -> None:
+    board = filled(
+        ("started", {"job_id": "1", "prompt": "a fox"}),
+        ("progress", {"job_id": "1", "progress": 40, "stage": "sketching"}),
+    )
+    board.take(Event("system.notification", {"severity": "warning", "message": "blue is running low"}))
+
+    text = drawn(board, width=40, height=20)
+
+    assert re.search(r"● a fox +40% sketching", text)
+    assert "blue is running low" in text
+    assert "gaps 0 (0.0 s)" in text
+    assert "━" not in text
 
 
 def test_jobs_without_room_are_counted() -> None:

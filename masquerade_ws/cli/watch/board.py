@@ -5,11 +5,13 @@ from __future__ import annotations
 __all__ = ["Board", "Job", "Message"]
 
 import math
+import re
 import time
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from masquerade_ws import ClientEvent, ConnectedEvent, DisconnectedEvent, Event, StateChangeEvent
 from masquerade_ws.cli.output import note_of
@@ -30,6 +32,8 @@ class Job:
     percent: float = 0.0
     stage: str = ""
     end: str = ""  # "done" or "failed", once it has ended
+    url: str = ""  # of the image, if it has one that a terminal may link to
+    unknown: bool = False  # whether its end may have been missed, in a gap
     ended: float = math.inf
 
     def seconds(self) -> float:
@@ -51,6 +55,17 @@ def _text(value: object) -> str:
     return clean((_NESTED.get(type(value)) or str(value))[:_MAX_TEXT])
 
 
+def _link(url: object) -> str:
+    """Return a URL that is one, and cannot end the escape sequence of a link (OSC 8); otherwise nothing."""
+    if not isinstance(url, str) or not re.fullmatch(r"(https?|file)://[\x21-\x7e]{1,2000}", url):
+        return ""
+    try:
+        urlsplit(url)
+    except ValueError:
+        return ""
+    return url
+
+
 class Board:
     """Collects what a conversation receives. Used by one thread."""
 
@@ -61,6 +76,8 @@ class Board:
         self.gap_seconds = 0.0  # of all gaps that have ended
         self.attempts = 0
         self.lost_at = 0.0
+        self.done = 0  # jobs, also those that are no longer kept; likewise the next
+        self.failed = 0
 
     def take(self, event: Event | ClientEvent) -> None:
         """Record an event."""
@@ -80,6 +97,8 @@ class Board:
         if isinstance(event, ConnectedEvent):
             self.attempts = 0
             self.gap_seconds += event.gap or 0.0
+            for job in self.jobs.values():
+                job.unknown = event.reconnected and not job.end
         elif isinstance(event, DisconnectedEvent):
             self.gaps += 1
             self.lost_at = time.monotonic()
@@ -92,16 +111,34 @@ class Board:
             self.jobs.pop(key, None)
             job = self.jobs[key] = Job(key, time.monotonic())
             self._forget()
+        job.unknown = False
         if payload.get("prompt"):
             job.name = _text(payload["prompt"])
         if kind in _ENDS:
-            job.end, job.ended = _ENDS[kind], time.monotonic()
+            if not job.end:
+                self._count(_ENDS[kind])
+            job.end, job.ended, job.url = _ENDS[kind], time.monotonic(), _link(payload.get("image_url"))
             job.stage = _text(payload.get("error", "failed")) if job.end == "failed" else "done"
             job.percent = 100.0 if job.end == "done" else job.percent
         elif not job.end:
             percent = payload.get("progress")
             job.percent = min(100.0, max(0.0, percent)) if isinstance(percent, (int, float)) else job.percent
             job.stage = _text(payload.get("stage", job.stage))
+
+    def _count(self, end: str) -> None:
+        if end == "done":
+            self.done += 1
+        else:
+            self.failed += 1
+
+    def summary(self) -> str:
+        """Return in a line what has happened, safe to print."""
+        unknown = sum(job.unknown for job in self.jobs.values())
+        running = sum(not job.end for job in self.jobs.values()) - unknown
+        jobs = {"done": self.done, "failed": self.failed, "running": running, "unknown since a gap": unknown}
+        counts = ", ".join(f"{count} {how}" for how, count in jobs.items() if count) or "none"
+        gaps = f"{self.gaps} ({self.gap_seconds:.1f} s)" if self.gaps else "none"
+        return f"jobs: {counts}; gaps in the connection: {gaps}"
 
     def _forget(self) -> None:
         """Make room: remove the oldest job that has ended, or else the oldest job."""

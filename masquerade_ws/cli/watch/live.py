@@ -11,7 +11,7 @@ from rich.live import Live
 
 from masquerade_ws.cli.conversation import Conversation, open_conversation
 from masquerade_ws.cli.event_commands import listen
-from masquerade_ws.cli.output import note
+from masquerade_ws.cli.output import note, say
 from masquerade_ws.cli.target import Target
 from masquerade_ws.cli.watch.board import Board
 from masquerade_ws.cli.watch.keys import QUIT, keyboard
@@ -31,14 +31,19 @@ def run(target: Target) -> None:
     console = Console(highlight=False)
     if console.file.isatty() and not console.is_dumb_terminal:
         with open_conversation(target, heartbeat_interval=_HEARTBEAT) as conversation:
-            _show(conversation, clean(target.url.partition("?")[0]), console)
+            board = Board()
+            try:
+                _show(conversation, board, clean(target.url.partition("?")[0]), console)
+            except KeyboardInterrupt:
+                say(board.summary())
+                raise
+            say(board.summary())
     else:
         note("standard output is not a terminal: printing a line for each event")
         listen(target, (), {}, count=None, timeout=None, as_json=False)
 
 
-def _show(conversation: Conversation, name: str, console: Console) -> None:
-    board = Board()
+def _show(conversation: Conversation, board: Board, name: str, console: Console) -> None:
     # Not redirected: the output of --debug belongs on standard error, which may be a file.
     live = Live(console=console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
     with live, keyboard() as wait_for_keys:
