@@ -37,6 +37,7 @@ from masquerade_ws.events import (
     SystemNotificationPayload,
 )
 from masquerade_ws.stats import Stats
+from masquerade_ws.version import __version__ as __version__
 
 __all__ = [
     "ClientEvent",
@@ -73,5 +74,3 @@ __all__ = [
     "WaitTimeoutError",
     "WebSocketClient",
 ]
-
-__version__ = "1.1.0"  # the one place: the build, the documentation and `--version` take it from here

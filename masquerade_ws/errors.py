@@ -18,7 +18,10 @@ All of them can be pickled, and so sent to another process.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import copy
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TypeVar
 
 __all__ = [
@@ -29,6 +32,7 @@ __all__ = [
     "MasqueradeError",
     "NotConnectedError",
     "ParseError",
+    "Response",
     "SendError",
     "StopReconnecting",
     "WaitTimeoutError",
@@ -42,17 +46,52 @@ class MasqueradeError(Exception):
     """Base of every exception that the library defines."""
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Response:
+    """The rest of the HTTP response that refused a handshake; it may hold secrets, so that its repr shows nothing.
+
+    Attributes:
+        headers: By their names in lower case.
+        body: Its beginning.
+        retry_after: Seconds to wait, if the server says so.
+    """
+
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    retry_after: float | None = None
+
+    def __repr__(self) -> str:
+        return "<Response>"
+
+
 class ConnectError(MasqueradeError, ConnectionError):
     """An attempt to connect failed.
 
     Args:
         message: What happened, to which peer.
         status: The HTTP status, if the server answered the handshake with one.
+        response: The rest of that answer.
     """
 
-    def __init__(self, message: str, status: int | None = None) -> None:
+    def __init__(self, message: str, status: int | None = None, response: Response | None = None) -> None:
         super().__init__(message)
         self.status = status
+        self._response = response or Response()
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The server's response headers, names in lower case, what is given twice joined by commas; read-only."""
+        return MappingProxyType(self._response.headers)
+
+    @property
+    def body(self) -> bytes:
+        """The beginning of the response's body, at most 4 KiB, without transfer coding."""
+        return self._response.body
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds that the server asks to wait (``Retry-After``), or ``None``."""
+        return self._response.retry_after
 
 
 class NotConnectedError(MasqueradeError, ConnectionError):

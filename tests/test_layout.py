@@ -11,7 +11,19 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "masquerade_ws"
 # From the ground up. What stands on one level may be imported by the levels after it, and by its own level.
 LEVELS = (
-    {"events", "errors", "stats", "deadline", "log", "checks", "sanitize", "timestamps", "user_code", "process_hooks"},
+    {
+        "events",
+        "errors",
+        "stats",
+        "deadline",
+        "log",
+        "checks",
+        "sanitize",
+        "timestamps",
+        "user_code",
+        "process_hooks",
+        "version",
+    },
     {"protocol"},
     {"connection"},
     {"delivery"},

@@ -26,6 +26,7 @@ class Attempt:
         timeout: Seconds for the whole attempt; ``None``: no limit.
 
     Attributes:
+        aim: What is to be reached, and through what, for the message of a failure.
         phase: What is being done, for the message of a time-out.
         racing: The sockets that are being connected.
         sock: The connected socket; it never blocks, since `wait` is to.
@@ -34,6 +35,7 @@ class Attempt:
 
     def __init__(self, timeout: float | None) -> None:
         self.deadline = Deadline(timeout)
+        self.aim = ""
         self.phase = ""
         self.racing: list[socket.socket] = []
         self.sock: socket.socket | None = None
@@ -50,6 +52,11 @@ class Attempt:
             self._waker.set()  # wakes a wait on the socket, which raises Cancelled
         if self.looked_up is not None:
             self.looked_up.set()  # wakes a wait for a look-up, which raises Cancelled
+
+    def hurry(self, seconds: float) -> None:
+        """Bring the deadline forward, so that at most so many seconds are left."""
+        left = self.deadline.remaining()
+        self.deadline = Deadline(seconds if left is None else min(left, seconds))
 
     def check(self) -> None:
         """Raise if the attempt is to end.

@@ -6,12 +6,16 @@ import ssl
 from typing import TYPE_CHECKING
 
 from masquerade_ws.connection.sockets import RECV_SIZE, ignoring_failures, send_now
+from masquerade_ws.connection.tls import NestedTLS
+from masquerade_ws.errors import ConnectError
 
 if TYPE_CHECKING:
     from masquerade_ws.connection.attempt import Attempt
     from masquerade_ws.connection.tls import TLS
 
 __all__ = ["Channel"]
+
+_RECORD_TYPES = range(20, 24)  # change_cipher_spec, alert, handshake, application_data (RFC 8446, 5.1)
 
 
 class Channel:
@@ -25,7 +29,7 @@ class Channel:
         assert attempt.sock is not None
         self.attempt = attempt
         self.sock = attempt.sock
-        self.tls: TLS | None = None
+        self.tls: TLS | NestedTLS | None = None
         self._unsent = False  # something was sent in part, after which nothing may follow
 
     def recv(self, size: int = RECV_SIZE) -> bytes:
@@ -46,22 +50,32 @@ class Channel:
         """Send all the bytes."""
         self._send_raw(data if self.tls is None else self.tls.encrypt(data))
 
-    def start_tls(self, tls: TLS) -> None:
-        """Do the TLS handshake.
+    def start_tls(self, tls: TLS, advice: str) -> None:
+        """Do a TLS handshake, within the TLS that there is if a proxy speaks that.
+
+        Args:
+            tls: The new TLS.
+            advice: What to do if the peer does not speak TLS.
 
         Raises:
+            ConnectError: If the peer does not speak TLS.
             ssl.SSLError: If the peer's certificate or its TLS is not acceptable.
         """
         self.attempt.phase = "the TLS handshake"
+        answer = b""
         try:
             while not tls.handshake():
-                self._send_raw(tls.take())
-                tls.receive(self._recv_raw(RECV_SIZE))
-        except ssl.SSLError:
-            self._send_last(tls.take())  # the alert that says why (RFC 8446, 6.2)
+                self.sendall(tls.take())
+                data = self.recv()
+                answer = answer or data
+                tls.receive(data)
+        except ssl.SSLError as error:
+            if answer and answer[0] not in _RECORD_TYPES:
+                raise ConnectError(f"the peer does not speak TLS; {advice}") from error.with_traceback(None)
+            self._send_last(tls.take() if self.tls is None else self.tls.encrypt(tls.take()))
             raise
-        self._send_raw(tls.take())
-        self.tls = tls
+        self.sendall(tls.take())
+        self.tls = tls if self.tls is None else NestedTLS(self.tls, tls)
 
     def end_tls(self) -> None:
         """Send TLS's close_notify, if there is TLS, as far as that goes without waiting."""
@@ -86,7 +100,7 @@ class Channel:
         self._unsent = False
 
     def _send_last(self, record: bytes) -> None:
-        """Send a last record as far as that goes without waiting."""
+        """Send a last record, close_notify or the alert that says why (RFC 8446, 6), without waiting."""
         if not self._unsent:
             with ignoring_failures():
                 send_now(self.sock, record)

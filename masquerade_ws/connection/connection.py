@@ -86,7 +86,7 @@ class Connection:
             headers: Further request headers.
             subprotocols: Names to offer, the preferred one first.
             ssl_context: Replaces the default, which verifies with the system's roots and wants TLS 1.2 or newer.
-            proxy: URL of an HTTP or SOCKS proxy; ``None`` takes the environment's, ``False`` none.
+            proxy: URL of an HTTP, HTTPS or SOCKS proxy; ``None`` takes the environment's, ``False`` none.
             timeout: Seconds for look-up, TCP, proxy, TLS and opening handshake together; ``None``: no limit.
             max_message_size: Bytes that a received message may have, after decompression.
             send_timeout: Seconds that a send may take.

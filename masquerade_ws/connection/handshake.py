@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import websocket
 
-from masquerade_ws.connection.http_head import Head, read_head
-from masquerade_ws.errors import ConnectError
+from masquerade_ws.connection.http_body import read_response
+from masquerade_ws.connection.http_head import SWITCHING_PROTOCOLS, Head, read_head
+from masquerade_ws.errors import ConnectError, Response
 from masquerade_ws.protocol.deflate import OFFER, negotiate
+from masquerade_ws.protocol.uri import split_url
+from masquerade_ws.version import __version__
 
 if TYPE_CHECKING:
     from masquerade_ws.connection.channel import Channel
@@ -59,6 +62,8 @@ def upgrade(channel: Channel, uri: WebSocketURI, options: ConnectionOptions) -> 
         failure = bridge.failure or ConnectError(f"websocket-client refused the handshake ({type(error).__name__})")
     else:
         head, glued = read_head(channel, "the server")
+        if head.status != SWITCHING_PROTOCOLS:
+            raise _refusal(head, read_response(channel, head, glued))
         return _check_response(head, bridge.accept, options, glued)
     # Raised here, since an exception of websocket-client's would show headers as the context.
     raise failure
@@ -108,14 +113,33 @@ class _Bridge:
             lines.append(f"Sec-WebSocket-Protocol: {', '.join(options.subprotocols)}")
         if options.compression is not None:
             lines.append(f"Sec-WebSocket-Extensions: {OFFER}")
-        lines += [f"{name}: {value}" for name, value in (options.headers or {}).items()]
+        headers = options.headers or {}
+        if not any(name.lower() == "user-agent" for name in headers):
+            lines.append(f"User-Agent: masquerade-ws/{__version__}")
+        lines += [f"{name}: {value}" for name, value in headers.items()]
         return "\r\n".join([*lines, "", ""]).encode()
+
+
+def _refusal(head: Head, response: Response) -> ConnectError:
+    what = f"the server answered with HTTP status {head.status}"
+    host = _redirected_to(head)
+    if host is not None:
+        what += f", a redirect to the host {host}, which is not followed"
+    return ConnectError(what, head.status, response)
+
+
+def _redirected_to(head: Head) -> str | None:
+    """Return the host of a redirect's target, which alone of it is not secret."""
+    if head.status not in {301, 302, 303, 307, 308}:
+        return None
+    try:
+        return split_url(head.headers.get("location", ""), "Location", ("http", "https", "ws", "wss"))[1]
+    except ValueError:  # relative, or not a URL
+        return None
 
 
 def _check_response(head: Head, accept: str, options: ConnectionOptions, glued: bytes) -> Upgrade:
     """Check the server's response in full (RFC 6455, 4.1)."""
-    if head.status != 101:
-        raise ConnectError(f"the server answered with HTTP status {head.status}", status=head.status)
     headers = head.headers
     if head.version != "1.1":
         raise _refused("is not HTTP/1.1")

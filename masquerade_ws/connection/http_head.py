@@ -11,14 +11,14 @@ from masquerade_ws.errors import ConnectError
 if TYPE_CHECKING:
     from masquerade_ws.connection.channel import Channel
 
-__all__ = ["Head", "check_headers", "check_subprotocols", "read_head"]
+__all__ = ["SWITCHING_PROTOCOLS", "Head", "check_headers", "check_subprotocols", "read_head"]
 
 _MAX_HEAD = 65536
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _OWNED = {"host", "upgrade", "connection", "content-length", "transfer-encoding"}
 _FOLD = re.compile(r"[ \t]*\r\n[ \t]+")
-_SWITCHING_PROTOCOLS = 101  # the only 1xx that is final
+SWITCHING_PROTOCOLS = 101  # the only 1xx that is final
 _STATUS_LINE = re.compile(r"HTTP/(\d\.\d) (\d{3})(?: .*)?")
 
 
@@ -86,7 +86,7 @@ def read_head(channel: Channel, peer: str) -> tuple[Head, bytes]:
             data += more
         head = _parse_head(data[start:end].decode("latin-1"), peer)
         start = end + 4
-        if head.status == _SWITCHING_PROTOCOLS or not 100 <= head.status < 200:
+        if head.status == SWITCHING_PROTOCOLS or not 100 <= head.status < 200:
             return head, data[start:]
 
 

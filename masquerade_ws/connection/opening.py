@@ -8,10 +8,10 @@ from masquerade_ws.connection.attempt import Cancelled, OutOfTime
 from masquerade_ws.connection.channel import Channel
 from masquerade_ws.connection.dialing import dial
 from masquerade_ws.connection.handshake import upgrade
-from masquerade_ws.connection.proxy import choose_proxy, open_tunnel
+from masquerade_ws.connection.proxy import Proxy, choose_proxy, open_tunnel
 from masquerade_ws.connection.resolver import resolve
 from masquerade_ws.connection.tls import TLS, default_context
-from masquerade_ws.errors import ConnectError
+from masquerade_ws.errors import ConnectError, Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +44,7 @@ def open_channel(
     except Exception as error:
         failure = error.with_traceback(None)  # whose frames hold it in turn, and all that called us
     # Raised here, so that none but a cause known to show no secret comes along.
-    raise _connect_error(failure, uri, attempt) from (None if _is_explained(failure) else failure)
+    raise _connect_error(failure, uri, attempt) from (failure.__cause__ if _is_explained(failure) else failure)
 
 
 def _is_explained(failure: Exception) -> bool:
@@ -53,7 +53,10 @@ def _is_explained(failure: Exception) -> bool:
 
 
 def _connect_error(failure: Exception, uri: WebSocketURI, attempt: Attempt) -> ConnectError:
-    status = failure.status if isinstance(failure, ConnectError) else None
+    status = response = None
+    if isinstance(failure, ConnectError):
+        status = failure.status
+        response = Response(dict(failure.headers), failure.body, failure.retry_after)
     if isinstance(failure, Cancelled):
         what = "closed meanwhile"
     elif isinstance(failure, OutOfTime):
@@ -62,18 +65,21 @@ def _connect_error(failure: Exception, uri: WebSocketURI, attempt: Attempt) -> C
         what = str(failure)
     else:  # foreign code's, whose text alone may say little
         what = f"{type(failure).__name__}: {failure}".removesuffix(": ")
-    return ConnectError(f"cannot connect to {uri.name}: {what}", status)
+    aim = attempt.aim or f"connect to {uri.name}"
+    return ConnectError(f"cannot {aim}: {what}", status, response)
 
 
 def _open(uri: WebSocketURI, options: ConnectionOptions, attempt: Attempt) -> tuple[Channel, Upgrade]:
+    attempt.aim = f"connect to {uri.name}"
     proxy = choose_proxy(options.given_proxy, uri)
-    hop = proxy or uri
-    dial(resolve(hop.host, hop.port, attempt), attempt)
-    channel = Channel(attempt)
     if proxy is not None:
-        open_tunnel(proxy, channel, uri)
+        channel = _through(proxy, uri, attempt)
+    else:
+        dial(resolve(uri.host, uri.port, attempt), attempt)
+        channel = Channel(attempt)
     if uri.secure:
-        channel.start_tls(TLS(options.ssl_context or default_context(), uri.host))
+        tls = TLS(options.ssl_context or default_context(), uri.host)
+        channel.start_tls(tls, "if it is not meant to, use ws:// instead of wss://")
     try:
         agreed = upgrade(channel, uri, options)
     except BaseException:
@@ -81,3 +87,16 @@ def _open(uri: WebSocketURI, options: ConnectionOptions, attempt: Attempt) -> tu
         raise
     channel.sock.setblocking(True)
     return channel, agreed
+
+
+def _through(proxy: Proxy, uri: WebSocketURI, attempt: Attempt) -> Channel:
+    """Return a channel to the server that leads through a proxy, whose failures name the proxy."""
+    aim, attempt.aim = attempt.aim, f"reach {proxy.name}"
+    dial(resolve(proxy.host, proxy.port, attempt), attempt)
+    channel = Channel(attempt)
+    if proxy.scheme == "https":
+        channel.start_tls(TLS(default_context(), proxy.host), "if it is not meant to, use http:// for the proxy")
+    attempt.aim = f"{aim} through {proxy.name}"
+    open_tunnel(proxy, channel, uri)
+    attempt.aim = aim
+    return channel

@@ -24,7 +24,7 @@ class ConnectionOptions:
         headers: Further request headers.
         subprotocols: Names to offer, the preferred one first (RFC 6455, 1.9).
         ssl_context: Replaces the default, which verifies with the system's roots and wants TLS 1.2 or newer.
-        proxy: URL of an HTTP or SOCKS proxy; ``None`` takes the environment's, ``False`` none.
+        proxy: URL of an HTTP, HTTPS or SOCKS proxy; ``None`` takes the environment's, ``False`` none.
         max_message_size: Bytes that a received message may have, after decompression.
         send_timeout: Seconds that a send may take.
         compression: ``"deflate"`` offers permessage-deflate (RFC 7692).

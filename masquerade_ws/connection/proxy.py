@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Proxy", "choose_proxy", "open_tunnel", "parse_proxy"]
 
-_PORTS = {"http": 80, "socks4": 1080, "socks4a": 1080, "socks5": 1080, "socks5h": 1080}
+_PORTS = {"http": 80, "https": 443, "socks4": 1080, "socks4a": 1080, "socks5": 1080, "socks5h": 1080}
 
 
 class Proxy(NamedTuple):
@@ -35,26 +35,38 @@ class Proxy(NamedTuple):
     port: int
     username: str | None
     password: str | None
+    source: str = "the argument proxy"
+
+    @property
+    def name(self) -> str:
+        """The proxy, and who named it, to be shown."""
+        return f"the proxy {self.scheme}://{host_and_port(self.host, self.port)} (from {self.source})"
 
     def __repr__(self) -> str:
         return f"<Proxy {self.scheme}://{host_and_port(self.host, self.port)}>"
 
 
-def parse_proxy(url: str, argument: str = "proxy") -> Proxy:
+def parse_proxy(url: str, variable: str | None = None) -> Proxy:
     """Read a proxy's URL; errors show nothing of it.
+
+    Args:
+        url: The URL.
+        variable: The environment variable that it comes from; ``None``: it is the argument ``proxy``.
 
     Raises:
         TypeError: If it is not a ``str``.
         ValueError: If it is not the URL of a proxy that is supported here.
     """
+    argument = "proxy" if variable is None else f"the environment's {variable}"
     parts, host, port = split_url(url, argument, _PORTS)
     if parts.path not in {"", "/"} or parts.query or parts.fragment:
         raise ValueError(f"{argument} must not contain a path, a query or a fragment")
-    if parts.scheme != "http" and importlib.util.find_spec("python_socks") is None:
+    if parts.scheme.startswith("socks") and importlib.util.find_spec("python_socks") is None:
         raise ValueError(f"{argument}: a SOCKS proxy needs python-socks; run: pip install masquerade-ws[socks]")
     username = None if parts.username is None else unquote(parts.username)
     password = None if parts.password is None else unquote(parts.password)
-    return Proxy(parts.scheme, host, port or _PORTS[parts.scheme], username, password)
+    source = "the argument proxy" if variable is None else variable
+    return Proxy(parts.scheme, host, port or _PORTS[parts.scheme], username, password, source)
 
 
 def choose_proxy(proxy: Proxy | Literal[False] | None, target: WebSocketURI) -> Proxy | None:
@@ -69,7 +81,7 @@ def choose_proxy(proxy: Proxy | Literal[False] | None, target: WebSocketURI) -> 
     url = _from_environment(variable)
     if not url or bypasses_proxy(_from_environment("no_proxy") or "", target.host, target.port):
         return None
-    return parse_proxy(url if "://" in url else f"http://{url}", f"the environment's {variable}")
+    return parse_proxy(url if "://" in url else f"http://{url}", variable)
 
 
 def _from_environment(variable: str) -> str | None:
@@ -90,7 +102,7 @@ def open_tunnel(proxy: Proxy, channel: Channel, target: WebSocketURI) -> None:
         OutOfTime: If the attempt's deadline has come.
         Cancelled: If another thread ended the attempt.
     """
-    if proxy.scheme == "http":
+    if proxy.scheme in {"http", "https"}:
         _connect(proxy, channel, target)
     else:
         _socks(proxy, channel, target)

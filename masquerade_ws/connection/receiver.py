@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from masquerade_ws.connection.closure import Closure
     from masquerade_ws.connection.sender import Sender
-    from masquerade_ws.connection.tls import TLS
+    from masquerade_ws.connection.tls import TLS, NestedTLS
     from masquerade_ws.protocol.frames import FrameReceiver
 
 __all__ = ["Receiver"]
@@ -44,7 +44,7 @@ class Receiver:
     """
 
     def __init__(
-        self, sock: socket.socket, tls: TLS | None, frames: FrameReceiver, sender: Sender, closure: Closure
+        self, sock: socket.socket, tls: TLS | NestedTLS | None, frames: FrameReceiver, sender: Sender, closure: Closure
     ) -> None:
         self.latency: float | None = None
         self.last_received = time.monotonic()

@@ -18,7 +18,7 @@ from masquerade_ws.protocol.frames import CLOSE, PING, PONG, build_frame
 if TYPE_CHECKING:
     import socket
 
-    from masquerade_ws.connection.tls import TLS
+    from masquerade_ws.connection.tls import TLS, NestedTLS
     from masquerade_ws.deadline import Deadline
     from masquerade_ws.protocol.deflate import Deflater
 
@@ -47,7 +47,7 @@ class Sender:
         send_closed: Whether nothing more will be sent.
     """
 
-    def __init__(self, sock: socket.socket, tls: TLS | None, deflater: Deflater | None) -> None:
+    def __init__(self, sock: socket.socket, tls: TLS | NestedTLS | None, deflater: Deflater | None) -> None:
         self.messages_sent = 0
         self.bytes_sent = 0
         self._sock = sock

@@ -6,7 +6,7 @@ import ssl
 import threading
 from contextlib import suppress
 
-__all__ = ["TLS", "default_context"]
+__all__ = ["TLS", "NestedTLS", "default_context"]
 
 _RECORD = 65536  # more than the largest TLS record holds
 
@@ -131,6 +131,55 @@ class TLS:
             with suppress(ssl.SSLError):  # it asks for the peer's close_notify at once, which may come later or never
                 self._object.unwrap()
             return self._outgoing.read()
+
+    def take(self) -> bytes:
+        """Return the records of TLS's own that wait to be sent."""
+        return self.encrypt(b"")
+
+
+class NestedTLS:
+    """TLS with the server within TLS with a proxy, used as one.
+
+    Args:
+        outer: With the proxy.
+        inner: With the server, through the proxy.
+    """
+
+    def __init__(self, outer: TLS | NestedTLS, inner: TLS) -> None:
+        self._outer = outer
+        self._inner = inner
+
+    @property
+    def held(self) -> bool:
+        """Whether either holds something up."""
+        return self._inner.held or self._outer.held
+
+    @property
+    def owes(self) -> bool:
+        """Whether records of either's own wait to be sent."""
+        return self._inner.owes or self._outer.owes
+
+    @property
+    def recv_closed(self) -> bool:
+        """Whether the peer has closed its direction of either, or sent what is not valid."""
+        return self._inner.recv_closed or self._outer.recv_closed
+
+    @property
+    def fault(self) -> ssl.SSLError | None:
+        """What was not valid."""
+        return self._inner.fault or self._outer.fault
+
+    def decrypt(self, data: bytes) -> bytes:
+        """Take bytes from the peer and return the plain text that they complete, up to a fault."""
+        return self._inner.decrypt(self._outer.decrypt(data))
+
+    def encrypt(self, data: bytes) -> bytes:
+        """Return the records to send for ``data``, after those of TLS's own that wait."""
+        return self._outer.encrypt(self._inner.encrypt(data))
+
+    def close(self) -> bytes:
+        """Return the close_notify of both, the inner one first."""
+        return self._outer.encrypt(self._inner.close()) + self._outer.close()
 
     def take(self) -> bytes:
         """Return the records of TLS's own that wait to be sent."""

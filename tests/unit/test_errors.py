@@ -21,11 +21,13 @@ from masquerade_ws.errors import (
     copy_of,
 )
 
-NAMES = {name for name in errors.__all__ if isinstance(getattr(errors, name), type)}
+KINDS = [one for one in map(vars(errors).get, errors.__all__) if isinstance(one, type)]
+NAMES = {kind.__name__ for kind in KINDS if issubclass(kind, MasqueradeError)}
 
 SAMPLES = [
     MasqueradeError("m"),
     ConnectError("m", 401),
+    ConnectError("m", 429, errors.Response({"retry-after": "1"}, b"body", 1.0)),
     ConnectError("m"),
     NotConnectedError("m"),
     DisconnectedError("m", 1001, "bye"),

@@ -101,7 +101,7 @@ def test_a_channel_speaks_tls(attempt: Attempt) -> None:
 
     with RawServer(script, tls=server_context) as server:
         channel = connected(attempt, server)
-        channel.start_tls(TLS(client_context, "127.0.0.1"))
+        channel.start_tls(TLS(client_context, "127.0.0.1"), "")
         channel.sendall(b"hello")
         assert channel.recv() == b"hello"
         assert channel.recv() == b""
@@ -116,6 +116,6 @@ def test_a_channel_raises_on_bytes_that_are_no_tls(attempt: Attempt) -> None:
 
     with RawServer(script, tls=server_context) as server:
         channel = connected(attempt, server)
-        channel.start_tls(TLS(client_context, "127.0.0.1"))
+        channel.start_tls(TLS(client_context, "127.0.0.1"), "")
         with pytest.raises(OSError, match="SSL"):
             channel.recv()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import pickle
 import threading
 import time
 from collections.abc import Callable
@@ -12,10 +13,11 @@ from typing import Any
 import pytest
 import websocket
 
+import masquerade_ws
 from masquerade_ws.connection import Connection
 from masquerade_ws.connection.attempt import Attempt
 from masquerade_ws.connection.http_head import check_headers, check_subprotocols
-from masquerade_ws.errors import ConnectError
+from masquerade_ws.errors import ConnectError, copy_of
 from tests.support.raw_server import Peer, RawServer, close_payload, frame, shown, tls_contexts
 
 
@@ -78,11 +80,24 @@ def test_4_1_the_request_has_what_the_rfc_demands_and_no_more() -> None:
         "Sec-WebSocket-Key",
         "Sec-WebSocket-Version",
         "Upgrade",
+        "User-Agent",
     ]
     assert peer.header("Host") == f"127.0.0.1:{peer.header('Host').rpartition(':')[2]}"  # type: ignore[union-attr]
     assert (peer.header("Upgrade"), peer.header("Connection")) == ("websocket", "Upgrade")
     assert peer.header("Sec-WebSocket-Version") == "13"
     assert len(peer.header("Sec-WebSocket-Key") or "") == 24
+
+
+@pytest.mark.parametrize("name", ["User-Agent", "user-agent"])
+def test_the_user_agent_is_the_library_s_unless_the_user_gives_one(name: str) -> None:
+    assert request_of().header("User-Agent") == f"masquerade-ws/{masquerade_ws.__version__}"
+    given = request_of(headers={name: "mine/1"})
+    assert given.header("User-Agent") == "mine/1"
+    assert given.request.lower().count("user-agent") == 1
+
+
+def test_no_origin_is_sent_unless_the_user_gives_one() -> None:
+    assert request_of().header("Origin") is None
 
 
 def test_the_user_s_headers_are_sent() -> None:
@@ -281,6 +296,150 @@ def test_4_1_any_other_status_is_reported_and_nothing_else_of_the_response(statu
 
 def test_4_1_a_status_of_http_1_0_is_reported() -> None:
     assert refusal(respond("HTTP/1.0 503 Unavailable")).status == 503
+
+
+# What a refusal says beside its status
+
+
+def test_a_refusal_s_headers_are_for_the_program() -> None:
+    error = refusal(respond("HTTP/1.1 401 No", "WWW-Authenticate: SECRET", "X: 1", "x:  2", "Content-Length: 0"))
+    assert error.headers == {"www-authenticate": "SECRET", "x": "1, 2", "content-length": "0"}
+    with pytest.raises(TypeError):
+        error.headers["x"] = "3"  # type: ignore[index]
+    assert "SECRET" not in shown(error) + repr(vars(error)) + repr(error)
+
+
+def test_an_error_without_a_response_has_neither_headers_nor_a_body() -> None:
+    error = refusal(lambda peer: peer.reset())
+    assert (error.status, error.headers, error.body, error.retry_after) == (None, {}, b"", None)
+
+
+def test_a_refusal_survives_pickling_and_copying_with_all_that_it_says() -> None:
+    error = refusal(respond("HTTP/1.1 429 No", "Retry-After: 7", "Content-Length: 3", "", "why"))
+    for twin in (pickle.loads(pickle.dumps(error)), copy_of(error)):
+        assert (str(twin), twin.status) == (str(error), 429)
+        assert (twin.headers, twin.body, twin.retry_after) == (error.headers, error.body, 7.0)
+
+
+def body_of(*parts: bytes, end: bool = False) -> tuple[bytes, float]:
+    """Return the body of a refusal that is sent in these parts, and the seconds that reading it took."""
+
+    def script(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(b"HTTP/1.1 403 No\r\n")
+        for part in parts:
+            peer.send(part)
+        if not end:
+            peer.read_to_end()
+
+    start = time.monotonic()
+    return refusal(script).body, time.monotonic() - start
+
+
+@pytest.mark.parametrize(
+    ("parts", "body"),
+    [
+        ([b"Content-Length: 4\r\n\r\nbody"], b"body"),
+        ([b"Content-Length: 4\r\n\r\n", b"bo", b"dy", b"beyond"], b"body"),
+        ([b"Content-Length: 9999999\r\n\r\n", bytes(9000)], bytes(4096)),
+        ([b"Transfer-Encoding: chunked\r\n\r\n", b"4\r\nbody\r\n", b"3;x=y\r\n, t\r\n0\r\n\r\n"], b"body, t"),
+        ([b"Transfer-Encoding: chunked\r\n\r\n", *[b"1\r\nx\r\n"] * 5000], b"x" * 4096),
+        ([b"Transfer-Encoding: chunked\r\n\r\n", b"4\r\nbody\r\n", b"no chunk\r\n"], b"body"),
+        ([b"\r\n", bytes(5000)], bytes(4096)),
+    ],
+)
+def test_a_refusal_s_body_comes_without_transfer_coding_and_not_in_full_length(
+    parts: list[bytes], body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("masquerade_ws.connection.http_body._PATIENCE", 60.0)
+    assert body_of(*parts)[0] == body
+
+
+@pytest.mark.parametrize("head", [b"\r\n", b"Content-Length: x\r\n\r\n", b"Content-Length: 9\r\n\r\n"])
+def test_a_refusal_s_body_ends_with_the_connection(head: bytes) -> None:
+    assert body_of(head, b"body", end=True)[0] == b"body"
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_a_status_without_a_body_is_not_waited_for(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("masquerade_ws.connection.http_body._PATIENCE", 60.0)
+    assert refusal(respond(f"HTTP/1.1 {status} No")).body == b""
+
+
+def test_a_body_that_drips_or_stops_is_read_for_half_a_second() -> None:
+    body, seconds = body_of(b"Content-Length: 9\r\n\r\nbody")
+    assert body == b"body"
+    assert 0.4 < seconds < 9
+
+
+def test_a_body_gets_no_more_than_the_attempt_s_deadline() -> None:
+    start = time.monotonic()
+    error = refusal(respond("HTTP/1.1 403 No", "Content-Length: 10"), timeout=0.2)
+    assert error.status == 403
+    assert time.monotonic() - start < 9
+
+
+def test_closing_ends_the_wait_for_a_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("masquerade_ws.connection.http_body._PATIENCE", 60.0)
+    waiting = threading.Event()
+
+    def script(peer: Peer) -> None:
+        respond("HTTP/1.1 403 No", "Content-Length: 10")(peer)
+
+    hurry = Attempt.hurry
+    monkeypatch.setattr(Attempt, "hurry", lambda *args: (waiting.set(), hurry(*args)))
+    with RawServer(script) as server:
+        connection = Connection(server.url)
+        closer = threading.Thread(target=lambda: (waiting.wait(10), connection.close()))
+        closer.start()
+        with pytest.raises(ConnectError, match="closed meanwhile"):
+            connection.connect(60)
+        closer.join()
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ((), None),
+        (("Retry-After: 120",), 120.0),
+        (("Retry-After: 0",), 0.0),
+        ((f"Retry-After: {'9' * 400}",), threading.TIMEOUT_MAX),
+        (("Date: Sun, 22 Nov 2026 12:00:00 GMT", "Retry-After: Sun, 22 Nov 2026 12:00:30 GMT"), 30.0),
+        (("Date: Sun, 22 Nov 2026 12:00:00 GMT", "Retry-After: Sunday, 22-Nov-26 12:00:30 GMT"), 30.0),
+        (("Date: Sun, 22 Nov 2026 12:00:00 GMT", "Retry-After: Sun, 22 Nov 2026 11:00:00 GMT"), 0.0),
+        (("Retry-After: Sun, 22 Nov 2020 12:00:00 GMT",), 0.0),
+        (("Date: never", "Retry-After: Sun, 22 Nov 2020 12:00:00 -0000"), 0.0),
+        (("Retry-After: -1",), None),
+        (("Retry-After: 1.5",), None),
+        (("Retry-After: soon",), None),
+        (("Retry-After: 1", "Retry-After: 2"), None),
+        (("Retry-After: \xb2",), None),
+        (("Retry-After: Sun, 99 Nov 2026 12:00:00 GMT",), None),
+        (("Retry-After:",), None),
+    ],
+)
+def test_retry_after_is_read_in_both_forms_and_ignored_in_others(headers: tuple[str, ...], seconds: float) -> None:
+    assert refusal(respond("HTTP/1.1 503 No", *headers, "Content-Length: 0")).retry_after == seconds
+
+
+@pytest.mark.parametrize(
+    ("location", "words"),
+    [
+        (
+            "https://user:SECRET@other.example/SECRET?SECRET",
+            "a redirect to the host other.example, which is not followed",
+        ),
+        ("wss://other.example:99/", "the host other.example,"),
+        ("/SECRET", "HTTP status 302"),
+        ("ftp://SECRET/", "HTTP status 302"),
+        ("https://SE|CRET/", "HTTP status 302"),
+    ],
+)
+def test_a_redirect_names_its_target_s_host_alone(location: str, words: str) -> None:
+    error = refusal(respond("HTTP/1.1 302 Found", f"Location: {location}", "Content-Length: 0"))
+    assert words in str(error)
+    assert "SECRET" not in shown(error)
+    assert error.status == 302
 
 
 # Limits

@@ -362,7 +362,9 @@ def test_an_address_is_checked_against_the_certificate(host: str) -> None:
 
 def test_a_server_without_tls_is_a_failure() -> None:
     with RawServer(lambda peer: peer.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as server:
-        assert isinstance(failure(server.url.replace("ws:", "wss:")).__cause__, ssl.SSLError)
+        error = failure(server.url.replace("ws:", "wss:"))
+    assert isinstance(error.__cause__, ssl.SSLError)
+    assert str(error).endswith("the peer does not speak TLS; if it is not meant to, use ws:// instead of wss://")
 
 
 # Arguments

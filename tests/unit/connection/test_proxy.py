@@ -6,6 +6,7 @@ import base64
 import importlib.util
 import shutil
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -138,6 +139,121 @@ def test_a_silent_proxy_gets_no_more_than_the_deadline(scheme: str) -> None:
     assert "timed out during the proxy's" in str(error)
 
 
+# HTTP over TLS
+
+
+@pytest.fixture
+def roots(monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """The proxy's context, which the system's roots vouch for."""
+    proxy_context, client_context = tls_contexts()
+    monkeypatch.setattr("masquerade_ws.connection.opening.default_context", lambda: client_context)
+    return proxy_context
+
+
+def test_a_proxy_may_speak_tls(roots: ssl.SSLContext) -> None:
+    requests: list[Peer] = []
+    with RawServer(greeting) as server, RawServer(http_proxy(requests), tls=roots) as proxy:
+        greet(server.url, f"https://127.0.0.1:{proxy.port}")
+    assert len(requests) == 1
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_tls_with_the_server_goes_through_tls_with_the_proxy(roots: ssl.SSLContext, version: ssl.TLSVersion) -> None:
+    def echo(peer: Peer) -> None:
+        peer.upgrade()
+        for _ in range(3):
+            peer.send(frame(2, peer.read_frame()[1]))
+        peer.send(frame(8, b"\x03\xe8"))
+        peer.read_close()
+        assert isinstance(peer.sock, ssl.SSLSocket)
+        peer.sock.suppress_ragged_eofs = False
+        assert peer.read_to_end() == b""  # up to the close_notify
+
+    server_context, client_context = tls_contexts(version=version)
+    with RawServer(echo, tls=server_context) as server, RawServer(http_proxy([]), tls=roots) as proxy:
+        through = f"https://127.0.0.1:{proxy.port}"
+        connection = Connection.open(server.url, proxy=through, ssl_context=client_context)
+        messages = iter(connection)
+        for size in (0, 70_000, 2**20):
+            connection.send(bytes(size))
+            assert next(messages) == bytes(size)
+        assert list(messages) == []
+    assert connection.close_code == 1000
+
+
+def test_the_user_s_context_is_for_the_gateway_alone() -> None:
+    proxy_context, client_context = tls_contexts()
+    with (
+        RawServer(lambda peer: peer.read_to_end(), tls=proxy_context) as proxy,
+        pytest.raises(ConnectError, match="cannot reach the proxy") as caught,
+    ):
+        greet("wss://127.0.0.1:1/", f"https://127.0.0.1:{proxy.port}", ssl_context=client_context)
+    assert isinstance(caught.value.__cause__, ssl.SSLCertVerificationError)
+
+
+def test_a_proxy_that_does_not_speak_tls_is_reported_as_such() -> None:
+    error = refused(lambda peer: peer.send(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "https")
+    assert "the peer does not speak TLS; if it is not meant to, use http:// for the proxy" in str(error)
+
+
+def test_an_unverified_server_behind_a_proxy_with_tls_learns_why(roots: ssl.SSLContext) -> None:
+    reasons: list[str] = []
+
+    def script(peer: Peer) -> None:
+        peer.sock = server_context.wrap_socket(peer.sock, server_side=True, do_handshake_on_connect=False)
+        try:
+            peer.sock.do_handshake()
+            peer.read_to_end()
+        except ssl.SSLError as error:
+            reasons.append(error.reason)
+
+    server_context, _ = tls_contexts()
+    with (
+        RawServer(script) as server,
+        RawServer(http_proxy([]), tls=roots) as proxy,
+        pytest.raises(ConnectError, match="certificate verify failed"),
+    ):
+        greet(server.url.replace("ws:", "wss:"), f"https://127.0.0.1:{proxy.port}")
+    assert reasons == ["TLSV1_ALERT_UNKNOWN_CA"]
+
+
+# Which hop failed
+
+
+@pytest.mark.parametrize("argument", [True, False])
+def test_a_proxy_that_cannot_be_reached_is_named_with_where_it_comes_from(
+    argument: bool, environment: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://user:SECRET@127.0.0.1:{taken.getsockname()[1]}"
+        environment.setenv("http_proxy", url)
+        with pytest.raises(ConnectError) as caught:
+            Connection.open("ws://gateway.example/", proxy=url if argument else None)
+    shown_url = url.replace("user:SECRET@", "")
+    source = "the argument proxy" if argument else "http_proxy"
+    assert str(caught.value).startswith(f"cannot reach the proxy {shown_url} (from {source}): ")
+    assert "gateway" not in str(caught.value)
+    assert "SECRET" not in shown(caught.value)
+
+
+def test_a_proxy_that_refuses_is_named_beside_the_gateway() -> None:
+    error = refused(lambda peer: (peer.read_request(), peer.send(b"HTTP/1.1 407 No\r\n\r\n")))
+    assert str(error).startswith("cannot connect to ws://127.0.0.1:1/ through the proxy http://127.0.0.1:")
+    assert str(error).endswith("(from the argument proxy): the proxy answered with HTTP status 407")
+
+
+def test_a_gateway_that_refuses_through_a_proxy_is_named_alone() -> None:
+    def script(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n")
+        peer.read_to_end()
+
+    with RawServer(script) as server, RawServer(http_proxy([])) as proxy, pytest.raises(ConnectError) as caught:
+        greet(server.url, f"http://127.0.0.1:{proxy.port}")
+    assert str(caught.value) == f"cannot connect to {server.url}: the server answered with HTTP status 403"
+
+
 # SOCKS
 
 
@@ -256,6 +372,7 @@ def test_microsocks_lets_us_through_with_the_right_password_alone() -> None:
 
 def test_a_proxy_s_url_is_split() -> None:
     assert parse_proxy("http://h") == Proxy("http", "h", 80, None, None)
+    assert parse_proxy("https://h", "https_proxy") == Proxy("https", "h", 443, None, None, "https_proxy")
     assert parse_proxy("socks5h://u:p@h:9/") == Proxy("socks5h", "h", 9, "u", "p")
     assert parse_proxy("socks4://u@[::1]") == Proxy("socks4", "::1", 1080, "u", None)
 
@@ -263,7 +380,6 @@ def test_a_proxy_s_url_is_split() -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        "https://user:SECRET@h",
         "ftp://user:SECRET@h",
         "user:SECRET@h:80",
         "http://user:SECRET@",
@@ -345,7 +461,7 @@ def test_the_environment_s_proxy_is_used(environment: pytest.MonkeyPatch) -> Non
 def test_an_unusable_proxy_in_the_environment_fails_the_attempt_and_is_not_shown(
     environment: pytest.MonkeyPatch,
 ) -> None:
-    environment.setenv("http_proxy", "https://user:SECRET@p")
+    environment.setenv("http_proxy", "ftp://user:SECRET@p")
     with pytest.raises(ConnectError, match="the environment's http_proxy must begin with") as caught:
         Connection.open("ws://127.0.0.1:1/")
     assert "SECRET" not in shown(caught.value)
