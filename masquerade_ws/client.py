@@ -143,7 +143,7 @@ class WebSocketClient:
         self._near_misses = NearMisses()
         self._streams = StreamIndex(self._guard)
         counters = Counters()
-        self._delivery = Delivery(self._listeners, self._streams, around_event)
+        self._delivery = Delivery(self._listeners, self._streams, around_event, counters)
         rooms = Rooms(
             self._delivery,
             Intake(

@@ -21,6 +21,7 @@ from masquerade_ws.delivery.stream_index import StreamIndex
 from masquerade_ws.delivery.unheard import UnheardErrors
 from masquerade_ws.events import CLIENT_EVENT_TYPES, ErrorEvent
 from masquerade_ws.log import logger
+from masquerade_ws.stats import Counters
 from masquerade_ws.timestamps import timestamp_now
 from masquerade_ws.user_code import as_exception, ends_program
 
@@ -36,6 +37,7 @@ class Delivery:
         listeners: Who listens.
         streams: Who waits.
         around_event: Makes the context that is entered around the listeners of an event.
+        counters: Where errors are counted.
 
     Attributes:
         unheard: Gets the errors that nobody listens to.
@@ -46,10 +48,12 @@ class Delivery:
         listeners: Listeners,
         streams: StreamIndex,
         around_event: Callable[[AnyEvent], object] | None,
+        counters: Counters,
     ) -> None:
         self._listeners = listeners
         self._streams = streams
         self._around_event = around_event
+        self._counters = counters
         self.unheard = UnheardErrors(time.monotonic)
 
     def drain(self, queue: EventQueue) -> None:
@@ -88,6 +92,8 @@ class Delivery:
         """
         listeners = self._listeners.for_type(event.type)
         if event.type in CLIENT_EVENT_TYPES:
+            if isinstance(event, ErrorEvent) and event.context == "parse":
+                self._counters.parse_errors += 1  # here, since messages may be decoded on two threads
             waited_for = self._streams.deliver(event)
             if queue.given_up:  # a predicate hung
                 return
@@ -135,6 +141,7 @@ class Delivery:
         """Report what user code raised, and raise it again if it ends the program; neither if that came too late."""
         if queue.given_up:
             return
+        self._counters.handler_errors += 1
         if isinstance(event, ErrorEvent):
             logger.error("%s raised while it handled an error event", raised_by, exc_info=error)
         else:

@@ -71,6 +71,11 @@ class EventQueue:
         # up when the queue is made, not when the module is imported: gevent may replace it in between.
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
 
+    @property
+    def length(self) -> int:
+        """How many events wait for listeners."""
+        return len(self._queue)
+
     def admit_undecoded(self, count: int) -> bool:
         """Return whether ``count`` messages may be put as they came, and note the time of their receipt if so.
 

@@ -70,7 +70,7 @@ class Intake:
             The events that somebody listens to and the parse errors, or the messages as they came; a part at a time,
             of which the next is made when it is asked for.
         """
-        self._counters.messages_received += len(batch)  # one thread at a time reads
+        self._counters.count_messages(len(batch))
         if logger.isEnabledFor(logging.DEBUG):
             for message in batch:
                 logger.debug("received %s", excerpt(message))

@@ -169,4 +169,5 @@ class Control:
                 events_dropped=self._rooms.streams.dropped,
                 latency=connection.latency if connection else None,
                 connected_since=session.connected_since if session and connection else None,
+                events_waiting=session.event_queue.length if session else 0,
             )

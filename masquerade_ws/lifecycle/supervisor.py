@@ -147,7 +147,7 @@ class Supervisor:
             schedule.connections += 1
             schedule.connected_at, session.connected_since = time.monotonic(), datetime.now(timezone.utc)
             gap = schedule.connected_at - schedule.lost_at if reconnected else None
-            self._rooms.counters.count_connection(reconnected)
+            self._rooms.counters.count_connection(gap)
             welcome = ConnectedEvent(timestamp_now(), reconnected, attempts, gap)
             events = self.state.advance(session, Trigger.OPENED, welcome)
         report(session, events)
@@ -173,6 +173,7 @@ class Supervisor:
             if session.stopping:
                 return
             result = session.result
+            self._rooms.counters.attempts_failed += 1
             self.state.let_go(session)
             cause = DisconnectedError(f"the client has given up: {error}")
             retrying = self._let_retry(session, cause, retry=not _is_final(error))

@@ -7,6 +7,7 @@ import copy
 import pickle
 import threading
 from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
 from functools import partial
 from typing import Any
 
@@ -25,7 +26,7 @@ from masquerade_ws import (
 from masquerade_ws.deadline import Deadline
 from masquerade_ws.testing import EventServer
 from tests.support.raw_server import Peer, RawServer, close_payload, frame, until
-from tests.support.scenes import TIMEOUT, Record, client_of, closed_port_url, names_of_threads
+from tests.support.scenes import TIMEOUT, Hang, Record, client_of, closed_port_url, names_of_threads
 from tests.support.scripts import stay
 
 URL = "ws://localhost:34076/ws"
@@ -146,7 +147,7 @@ def test_a_new_client_does_nothing() -> None:
     assert client.state == "disconnected"
     assert names_of_threads() == []
     client.disconnect()
-    assert client.stats == Stats(0, 0, 0, 0, 0, 0, 0, None, None)
+    assert client.stats == Stats(0, 0, 0, 0, 0, 0, 0, None, None, 0, 0, 0, 0.0, 0, None)
 
 
 def test_a_client_whose_constructor_refused_has_a_repr() -> None:
@@ -568,6 +569,33 @@ def test_the_statistics_count(client: WebSocketClient, masquerade_server: EventS
     assert after.connected_since is None
     assert after.latency is None
     assert after.bytes_received >= stats.bytes_received
+
+
+def test_the_statistics_count_what_goes_wrong_and_what_waits(masquerade_server: EventServer, hang: Hang) -> None:
+    masquerade_server.refuse(503, times=2)
+    with client_of(masquerade_server.url) as client:
+        record = Record(client, "connected", "late")
+        client.connect(block=False)
+        record.wait("connected")
+        assert client.stats.attempts_failed == 2
+        assert client.stats.last_event_at is None
+        masquerade_server.drop()
+        gap = record.wait("connected", 2).gap
+        assert client.stats.gap_seconds == gap > 0
+        client.on("news", hang)
+        client.on("late", lambda event: 1 / 0)
+        before = datetime.now(timezone.utc)
+        masquerade_server.emit("news")
+        masquerade_server.broadcast_raw("{")
+        masquerade_server.emit("late")
+        until(lambda: client.stats.events_waiting == 2)
+        hang.over.set()
+        record.wait("late")
+        until(lambda: client.stats.handler_errors == 1)
+        after = client.stats
+    assert (after.parse_errors, after.events_waiting, after.attempts_failed) == (1, 0, 2)
+    assert after.last_event_at is not None
+    assert before <= after.last_event_at <= datetime.now(timezone.utc)
 
 
 def test_the_statistics_do_not_go_back_while_the_connection_is_closed() -> None:

@@ -20,6 +20,7 @@ from masquerade_ws.delivery.stream_index import StreamIndex
 from masquerade_ws.delivery.streams import EventStream
 from masquerade_ws.errors import ConnectError, DisconnectedError, ParseError
 from masquerade_ws.events import ConnectedEvent, DisconnectedEvent, ErrorEvent, Event
+from masquerade_ws.stats import Counters
 from masquerade_ws.timestamps import timestamp_now
 from tests.support.messages import NOON, wire
 from tests.support.raw_server import until
@@ -36,7 +37,8 @@ class DispatcherRoom:
         self.guard = Guard()
         self.listeners = Listeners()
         self.streams = StreamIndex(self.guard)
-        self.delivery = Delivery(self.listeners, self.streams, around_event)
+        self.counters = Counters()
+        self.delivery = Delivery(self.listeners, self.streams, around_event, self.counters)
         self.queue = EventQueue(size)
         self.told: list[Any] = []
         self.ended = threading.Event()
@@ -498,6 +500,17 @@ def test_an_error_of_a_listener_comes_ahead_of_the_next_event() -> None:
     assert room.run_out() == ["error", "b"] * 2
 
 
+def test_errors_of_listeners_and_of_messages_are_counted_heard_or_not() -> None:
+    room = DispatcherRoom()
+    room.listeners.add("a", boom)
+    parse = ErrorEvent(ParseError("not JSON", "{"), "parse", NOON)
+    room.deliver(Event("a"), parse, ErrorEvent(ConnectError("refused"), "connection", NOON))
+    assert (room.counters.handler_errors, room.counters.parse_errors) == (1, 1)
+    room.listeners.add("error", boom)
+    room.deliver(parse)
+    assert (room.counters.handler_errors, room.counters.parse_errors) == (2, 2)
+
+
 # What is entered around the listeners.
 
 
@@ -681,7 +694,7 @@ def test_a_thread_that_dies_itself_notifies_whoever_supervises_it_and_lets_the_r
             raise MemoryError
 
     room = DispatcherRoom()
-    room.delivery = Starved(room.listeners, room.streams, None)
+    room.delivery = Starved(room.listeners, room.streams, None, room.counters)
     room.thread.start()
     room.queue.put([Event("a")])
     room.join()

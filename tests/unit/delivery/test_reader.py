@@ -123,7 +123,7 @@ def test_a_dispatcher_thread_at_rest_gets_the_messages_as_they_came_unless_someb
     room = IntakeRoom(size=4)
     room.listeners.add("a", repr)
     messages: list[str | bytes] = [wire("a"), "{"]
-    delivery = Delivery(room.listeners, room.streams, None)
+    delivery = Delivery(room.listeners, room.streams, None, room.counters)
     dispatching = room.queue, weakref.ref(delivery), room.streams.guard, room.ended.set
     thread = threading.Thread(target=dispatch, args=dispatching, daemon=True)
     thread.start()
