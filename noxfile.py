@@ -16,12 +16,11 @@ import nox
 nox.options.default_venv_backend = "none"
 nox.options.sessions = ["lint", "types", "tests"]
 
-# Tests that mostly wait beside tests that mostly compute, so that the parts take about as long side by side.
+# Parts of the tests that take about as long, side by side. The slow ones cover nothing that the others do not.
 PARTS = {
-    "unit": ("not slow", ["tests/unit", "tests/testing", "tests/contrib", "tests/test_layout.py"]),
-    "scenarios": ("not slow", ["tests/scenarios"]),
-    "pages": ("not slow", ["tests/cli", "tests/docs", "tests/examples"]),
-    "slow": ("slow", ["tests"]),
+    "unit": ["tests/unit", "tests/testing", "tests/contrib", "tests/test_layout.py"],
+    "scenarios": ["tests/scenarios"],
+    "pages": ["tests/cli", "tests/docs", "tests/examples"],
 }
 
 
@@ -46,16 +45,21 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests, without the slow ones; ``-- -m slow`` runs those."""
+    """Run the tests, without the slow ones."""
     python(session, "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def slow(session: nox.Session) -> None:
+    """Run the slow tests; most of them wait."""
+    python(session, "-m", "pytest", "-q", "-rs", "-m", "slow", "-n", "6", "--dist", "worksteal", *session.posargs)
 
 
 @nox.session(tags=["coverage"])
 @nox.parametrize("part", [nox.param(part, id=part) for part in PARTS])
 def measure(session: nox.Session, part: str) -> None:
     """Run a part of the tests, in random order, and measure what they cover."""
-    marks, folders = PARTS[part]
-    pytest = ["pytest", "-q", "-rs", "-p", "randomly", "-m", marks, *folders, *session.posargs]
+    pytest = ["pytest", "-q", "-rs", "-p", "randomly", *PARTS[part], *session.posargs]
     python(session, "-m", "coverage", "run", "--parallel-mode", "-m", *pytest)
 
 

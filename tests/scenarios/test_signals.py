@@ -505,8 +505,7 @@ def test_a_disconnect_at_any_line_amid_a_change_of_the_state_breaks_nothing(thre
 import masquerade_ws
 
 home = os.path.dirname(masquerade_ws.__file__)
-names = ["control.py", "life.py", "supervisor.py"]
-files = [os.path.join(home, name) for name in names]
+files = [os.path.join(home, "lifecycle", name) for name in ("control.py", "state.py", "supervisor.py")]
 
 def live(line):
     "Live a life, and disconnect at that line of ours on the thread; tell whether it had so many."
