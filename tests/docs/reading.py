@@ -41,4 +41,5 @@ def literals(text: str) -> list[str]:
 
 def error_names() -> list[str]:
     """Return the names of the library's exceptions."""
-    return [name for name in errors.__all__ if isinstance(getattr(errors, name), type)]
+    named = ((name, getattr(errors, name)) for name in errors.__all__)
+    return [name for name, value in named if isinstance(value, type) and issubclass(value, Exception)]
