@@ -204,8 +204,8 @@ class WebSocketClient:
         """Close the connection with code 1000, or cancel the attempts, and stop the threads. Idempotent.
 
         What was received is delivered first. Waits and streams end. Legal in a listener too, whose own return it
-        does not wait for, and in a signal handler; one that cuts into a change of the state waits for nothing, and the
-        rest follows once the handler returns.
+        does not wait for, and in a signal handler; one that cuts into a change of the state, or into the middle of a
+        step of a stream, waits for nothing, and the rest follows once the handler returns.
 
         Args:
             timeout: Seconds after which it returns in any case, with the state ``disconnected``; the peer's answer to

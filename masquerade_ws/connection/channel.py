@@ -30,10 +30,14 @@ class Channel:
         self.attempt = attempt
         self.sock = attempt.sock
         self.tls: TLS | NestedTLS | None = None
+        self._plain = b""  # received already
         self._unsent = False  # something was sent in part, after which nothing may follow
 
     def recv(self, size: int = RECV_SIZE) -> bytes:
         """Return the next bytes; ``b""`` at the end of the stream."""
+        if self._plain:
+            plain, self._plain = self._plain, b""
+            return plain
         while self.tls is None or not self.tls.recv_closed:
             data = self._recv_raw(size)
             if not data or self.tls is None:
@@ -76,6 +80,7 @@ class Channel:
             raise
         self.sendall(tls.take())
         self.tls = tls if self.tls is None else NestedTLS(self.tls, tls)
+        self._plain = self.tls.decrypt(b"")  # what came along with the peer's last word
 
     def end_tls(self) -> None:
         """Send TLS's close_notify, if there is TLS, as far as that goes without waiting."""

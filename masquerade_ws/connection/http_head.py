@@ -17,7 +17,7 @@ _MAX_HEAD = 65536
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _OWNED = {"host", "upgrade", "connection", "content-length", "transfer-encoding"}
-_FOLD = re.compile(r"[ \t]*\r\n[ \t]+")
+_FOLD = re.compile(r"\r\n[ \t]+")  # not the white space before it too: to look for that costs the square of its length
 SWITCHING_PROTOCOLS = 101  # the only 1xx that is final
 _STATUS_LINE = re.compile(r"HTTP/(\d\.\d) (\d{3})(?: .*)?")
 

@@ -12,12 +12,24 @@ from contextlib import contextmanager
 
 from masquerade_ws.process_hooks import notice_fork
 
-__all__ = ["DECODE", "GET_TOKEN", "LISTENER", "PREDICATE", "Guard"]
+__all__ = ["DECODE", "GET_TOKEN", "LISTENER", "PREDICATE", "Guard", "holds"]
 
 LISTENER = "a listener"
 GET_TOKEN = "get_token"
 PREDICATE = "a predicate"
 DECODE = "decode"
+
+
+def holds(condition: threading.Condition) -> bool:
+    """Return whether this very thread holds the lock of a condition.
+
+    A signal handler or a finalizer may find it so: it runs in the middle of what its thread does.
+    """
+    try:
+        condition.notify(0)  # wakes nobody, and raises unless the thread holds the lock
+    except RuntimeError:
+        return False
+    return True
 
 
 class Guard:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from masquerade_ws.checks import check_callable
+from masquerade_ws.delivery.blocking import holds
 from masquerade_ws.delivery.patterns import check_type, matches
 from masquerade_ws.events import CLIENT_EVENT_TYPES
 
@@ -70,6 +71,12 @@ class Listeners:
         # Guards each change of a registration together with its flags. It is reentrant, since a finalizer that
         # unsubscribes may run at any line; that is also why each change of `_all` is one step.
         self._lock = threading.RLock()
+        self._holder = threading.Condition(self._lock)  # knows whether this thread holds the lock
+
+    @property
+    def held(self) -> bool:
+        """Whether this very thread is in the middle of a change."""
+        return holds(self._holder)
 
     def after_fork(self) -> None:
         """Replace the lock in a forked child: another thread may have held it."""

@@ -11,9 +11,9 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
-from masquerade_ws.delivery.blocking import Guard
+from masquerade_ws.delivery.blocking import Guard, holds
 from masquerade_ws.delivery.filters import AnyEvent, Filter, fields_of
 from masquerade_ws.delivery.patterns import is_pattern, matches
 from masquerade_ws.delivery.streams import EventStream
@@ -31,6 +31,20 @@ class _Entry(weakref.ref[EventStream[Any]]):
 
     filter: Filter
     polls: bool
+
+
+def _entry_of(stream: EventStream[Any], gone: Callable[[_Entry], object] | None = None) -> _Entry:
+    """Return an entry that can be looked up, by a hash that it keeps, also once its stream is gone."""
+    entry = _Entry(stream, gone)
+    hash(entry)
+    return entry
+
+
+class _Insertion(NamedTuple):
+    """A stream to take in, and what it takes."""
+
+    entry: _Entry
+    taken: Filter
 
 
 class _Table:
@@ -65,19 +79,28 @@ class StreamIndex:
         self._reset()
 
     def _reset(self) -> None:
-        # Guards the tables and counts below. No user code runs under it but finalizers, which the collector may call at
-        # any line: it is reentrant for them, and `_changing` says that the tables are in the middle of a change.
+        # Guards the tables and counts below. No user code runs under it but signal handlers and finalizers, which may
+        # do so at any line: it is reentrant for them, and the changes that they ask for follow the one that they cut.
         self._lock = threading.RLock()
-        self._changing = False
+        self._holder = threading.Condition(self._lock)  # knows whether this thread holds the lock
         self._serial = 0
         self._entries: dict[_Entry, _Entry] = {}
         self._by_name: dict[str, dict[tuple[str, ...], _Table]] = {}
         self._patterns: tuple[str, ...] = ()
-        self._dead: deque[_Entry] = deque()  # filled without the lock: the collector may run inside it
+        # The changes to be made: entries whose streams to take out, and insertions. The collector adds to it without
+        # the lock, since it may run inside it.
+        self._due: deque[_Entry | _Insertion] = deque()
 
     def __bool__(self) -> bool:
         with self._lock:  # a stream that is narrowed is out for a moment
-            return bool(self._entries)
+            return bool(self._entries or self._due)
+
+    @property
+    def held(self) -> bool:
+        """Whether this very thread is in the middle of a change of the index or of one of its streams."""
+        if holds(self._holder):
+            return True
+        return any(stream.held for stream in self._open())
 
     def add(self, stream: EventStream[Any], *, polls: bool = False) -> None:
         """Put events into a stream from now on.
@@ -86,32 +109,33 @@ class StreamIndex:
             stream: The stream.
             polls: Whether to put `RECONNECTED` into it as well, now and after each connection.
         """
-        entry = _Entry(stream, self._dead.append)
+        entry = _entry_of(stream, self._due.append)
         entry.polls = polls
         if polls:
             stream.offer(RECONNECTED)
+        cutting = holds(self._holder)
         with self._lock:
-            self._bury()
             self._all.add(stream)
             self._serial = stream.serial = self._serial + 1
-            self._insert(entry, stream.filter)
+            self._due.append(_Insertion(entry, stream.filter))
+            self._change(cutting)
 
     def narrow(self, stream: EventStream[Any], taken: Filter) -> None:
         """Give a stream another filter; no event that both take is missed or doubled."""
+        cutting = holds(self._holder)
         with self._lock:
             entry = self._entries.get(_Entry(stream))
             if entry is not None:  # otherwise it has ended
-                self._dead.append(entry)
-                self._bury()
-                self._insert(entry, taken)
+                self._due += entry, _Insertion(entry, taken)
+                self._change(cutting)
                 stream.filter = taken
 
     def discard(self, stream: EventStream[Any]) -> None:
         """Put nothing into a stream any more."""
+        cutting = holds(self._holder)
         with self._lock:
-            if (entry := self._entries.get(_Entry(stream))) is not None:
-                self._dead.append(entry)
-            self._bury()
+            self._due.append(_entry_of(stream))
+            self._change(cutting)
 
     def deliver(self, event: AnyEvent, *, asking: bool = True) -> bool:
         """Put an event into each stream that takes it.
@@ -124,7 +148,7 @@ class StreamIndex:
             Whether a stream took it.
         """
         with self._lock:
-            self._bury()
+            self._make_due_changes()
             found = self._find(event)
         if not found:
             return False
@@ -143,7 +167,8 @@ class StreamIndex:
     def mark_reconnection(self) -> None:
         """Wake each wait that polls."""
         with self._lock:
-            polling = [entry() for entry in list(self._entries) if entry.polls]
+            self._make_due_changes()
+            polling = [entry() for entry in self._entries if entry.polls]
         for stream in polling:
             if stream is not None:
                 stream.offer(RECONNECTED)
@@ -159,12 +184,12 @@ class StreamIndex:
             newest: The serial number of the newest of them.
             cause: Why they end.
         """
+        cutting = holds(self._holder)
         with self._lock:
-            present = [(entry, entry()) for entry in list(self._entries)]
-            ended = [(entry, stream) for entry, stream in present if stream is not None and stream.serial <= newest]
-            self._dead.extend(entry for entry, _ in ended)
-            self._bury()
-        for _, stream in ended:
+            ended = [stream for stream in self._open() if stream.serial <= newest]
+            self._due.extend(map(_entry_of, ended))
+            self._change(cutting)
+        for stream in ended:
             stream.end(cause)
 
     def after_fork(self, cause: DisconnectedError) -> None:
@@ -188,37 +213,44 @@ class StreamIndex:
         if self._patterns:
             names += (name for name in self._patterns if matches(name, event.type))
         for name in names:
-            for table in tuple(self._by_name.get(name, {}).values()):  # a finalizer may bury meanwhile
+            for table in self._by_name.get(name, {}).values():
                 try:
                     found += table.entries.get(table.values_of(fields), ())
                 except (KeyError, TypeError):  # the event lacks a field, or has an array or an object there
                     continue
         return [stream for entry in dict.fromkeys(found) if (stream := entry()) is not None] if found else []
 
-    def _insert(self, entry: _Entry, taken: Filter) -> None:
-        self._changing = True
-        try:
-            entry.filter = taken
-            self._entries[entry] = entry
-            for name in taken.names:
-                if name not in self._by_name and is_pattern(name):
-                    self._patterns = (*self._patterns, name)
-                tables = self._by_name.setdefault(name, {})
-                table = tables.get(taken.fields) or tables.setdefault(taken.fields, _Table(taken.fields))
-                table.entries.setdefault(taken.values, {})[entry] = None
-        finally:
-            self._changing = False
+    def _open(self) -> list[EventStream[Any]]:
+        """Return the streams that are in the index, or about to be."""
+        with self._lock:
+            due = [change.entry for change in list(self._due) if isinstance(change, _Insertion)]
+            entries = dict.fromkeys([*self._entries, *due])
+        return [stream for entry in entries if (stream := entry()) is not None]
 
-    def _bury(self) -> None:
-        """Remove the dead, unless a finalizer asks for it in the middle of another change: the next change does it."""
-        if self._dead and not self._changing:
-            self._changing = True
-            try:
-                while self._dead:
-                    self._remove(self._dead[0])
-                    self._dead.popleft()
-            finally:
-                self._changing = False
+    def _change(self, cutting: bool) -> None:
+        """Make the changes that are due, unless this cuts into others: then those who make these make them, too."""
+        if not cutting:
+            self._make_due_changes()
+
+    def _make_due_changes(self) -> None:
+        """Make the changes that are due, in order. What an interrupt cut short is made anew."""
+        while self._due:
+            change = self._due[0]
+            if isinstance(change, _Insertion):
+                self._insert(*change)
+            else:
+                self._remove(change)
+            self._due.popleft()
+
+    def _insert(self, entry: _Entry, taken: Filter) -> None:
+        entry.filter = taken
+        self._entries[entry] = entry
+        for name in taken.names:
+            if name not in self._by_name and is_pattern(name):
+                self._patterns = (*self._patterns, name)
+            tables = self._by_name.setdefault(name, {})
+            table = tables.get(taken.fields) or tables.setdefault(taken.fields, _Table(taken.fields))
+            table.entries.setdefault(taken.values, {})[entry] = None
 
     def _remove(self, entry: _Entry) -> None:
         """Take out an entry, or the one for the same stream, and each table that is empty then.

@@ -20,7 +20,7 @@ from typing_extensions import Self, TypeVar
 
 from masquerade_ws.checks import check_timeout
 from masquerade_ws.deadline import Deadline
-from masquerade_ws.delivery.blocking import Guard
+from masquerade_ws.delivery.blocking import Guard, holds
 from masquerade_ws.delivery.filters import AnyEvent, Filter, Where
 from masquerade_ws.errors import DisconnectedError, EventsDroppedError, WaitTimeoutError, copy_of
 from masquerade_ws.events import Event
@@ -80,6 +80,11 @@ class EventStream(Generic[_EventT_co]):
         """End the stream in a forked child, where another thread of the parent may have held the lock."""
         self._make_lock()
         self.end(cause)
+
+    @property
+    def held(self) -> bool:
+        """Whether this very thread is in the middle of reading the stream, or of filling it."""
+        return holds(self._changed)
 
     @property
     def dropped(self) -> int:

@@ -135,7 +135,8 @@ class Control:
     def _await_end(self, session: Session, deadline: Deadline) -> None:
         """Wait until a session that was stopped has ended; abandon it if it has not in time."""
         role = self._rooms.guard.role
-        if self._state.changing:  # nothing moves until the code that a signal handler or a finalizer cut goes on
+        # Nothing moves until the code that a signal handler or a finalizer cut goes on.
+        if self._state.changing or self._rooms.streams.held or self._rooms.listeners.held:
             return
         if role is None:
             over = session.done.wait(deadline.remaining())

@@ -13,6 +13,7 @@ from typing import Literal
 
 from masquerade_ws.connection.connection import Connection
 from masquerade_ws.deadline import Deadline
+from masquerade_ws.delivery.blocking import holds
 from masquerade_ws.delivery.filters import AnyEvent
 from masquerade_ws.delivery.stream_index import StreamIndex
 from masquerade_ws.errors import DisconnectedError, SendError
@@ -84,11 +85,7 @@ class ClientState:
     @property
     def changing(self) -> bool:
         """Whether this very thread holds the lock, as a signal handler or a finalizer may find it amid a change."""
-        try:
-            self.changed.notify(0)  # wakes nobody, and raises unless the thread holds the lock
-        except RuntimeError:
-            return False
-        return True
+        return holds(self.changed)
 
     @property
     def running(self) -> bool:
@@ -181,7 +178,8 @@ class ClientState:
         """Let a session end, and with it, for this cause, all that wait now."""
         session.cause = cause
         session.newest_stream = self._streams.newest()
-        session.stopping = True  # last: `why_idle` reads this first
+        session.stopping = True  # after that: `why_idle` reads this first
+        session.newest_stream = self._streams.newest()  # somebody may wait already for a stream made in between
 
     def cancel(self, session: Session, cause: DisconnectedError) -> None:
         """Retire a session from outside, and wake whoever waits for its attempt, which will have no result."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import ssl
 from typing import Any
 
 import pytest
@@ -119,3 +120,28 @@ def test_a_channel_raises_on_bytes_that_are_no_tls(attempt: Attempt) -> None:
         channel.start_tls(TLS(client_context, "127.0.0.1"), "")
         with pytest.raises(OSError, match="SSL"):
             channel.recv()
+
+
+def test_a_channel_receives_what_came_with_the_last_record_of_the_tls_handshake(attempt: Attempt) -> None:
+    """In TLS 1.2 the server has the last word, and may go on in the same segment."""
+    server_context, client_context = tls_contexts(version=ssl.TLSVersion.TLSv1_2)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server_side = server_context.wrap_bio(incoming, outgoing, server_side=True)
+
+    def script(peer: Peer) -> None:
+        while True:
+            try:
+                server_side.do_handshake()
+            except ssl.SSLWantReadError:
+                peer.send(outgoing.read())
+                incoming.write(peer.sock.recv(65536))
+            else:
+                break
+        server_side.write(b"at once")
+        peer.send(outgoing.read())
+
+    with RawServer(script) as server:
+        channel = connected(attempt, server)
+        channel.start_tls(TLS(client_context, "127.0.0.1"), "ask it")
+        assert channel.recv() == b"at once"
+        assert channel.recv() == b""

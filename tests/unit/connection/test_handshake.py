@@ -458,6 +458,14 @@ def test_endless_headers_are_cut_off() -> None:
     assert "65536 bytes" in str(refusal(script))
 
 
+def test_white_space_in_a_head_costs_no_more_than_its_length() -> None:
+    """It is read with the interpreter held, so that no deadline and no other thread could cut it short."""
+    start = time.thread_time()
+    error = refusal(respond("HTTP/1.1 503 Busy", f"X: a{' ' * 65_000}b", " c"), 60)
+    assert error.status == 503
+    assert time.thread_time() - start < 1
+
+
 def test_an_endless_body_of_an_error_is_not_read() -> None:
     def script(peer: Peer) -> None:
         peer.read_request()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from masquerade_ws.delivery.blocking import Guard
+from masquerade_ws.delivery.blocking import Guard, holds
 from masquerade_ws.delivery.filters import AnyEvent, Filter, Where
 from masquerade_ws.delivery.stream_index import RECONNECTED, StreamIndex
 from masquerade_ws.delivery.streams import EventStream
@@ -111,9 +111,9 @@ def test_a_removal_that_an_interrupt_cut_short_is_done_once_more(index: StreamIn
     """It may come after the removal, and before that is noted."""
     gone, stays = subscribe(index, "a"), subscribe(index, "a")
     (entry, _) = index._entries
-    index._dead.extend([entry, entry])
+    index._due.extend([entry, entry])
     assert index.deliver(Event("a"))
-    assert not index._dead
+    assert not index._due
     assert (drain(gone), len(drain(stays))) == ([], 1)
 
 
@@ -399,9 +399,60 @@ def test_what_an_interrupted_insertion_left_behind_is_removed(index: StreamIndex
 
 def test_a_stream_that_a_finalizer_closes_in_the_middle_of_a_change_is_buried_by_the_next(index: StreamIndex) -> None:
     first, second = subscribe(index, "a"), subscribe(index, "a")
-    index._changing = True
-    first.close()
-    assert len(index._entries) == 2
-    index._changing = False
+    with index._lock:
+        first.close()
+        assert len(index._entries) == 2
     second.close()
     assert (index._entries, index._by_name) == ({}, {})
+
+
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("change", ["add", "narrow", "discard"])
+def test_a_stream_that_a_signal_handler_opens_in_the_middle_of_a_change_costs_no_other_its_events(
+    index: StreamIndex, change: str, keep: bool
+) -> None:
+    """Whichever line it cuts, all streams are in the index afterwards that have not been closed, and none else."""
+
+    def streams_at(line: int) -> tuple[bool, list[Stream]]:
+        left, opened = line, list[Stream]()
+
+        def trace(frame: FrameType, event: str, _: object) -> Any:
+            nonlocal left
+            if not frame.f_code.co_filename.endswith("stream_index.py"):
+                return None
+            if event == "line" and holds(index._holder) and left:
+                left -= 1
+                if not left:
+                    opened.append(subscribe(index, "a"))
+                    if not keep:
+                        opened.pop().close()
+            return trace
+
+        stream: Stream = EventStream(index, Filter(["a"], None, index.guard), 100)
+        if change != "add":
+            index.add(stream)
+        sys.settrace(trace)
+        try:
+            if change == "add":
+                index.add(stream)
+            elif change == "narrow":
+                index.narrow(stream, Filter(["a"], {"n": 1}, index.guard))
+            else:
+                index.discard(stream)
+        finally:
+            sys.settrace(None)
+        return not left, opened if change == "discard" else [stream, *opened]
+
+    line = 1
+    while True:
+        cut, streams = streams_at(line)
+        event = Event("a", {"n": 1})
+        index.deliver(event)
+        assert [list(stream._buffer) for stream in streams] == [[event]] * len(streams), line
+        for stream in streams:
+            stream.close()
+        assert (index._entries, index._by_name, index._patterns) == ({}, {}, ()), line
+        if not cut:
+            break
+        line += 1
+    assert line > 5

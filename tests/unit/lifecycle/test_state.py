@@ -6,11 +6,12 @@ import json
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import count
 from typing import Any
 
 import pytest
 
-from masquerade_ws import DisconnectedError, WebSocketClient
+from masquerade_ws import DisconnectedError, WaitTimeoutError, WebSocketClient
 from masquerade_ws.connection import Connection
 from masquerade_ws.delivery.blocking import Guard
 from masquerade_ws.delivery.stream_index import StreamIndex
@@ -20,7 +21,19 @@ from masquerade_ws.lifecycle.transitions import Phase, Trigger
 from masquerade_ws.stats import Counters
 from masquerade_ws.testing import EventServer
 from tests.support.raw_server import Peer, RawServer, close_payload, frame, until
-from tests.support.scenes import CLOSING, CONNECTING, FOUR, TIMEOUT, Hang, Record, client_of, names_of_threads, running
+from tests.support.scenes import (
+    CLOSING,
+    CONNECTING,
+    FOUR,
+    PATIENCE,
+    TIMEOUT,
+    Hang,
+    Record,
+    client_of,
+    elapsed,
+    names_of_threads,
+    running,
+)
 
 
 def test_a_transition_that_is_not_in_the_table_raises(client: WebSocketClient) -> None:
@@ -280,6 +293,71 @@ def test_a_signal_handler_or_a_finalizer_may_disconnect_amid_a_change(
             *(change.new_state for change in changes[:-1]),
         ]
         assert len(record.of("connected")) == len(record.of("disconnected"))
+
+
+@pytest.mark.parametrize("cut", ["a stream is read", "a stream is opened", "a listener is added"])
+def test_a_disconnect_amid_what_the_last_events_need_waits_for_nothing(
+    masquerade_server: EventServer, monkeypatch: pytest.MonkeyPatch, cut: str
+) -> None:
+    """As a signal handler does: the threads of the client cannot end before it returns."""
+    with client_of(masquerade_server.url) as client:
+        record = Record(client)
+        client.once("disconnected", lambda event: None)
+        stream = client.events("disconnected")
+        client.connect()
+        took: list[float] = []
+
+        def disconnect(*_: object) -> None:
+            took.append(elapsed(lambda: client.disconnect(timeout=TIMEOUT)))
+
+        class Handler:
+            def __hash__(self) -> int:
+                return 1
+
+            def __eq__(self, _: object) -> bool:
+                disconnect()
+                return True
+
+            def __call__(self, _: object) -> None: ...
+
+        with monkeypatch.context() as patch:
+            if cut == "a stream is read":
+                patch.setattr(stream, "_report_dropped", disconnect)
+                with suppress(WaitTimeoutError):
+                    stream.get(timeout=0)
+            elif cut == "a stream is opened":
+                patch.setattr(client._streams, "_insert", disconnect)
+                client.events("disconnected")
+            else:
+                client.on("never", Handler())
+                client.on("never", Handler())
+        assert max(took) < PATIENCE
+        record.wait("disconnected")
+        assert stream.get(TIMEOUT).type == "disconnected"
+
+
+def test_a_stream_that_is_opened_just_before_its_client_ends_keeps_nobody_waiting(
+    client: WebSocketClient, masquerade_server: EventServer, hang: Hang, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.connect()
+    newest, calls = client._streams.newest, count()
+
+    def slow_newest() -> int:
+        number = newest()
+        if next(calls) == 1:  # the first is that of `disconnect` itself
+            hang()
+        return number
+
+    monkeypatch.setattr(client._streams, "newest", slow_newest)
+    end = running(client.disconnect)
+    assert hang.entered.wait(TIMEOUT)
+    stream = client.events("news")
+    reader = running(stream.get)
+    until(lambda: stream._changed._waiters)  # type: ignore[attr-defined]
+    hang.over.set()
+    with pytest.raises(DisconnectedError):
+        reader.result()
+    end.result()
 
 
 def test_in_a_forked_child_what_a_connection_sent_before_still_counts() -> None:
