@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# Software: uvicorn 0.54.0 (websockets 17.4), hypercorn 0.18.0, daphne 4.2.3, granian 2.8.7, gunicorn 27.0.1 (worker asgi)
-# Believed: when an ASGI application returns without closing the WebSocket that it accepted, the server closes with 1000.
+# Software: uvicorn 0.54.0 (websockets 17.4), hypercorn 0.18.0, daphne 4.2.3, granian 2.8.7, gunicorn 27.0.1 (worker
+#     asgi)
+# Believed: when an ASGI application returns without closing the WebSocket that it accepted, the server closes with
+#     1000.
 # Seen: no server does, and no two of these do the same but hypercorn and gunicorn:
 #         uvicorn cuts TCP without a close frame (the client sees 1006)   hypercorn and gunicorn close with 1011
 #         granian sends a close frame without a code   daphne keeps the connection open, with nobody at its end
 set -eu
 tmp=$(mktemp -d); trap 'rm -rf "$tmp"' EXIT
 python3 -m venv "$tmp/v"
-"$tmp/v/bin/pip" install -q --disable-pip-version-check uvicorn==0.54.0 websockets==17.4 hypercorn==0.18.0 daphne==4.2.3 \
+"$tmp/v/bin/pip" install -q uvicorn==0.54.0 websockets==17.4 hypercorn==0.18.0 daphne==4.2.3 \
     granian==2.8.7 gunicorn==27.0.1 >"$tmp/log" 2>&1 || { cat "$tmp/log"; exit 1; }
 cd "$tmp"
 cat >app.py <<'EOF'
@@ -16,15 +18,14 @@ async def app(scope, receive, send):
         await receive()
         await send({"type": "websocket.accept"})
 EOF
-PATH=$tmp/v/bin:$PATH timeout 60 python - <<'EOF'
+PATH=$tmp/v/bin:$PATH timeout 120 python - <<'EOF'
 import socket, subprocess, time
 
 def look(command):
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    server = subprocess.Popen(command.format(port).split(), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    try:
-        for _ in range(200):
+    with subprocess.Popen(command.format(port).split(), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as server:
+        for _ in range(600):
             try:
                 sock = socket.create_connection(("127.0.0.1", port))
                 break
@@ -32,21 +33,18 @@ def look(command):
                 time.sleep(0.1)
         sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                      b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+        stream = sock.makefile("rb")
+        while stream.readline().strip():
+            pass
         sock.settimeout(3)
-        data = b""
         try:
-            while b"\r\n\r\n" not in data or not data.split(b"\r\n\r\n")[1]:
-                part = sock.recv(4096)
-                if not part:
-                    return "cut"
-                data += part
+            frame = stream.read(2)
+            code = int.from_bytes(stream.read(2), "big") if frame and frame[1] else "without a code"
+            result = f"close {code}" if frame else "cut"
         except TimeoutError:
-            return "open"
-        frame = data.split(b"\r\n\r\n")[1]
-        return "close %s" % (int.from_bytes(frame[2:4], "big") if frame[1] else "without a code")
-    finally:
+            result = "open"
         server.terminate()
-        server.wait(10)
+        return result
 
 seen = {command.split()[0]: look(command) for command in (
     "uvicorn app:app --port {} --lifespan off", "hypercorn app:app -b 127.0.0.1:{} --graceful-timeout 0",

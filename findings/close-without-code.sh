@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Software: aiohttp 3.14.5 and websockets 17.4 as clients
-# Believed: a close frame without a code is reported as 1005 (RFC 6455, 7.1.5), the number kept for "no code was given", and
-#     is answered with an empty close frame.
-# Seen: websockets does both. aiohttp shows the frame's code as 0, answers 1000 and, having taken the 0 for "no close frame yet",
-#     waits for another one until the server hangs up: its close_code is 1006, an abnormal end, after an orderly one.
+# Believed: a close frame without a code is reported as 1005 (RFC 6455, 7.1.5), the number kept for "no code was given",
+#     and is answered with an empty close frame.
+# Seen: websockets does both. aiohttp shows the frame's code as 0, answers 1000 and, having taken the 0 for "no close
+#     frame yet", waits for another one until the server hangs up: its close_code is 1006, an abnormal end, after an
+#     orderly one.
 #         aiohttp code 0, close_code 1006, answer 03e8   websockets code 1005, answer empty
 set -eu
 tmp=$(mktemp -d); trap 'rm -rf "$tmp"' EXIT
 python3 -m venv "$tmp/v"
-"$tmp/v/bin/pip" install -q --disable-pip-version-check aiohttp==3.14.5 websockets==17.4 >"$tmp/log" 2>&1 ||
+"$tmp/v/bin/pip" install -q aiohttp==3.14.5 websockets==17.4 >"$tmp/log" 2>&1 ||
     { cat "$tmp/log"; exit 1; }
 timeout 50 "$tmp/v/bin/python" - <<'EOF'
 import asyncio, base64, hashlib, queue, re, socket, threading

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Software: aiohttp 3.14.5, tornado 6.6.1, picows 2.3.1 and websockets 17.4 as clients
-# Believed: "Connection: keep-alive, Upgrade" in a 101 is as good as "Connection: Upgrade" (RFC 6455, 4.1: the header must
-#     contain the token), so any client of today accepts what a proxy makes of the header.
-# Seen: websockets does. aiohttp, tornado and picows compare the whole value and refuse the connection:
+# Believed: "Connection: keep-alive, Upgrade" in a 101 is as good as "Connection: Upgrade" (RFC 6455, 4.1: the header
+#     must contain the token), so any client of today accepts what a proxy makes of the header.
+# Seen: websockets does. aiohttp, tornado and picows compare the whole value and refuse the connection; tornado's error
+#     does not name the header, since it comes from a failed assertion that the caller does not get to see.
 #         aiohttp WSServerHandshakeError   tornado StreamClosedError   picows WSInvalidUpgradeError
-#     tornado's error does not name the header: it is a failed assertion that the caller does not get to see.
 set -eu
 tmp=$(mktemp -d); trap 'rm -rf "$tmp"' EXIT
 python3 -m venv "$tmp/v"
-"$tmp/v/bin/pip" install -q --disable-pip-version-check aiohttp==3.14.5 tornado==6.6.1 picows==2.3.1 websockets==17.4 \
+"$tmp/v/bin/pip" install -q aiohttp==3.14.5 tornado==6.6.1 picows==2.3.1 websockets==17.4 \
     >"$tmp/log" 2>&1 || { cat "$tmp/log"; exit 1; }
 timeout 50 "$tmp/v/bin/python" - 2>"$tmp/err" <<'EOF'
 import asyncio, base64, hashlib, re, socket, threading

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Software: Deno 2.9.6 and Bun 1.4.4 (the npm packages), their built-in WebSocket
-# Believed: when the server goes without a close frame, the close event of a standard WebSocket has code 1006, so
-#     "code === 1006" is how to know a lost connection.
+# Believed: when the server goes without a close frame, the close event of a standard WebSocket has code 1006, so "code
+#     === 1006" is how to know a lost connection.
 # Seen: Bun says 1006. Deno says 0, a code that no WebSocket has; and it calls the socket's error handler before.
 #         bun close 1006   deno error "Unexpected EOF", close 0
 set -eu
 command -v npm >/dev/null || { echo "npm is absent"; exit 77; }
 tmp=$(mktemp -d); trap 'rm -rf "$tmp"' EXIT
-npm install --silent --no-audit --no-fund --prefix "$tmp" deno@2.9.6 bun@1.4.4 >"$tmp/log" 2>&1 || { cat "$tmp/log"; exit 1; }
+npm install --silent --no-audit --no-fund --prefix "$tmp" deno@2.9.6 bun@1.4.4 >"$tmp/log" 2>&1 ||
+    { cat "$tmp/log"; exit 1; }
 cat >"$tmp/look.mjs" <<'EOF'
 import { createHash } from "node:crypto";
 import { createServer } from "node:net";

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Software: websockets 17.4, tornado 6.6.1 and aiohttp 3.14.5 as clients
-# Believed: a compressed message may end in a DEFLATE block with the final bit set (RFC 7692, 7.2.3.4), so each client that
-#     negotiates permessage-deflate reads such a message and the next one.
+# Believed: a compressed message may end in a DEFLATE block with the final bit set (RFC 7692, 7.2.3.4), so each client
+#     that negotiates permessage-deflate reads such a message and the next one.
 # Seen: aiohttp reads both. websockets and tornado read the first, and hand out the next compressed message as an empty
 #     string, without an error: their inflater stands at its end. An event vanishes and nobody is told.
 #         websockets ['one', '', 'plain']   tornado ['one', '', 'plain']   aiohttp ['one', 'two', 'plain']
 set -eu
 tmp=$(mktemp -d); trap 'rm -rf "$tmp"' EXIT
 python3 -m venv "$tmp/v"
-"$tmp/v/bin/pip" install -q --disable-pip-version-check websockets==17.4 tornado==6.6.1 aiohttp==3.14.5 \
+"$tmp/v/bin/pip" install -q websockets==17.4 tornado==6.6.1 aiohttp==3.14.5 \
     >"$tmp/log" 2>&1 || { cat "$tmp/log"; exit 1; }
 timeout 50 "$tmp/v/bin/python" - <<'EOF'
 import asyncio, base64, hashlib, re, socket, threading, zlib

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Software: Deno 2.9.6 (the npm package deno), Deno.serve with Deno.upgradeWebSocket
-# Believed: stopping a server by its abort signal closes open WebSockets as shutdown() does, with 1001, or just drops them.
-# Seen: shutdown() closes with 1001 and a reason. The abort signal puts 1005 on the wire, the number that stands for "no code was
-#     given" and must not be sent (RFC 6455, 7.4.1), so a strict client reports a protocol error of the server.
+# Believed: stopping a server by its abort signal closes open WebSockets as shutdown() does, with 1001, or just drops
+#     them.
+# Seen: shutdown() closes with 1001 and a reason. The abort signal puts 1005 on the wire, the number that stands for "no
+#     code was given" and must not be sent (RFC 6455, 7.4.1), so a strict client reports a protocol error of the server.
 #         shutdown: 03e9 "Server shutting down"   abort: 03ed
 set -eu
 command -v npm >/dev/null || { echo "npm is absent"; exit 77; }

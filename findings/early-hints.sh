@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Software: websockets 17.4, picows 2.3.1, websocket-client 1.9.2 and aiohttp 3.14.5 as clients
-# Believed: a client passes over an interim answer such as "103 Early Hints" that comes before the one it waits for
-#     (RFC 9110, 15.2: a client must, even if it does not expect one), so a front that sends one does no harm.
+# Believed: a client passes over an interim answer such as "103 Early Hints" that comes before the one it waits for (RFC
+#     9110, 15.2: a client must, even if it does not expect one), so a front that sends one does no harm.
 # Seen: aiohttp connects. websockets, picows and websocket-client take the 103 for the verdict and refuse, though the
 #     101 stands right after it:
 #         websockets InvalidStatus   picows WSInvalidStatusError   websocket-client WebSocketBadStatusException
 set -eu
 tmp=$(mktemp -d); trap 'rm -rf "$tmp"' EXIT
 python3 -m venv "$tmp/v"
-"$tmp/v/bin/pip" install -q --disable-pip-version-check websockets==17.4 picows==2.3.1 websocket-client==1.9.2 \
+"$tmp/v/bin/pip" install -q websockets==17.4 picows==2.3.1 websocket-client==1.9.2 \
     aiohttp==3.14.5 >"$tmp/log" 2>&1 || { cat "$tmp/log"; exit 1; }
 timeout 50 "$tmp/v/bin/python" - <<'EOF'
 import asyncio, base64, hashlib, re, socket, threading

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Software: aiosonic 1.3.3 as client
-# Believed: a client puts the fragments of a message together (RFC 6455, 5.4), so how the server splits what it sends makes no
-#     difference to the reader.
-# Seen: receive_text() gives the first fragment as if it were the message, and the others vanish without an error. A server that
-#     streams a long message in fragments gets through with its beginning only.
+# Believed: a client puts the fragments of a message together (RFC 6455, 5.4), so how the server splits what it sends
+#     makes no difference to the reader.
+# Seen: receive_text() gives the first fragment as if it were the message, and the others vanish without an error. A
+#     server that streams a long message in fragments gets through with its beginning only.
 #         sent "begin" + "-end" as fragments, then "next": received "begin", "next"
 set -eu
 tmp=$(mktemp -d); trap 'rm -rf "$tmp"' EXIT
 python3 -m venv "$tmp/v"
-"$tmp/v/bin/pip" install -q --disable-pip-version-check aiosonic==1.3.3 >"$tmp/log" 2>&1 || { cat "$tmp/log"; exit 1; }
+"$tmp/v/bin/pip" install -q aiosonic==1.3.3 >"$tmp/log" 2>&1 || { cat "$tmp/log"; exit 1; }
 timeout 50 "$tmp/v/bin/python" - <<'EOF'
 import asyncio, base64, hashlib, re, socket, threading
 import aiosonic

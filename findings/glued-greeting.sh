@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Software: simple-websocket 1.1.0 and httpx-ws 0.9.0 as clients (both on wsproto 1.3.2)
 # Believed: a server's first message reaches the reader at once, whether its bytes come with the 101 or after it.
-# Seen: httpx-ws delivers it. simple-websocket puts the bytes that came with the 101 aside, and looks at them when further
-#     bytes come: a greeting is late by as long as the server is silent, and receive(1) gives None for it.
+# Seen: httpx-ws delivers it. simple-websocket puts the bytes that came with the 101 aside, and looks at them when
+#     further bytes come: a greeting is late by as long as the server is silent, and receive(1) gives None for it.
 #         simple-websocket None after 1 s, "hello" with the next message   httpx-ws "hello" at once
 set -eu
 tmp=$(mktemp -d); trap 'rm -rf "$tmp"' EXIT
 python3 -m venv "$tmp/v"
-"$tmp/v/bin/pip" install -q --disable-pip-version-check simple-websocket==1.1.0 httpx-ws==0.9.0 wsproto==1.3.2 \
+"$tmp/v/bin/pip" install -q simple-websocket==1.1.0 httpx-ws==0.9.0 wsproto==1.3.2 \
     >"$tmp/log" 2>&1 || { cat "$tmp/log"; exit 1; }
 timeout 50 "$tmp/v/bin/python" - <<'EOF'
 import base64, hashlib, re, socket, threading

