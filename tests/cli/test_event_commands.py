@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -34,54 +34,11 @@ from masquerade_ws.cli.output import event_line
 from masquerade_ws.cli.target import Target
 from masquerade_ws.cli.tokens import TokenSource
 from masquerade_ws.testing import EventServer
+from tests.support.commands import Command
 from tests.support.scenes import closed_port_url, names_of_threads, running
 from tests.support.terminal import TIMEOUT, Terminal, posix, shown_on
 
 EVIL = "\x1b[2J\x9b31m\x07\x7f\u202e\u2028\r\n\ud800"
-
-
-class Ended(NamedTuple):
-    """How a command ended."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def lines(self) -> list[str]:
-        """Its output, without the time of the day."""
-        return [line[10:] for line in self.out.splitlines()]
-
-    @property
-    def events(self) -> list[Any]:
-        """Its output, of JSON."""
-        return [json.loads(line) for line in self.out.splitlines()]
-
-    @property
-    def notes(self) -> list[str]:
-        """What it told of the connection, without the time of the day."""
-        return [line[10:] for line in self.err.splitlines()]
-
-
-Command = Callable[..., Ended]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    """Run a command to its end; ``meanwhile`` runs beside it."""
-    monkeypatch.setenv("MASQUERADE_TOKEN", "secret-token")
-    monkeypatch.delenv("NO_COLOR", raising=False)
-
-    def command(*args: str, meanwhile: Callable[[], object] = lambda: None) -> Ended:
-        beside = running(meanwhile)
-        with pytest.raises(SystemExit) as caught:
-            cli.main(args, "masquerade-ws")
-        beside.result()
-        status = caught.value.code
-        assert isinstance(status, int)
-        return Ended(status, *capsys.readouterr())
-
-    return command
 
 
 def when_connected(server: EventServer, *actions: Callable[[], object]) -> Callable[[], None]:

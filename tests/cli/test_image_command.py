@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -22,44 +23,21 @@ pytest.importorskip("websockets", reason="the test server needs the extra testin
 
 from masquerade_ws import ConnectError
 from masquerade_ws.cli import image_command
-from masquerade_ws.cli.commands import cli
 from masquerade_ws.cli.download import _is_reachable, download
 from masquerade_ws.cli.target import Target
 from masquerade_ws.cli.tokens import TokenSource
 from masquerade_ws.testing import EventServer
+from tests.support.commands import Command
 from tests.support.scenes import closed_port_url
 from tests.support.terminal import TIMEOUT, Terminal, posix
 
 IMAGE = b"\x89PNG" + bytes(range(256)) * 2000
 
 
-class Ended(NamedTuple):
-    """How a command ended; of stderr without the time of the day."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def notes(self) -> list[str]:
-        return [line[10:] for line in self.err.splitlines()]
-
-
-Run = Callable[..., Ended]
-
-
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run the command to its end."""
-    monkeypatch.setenv("MASQUERADE_TOKEN", "secret-token")
-
-    def command(*arguments: str) -> Ended:
-        with pytest.raises(SystemExit) as caught:
-            cli.main(["run", *arguments], "masquerade-ws")
-        assert isinstance(caught.value.code, int)
-        return Ended(caught.value.code, *capsys.readouterr())
-
-    return command
+def run(run: Command) -> Command:
+    """Run this command to its end."""
+    return functools.partial(run, "run")
 
 
 class Images(BaseHTTPRequestHandler):
@@ -107,7 +85,7 @@ def complete(server: EventServer, url: object) -> None:
 # --- the job ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_url_goes_to_stdout_and_the_progress_to_stderr(run: Run, masquerade_server: EventServer) -> None:
+def test_the_url_goes_to_stdout_and_the_progress_to_stderr(run: Command, masquerade_server: EventServer) -> None:
     masquerade_server.paint(steps=2)
 
     ended = run(masquerade_server.url, "a fox")
@@ -120,7 +98,7 @@ def test_the_url_goes_to_stdout_and_the_progress_to_stderr(run: Run, masquerade_
 
 
 def test_a_whole_payload_may_be_given_and_the_event_is_printed_as_json(
-    run: Run, masquerade_server: EventServer
+    run: Command, masquerade_server: EventServer
 ) -> None:
     masquerade_server.paint(steps=0)
 
@@ -134,7 +112,7 @@ def test_a_whole_payload_may_be_given_and_the_event_is_printed_as_json(
 
 @pytest.mark.parametrize("text", ["a fox\n", '{"prompt": "a fox"}', "\ufeffa fox\r\n"])
 def test_the_prompt_may_come_from_standard_input(
-    run: Run, masquerade_server: EventServer, monkeypatch: pytest.MonkeyPatch, text: str
+    run: Command, masquerade_server: EventServer, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     masquerade_server.paint(steps=0)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
@@ -143,7 +121,7 @@ def test_the_prompt_may_come_from_standard_input(
     assert masquerade_server.expect("image.generate")["payload"]["prompt"] == "a fox"
 
 
-def test_a_job_that_fails_is_status_4_with_the_reason(run: Run, masquerade_server: EventServer) -> None:
+def test_a_job_that_fails_is_status_4_with_the_reason(run: Command, masquerade_server: EventServer) -> None:
     masquerade_server.paint(fail="no \x1b[2J blue")
 
     ended = run(masquerade_server.url, '{"prompt": "a fox", "job_id": "fox-1"}')
@@ -152,7 +130,7 @@ def test_a_job_that_fails_is_status_4_with_the_reason(run: Run, masquerade_serve
     assert ended.err.splitlines()[-1] == "Error: job fox-1 failed: no \\x1b[2J blue (it may be tried again)"
 
 
-def test_jobs_of_others_are_not_looked_at(run: Run, masquerade_server: EventServer) -> None:
+def test_jobs_of_others_are_not_looked_at(run: Command, masquerade_server: EventServer) -> None:
     masquerade_server.script(
         [
             ("image.generation.failed", {"job_id": "another", "error": "no"}),
@@ -165,7 +143,7 @@ def test_jobs_of_others_are_not_looked_at(run: Run, masquerade_server: EventServ
     assert run(masquerade_server.url, "a fox").out == "https://images.example/1\n"
 
 
-def test_a_job_that_is_late_is_status_1(run: Run, masquerade_server: EventServer) -> None:
+def test_a_job_that_is_late_is_status_1(run: Command, masquerade_server: EventServer) -> None:
     masquerade_server.script(
         [("image.generation.started", lambda event: {"job_id": event["payload"]["job_id"]})], on="image.generate"
     )
@@ -177,7 +155,7 @@ def test_a_job_that_is_late_is_status_1(run: Run, masquerade_server: EventServer
     )
 
 
-def test_a_job_goes_on_after_a_lost_connection(run: Run, masquerade_server: EventServer) -> None:
+def test_a_job_goes_on_after_a_lost_connection(run: Command, masquerade_server: EventServer) -> None:
     masquerade_server.script(
         [
             masquerade_server.drop,
@@ -192,7 +170,7 @@ def test_a_job_goes_on_after_a_lost_connection(run: Run, masquerade_server: Even
 
 
 def test_a_job_that_is_not_heard_of_after_a_lost_connection_has_failed(
-    run: Run, masquerade_server: EventServer, monkeypatch: pytest.MonkeyPatch
+    run: Command, masquerade_server: EventServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(image_command, "_PATIENCE", 0.05)
     masquerade_server.script([masquerade_server.drop], on="image.generate")
@@ -213,14 +191,14 @@ def test_a_job_that_is_not_heard_of_after_a_lost_connection_has_failed(
         (['{"prompt": "a fox", "job_id": 7}'], "job_id must be a JSON string"),
     ],
 )
-def test_what_is_no_prompt_is_wrong_usage(run: Run, arguments: list[str], message: str) -> None:
+def test_what_is_no_prompt_is_wrong_usage(run: Command, arguments: list[str], message: str) -> None:
     ended = run("ws://localhost:1/ws", *arguments)
     assert ended.status == 2
     assert message in ended.err
     assert ended.err.count("\n") == 1
 
 
-def test_a_gateway_that_is_not_there_is_status_3(run: Run) -> None:
+def test_a_gateway_that_is_not_there_is_status_3(run: Command) -> None:
     assert run(closed_port_url(), "a fox").status == 3
 
 
@@ -257,7 +235,9 @@ def test_a_terminal_shows_a_bar(masquerade_server: EventServer, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("path", ["/image", "/moved"])
-def test_the_image_is_saved(run: Run, masquerade_server: EventServer, images: str, tmp_path: Path, path: str) -> None:
+def test_the_image_is_saved(
+    run: Command, masquerade_server: EventServer, images: str, tmp_path: Path, path: str
+) -> None:
     place = tmp_path / "fox.png"
     complete(masquerade_server, images + path)
 
@@ -270,7 +250,7 @@ def test_the_image_is_saved(run: Run, masquerade_server: EventServer, images: st
 
 
 def test_a_file_is_overwritten_if_that_is_said(
-    run: Run, masquerade_server: EventServer, images: str, tmp_path: Path
+    run: Command, masquerade_server: EventServer, images: str, tmp_path: Path
 ) -> None:
     place = tmp_path / "fox.png"
     place.write_bytes(b"old")
@@ -287,7 +267,7 @@ def test_a_file_is_overwritten_if_that_is_said(
 
 
 def test_a_folder_that_is_not_there_is_told_before_the_job(
-    run: Run, masquerade_server: EventServer, tmp_path: Path
+    run: Command, masquerade_server: EventServer, tmp_path: Path
 ) -> None:
     ended = run(masquerade_server.url, "a fox", "--save", str(tmp_path / "none" / "fox.png"))
     assert ended.status == 2
@@ -296,7 +276,7 @@ def test_a_folder_that_is_not_there_is_told_before_the_job(
 
 
 def test_the_image_of_a_gateway_on_this_machine_may_be_a_file(
-    run: Run, masquerade_server: EventServer, tmp_path: Path
+    run: Command, masquerade_server: EventServer, tmp_path: Path
 ) -> None:
     source, place = tmp_path / "source.png", tmp_path / "fox.png"
     source.write_bytes(IMAGE)
@@ -318,7 +298,7 @@ def test_the_image_of_a_gateway_on_this_machine_may_be_a_file(
     ],
 )
 def test_an_image_that_cannot_be_fetched_is_status_3_and_leaves_no_file(  # noqa: PLR0917 - fixtures
-    run: Run, masquerade_server: EventServer, images: str, tmp_path: Path, path: str, why: str | None
+    run: Command, masquerade_server: EventServer, images: str, tmp_path: Path, path: str, why: str | None
 ) -> None:
     url = images + path if path in ("/none", "/cut") else path
     complete(masquerade_server, url)
@@ -349,7 +329,7 @@ def test_the_image_comes_through_the_proxy_that_is_given(images: str, tmp_path: 
 
 
 @pytest.mark.parametrize("url", [None, 7])
-def test_a_completion_without_a_url_is_told(run: Run, masquerade_server: EventServer, url: Any) -> None:
+def test_a_completion_without_a_url_is_told(run: Command, masquerade_server: EventServer, url: Any) -> None:
     complete(masquerade_server, url)
     ended = run(masquerade_server.url, "a fox")
     assert ended.status == 4

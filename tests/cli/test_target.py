@@ -6,7 +6,7 @@ import codecs
 import json
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,33 +18,11 @@ pytest.importorskip("websockets", reason="the test server needs the extra testin
 from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
 
-from masquerade_ws.cli.commands import cli
 from masquerade_ws.testing import EventServer
+from tests.support.commands import Command
 from tests.support.raw_server import Peer, RawServer
 from tests.support.scenes import running
 from tests.support.terminal import TIMEOUT
-
-Run = Callable[..., tuple[int, str]]
-
-
-@pytest.fixture(autouse=True)
-def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MASQUERADE_TOKEN", "secret-token")
-    for name in ("MASQUERADE_URL", "http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command; return its status and what it says on stderr."""
-
-    def command(*arguments: str) -> tuple[int, str]:
-        with pytest.raises(SystemExit) as caught:
-            cli.main(arguments, "masquerade-ws")
-        assert isinstance(caught.value.code, int)
-        return caught.value.code, capsys.readouterr().err
-
-    return command
 
 
 class Gateway:
@@ -92,13 +70,13 @@ def gateway() -> Iterator[Gateway]:
     ids=" ".join,
 )
 def test_the_url_may_come_from_the_environment(
-    run: Run, masquerade_server: EventServer, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+    run: Command, masquerade_server: EventServer, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
 ) -> None:
     monkeypatch.setenv("MASQUERADE_URL", masquerade_server.url)
     masquerade_server.paint()
     beside = running(lambda: arguments[0] in ("wait", "listen") and emit_when_connected(masquerade_server))
 
-    status, _ = run(*arguments)
+    status = run(*arguments).status
 
     beside.result()
     assert status == 0
@@ -111,29 +89,29 @@ def emit_when_connected(server: EventServer) -> None:
 
 
 def test_a_url_that_is_given_comes_first(
-    run: Run, masquerade_server: EventServer, monkeypatch: pytest.MonkeyPatch
+    run: Command, masquerade_server: EventServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MASQUERADE_URL", "ws://localhost:1/ws")
-    assert run("send", masquerade_server.url, "job") == (0, "")
+    assert run("send", masquerade_server.url, "job") == (0, "", "")
     assert [event["type"] for event in masquerade_server.received] == ["job"]
 
 
 # --- headers ----------------------------------------------------------------------------------------------------------
 
 
-def test_headers_are_sent_and_those_of_a_file_too(run: Run, gateway: Gateway, tmp_path: Path) -> None:
+def test_headers_are_sent_and_those_of_a_file_too(run: Command, gateway: Gateway, tmp_path: Path) -> None:
     file = tmp_path / "headers"
     file.write_bytes(codecs.BOM_UTF8 + b"X-Key: a secret: value\r\n\r\nX-Other:b\r\n")
 
-    assert run("send", gateway.url, "job", "--header", "X-One: 1", "--header", f"@{file}") == (0, "")
+    assert run("send", gateway.url, "job", "--header", "X-One: 1", "--header", f"@{file}") == (0, "", "")
 
     headers = gateway.requests[0].headers
     assert (headers["X-One"], headers["X-Key"], headers["X-Other"]) == ("1", "a secret: value", "b")
 
 
-def test_the_token_goes_into_a_header_if_wanted(run: Run, gateway: Gateway) -> None:
-    assert run("send", gateway.url, "job", "--token-in", "header") == (0, "")
-    assert run("send", gateway.url, "job") == (0, "")
+def test_the_token_goes_into_a_header_if_wanted(run: Command, gateway: Gateway) -> None:
+    assert run("send", gateway.url, "job", "--token-in", "header") == (0, "", "")
+    assert run("send", gateway.url, "job") == (0, "", "")
 
     first, second = gateway.requests
     assert (first.headers["Authorization"], first.path) == ("Bearer secret-token", "/ws")
@@ -152,8 +130,10 @@ def test_the_token_goes_into_a_header_if_wanted(run: Run, gateway: Gateway) -> N
         (["@/nowhere/secret-free"], "cannot read /nowhere/secret-free: "),
     ],
 )
-def test_a_wrong_header_is_told_without_its_value(run: Run, values: list[str], message: str) -> None:
-    status, err = run("send", "ws://localhost:1/", "job", *(word for value in values for word in ("--header", value)))
+def test_a_wrong_header_is_told_without_its_value(run: Command, values: list[str], message: str) -> None:
+    status, _, err = run(
+        "send", "ws://localhost:1/", "job", *(word for value in values for word in ("--header", value))
+    )
 
     assert status == 2
     assert message in err
@@ -161,10 +141,10 @@ def test_a_wrong_header_is_told_without_its_value(run: Run, values: list[str], m
     assert err.count("\n") == 1
 
 
-def test_a_file_of_headers_that_is_no_text_is_told(run: Run, tmp_path: Path) -> None:
+def test_a_file_of_headers_that_is_no_text_is_told(run: Command, tmp_path: Path) -> None:
     file = tmp_path / "headers"
     file.write_bytes(b"X-A: \xff")
-    status, err = run("send", "ws://localhost:1/", "job", "--header", f"@{file}")
+    status, _, err = run("send", "ws://localhost:1/", "job", "--header", f"@{file}")
     assert status == 2
     assert f"{file} is not UTF-8" in err
 
@@ -172,7 +152,7 @@ def test_a_file_of_headers_that_is_no_text_is_told(run: Run, tmp_path: Path) -> 
 # --- certificates, proxies, compression -------------------------------------------------------------------------------
 
 
-def test_a_certificate_of_a_file_is_trusted_and_no_other(run: Run, tmp_path: Path) -> None:
+def test_a_certificate_of_a_file_is_trusted_and_no_other(run: Command, tmp_path: Path) -> None:
     authority, other = trustme.CA(), trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
@@ -181,9 +161,9 @@ def test_a_certificate_of_a_file_is_trusted_and_no_other(run: Run, tmp_path: Pat
     bad.write_bytes(other.cert_pem.bytes())
     gateway = Gateway(context)
     try:
-        assert run("send", gateway.url, "job", "--cacert", str(good)) == (0, "")
+        assert run("send", gateway.url, "job", "--cacert", str(good)) == (0, "", "")
         for options in ((), ("--cacert", str(bad))):
-            status, err = run("send", gateway.url, "job", *options)
+            status, _, err = run("send", gateway.url, "job", *options)
             assert status == 3
             assert "certificate" in err
     finally:
@@ -194,17 +174,17 @@ def test_a_certificate_of_a_file_is_trusted_and_no_other(run: Run, tmp_path: Pat
 @pytest.mark.parametrize(
     "content", [b"", b"no certificate", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
 )
-def test_a_file_without_a_certificate_is_told(run: Run, tmp_path: Path, content: bytes) -> None:
+def test_a_file_without_a_certificate_is_told(run: Command, tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "ca.pem"
     file.write_bytes(content)
-    status, err = run("send", "wss://localhost:1/", "job", "--cacert", str(file))
+    status, _, err = run("send", "wss://localhost:1/", "job", "--cacert", str(file))
     assert status == 2
     assert f"{file} contains no certificate in PEM format" in err
     assert err.count("\n") == 1
 
 
 def test_a_proxy_is_used_and_none_turns_off_that_of_the_environment(
-    run: Run, masquerade_server: EventServer, monkeypatch: pytest.MonkeyPatch
+    run: Command, masquerade_server: EventServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
 
@@ -216,18 +196,18 @@ def test_a_proxy_is_used_and_none_turns_off_that_of_the_environment(
         through = f"http://127.0.0.1:{proxy.port}"
         monkeypatch.setenv("http_proxy", through)
         monkeypatch.delenv("no_proxy", raising=False)
-        assert run("send", "ws://gateway.invalid/ws", "job", "--proxy", through)[0] == 3
-        assert run("send", masquerade_server.url, "job", "--proxy", "none") == (0, "")
+        assert run("send", "ws://gateway.invalid/ws", "job", "--proxy", through).status == 3
+        assert run("send", masquerade_server.url, "job", "--proxy", "none") == (0, "", "")
     assert asked == ["CONNECT gateway.invalid:80 HTTP/1.1"]
 
 
-def test_a_wrong_proxy_is_wrong_usage(run: Run) -> None:
-    status, err = run("send", "ws://localhost:1/", "job", "--proxy", "gopher://localhost")
+def test_a_wrong_proxy_is_wrong_usage(run: Command) -> None:
+    status, _, err = run("send", "ws://localhost:1/", "job", "--proxy", "gopher://localhost")
     assert status == 2
     assert "proxy" in err
 
 
-def test_compression_is_offered_if_wanted(run: Run, gateway: Gateway) -> None:
-    assert run("send", gateway.url, "job", json.dumps({"text": "x" * 10_000}), "--compression") == (0, "")
-    assert run("send", gateway.url, "job") == (0, "")
+def test_compression_is_offered_if_wanted(run: Command, gateway: Gateway) -> None:
+    assert run("send", gateway.url, "job", json.dumps({"text": "x" * 10_000}), "--compression") == (0, "", "")
+    assert run("send", gateway.url, "job") == (0, "", "")
     assert ["Sec-WebSocket-Extensions" in each.headers for each in gateway.responses] == [True, False]
