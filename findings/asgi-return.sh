@@ -3,7 +3,7 @@
 #     asgi)
 # Believed: when an ASGI application returns without closing the WebSocket that it accepted, the server closes with
 #     1000.
-# Seen: no server does, and no two of these do the same but hypercorn and gunicorn:
+# Seen: no server does, and only hypercorn and gunicorn agree:
 #         uvicorn cuts TCP without a close frame (the client sees 1006)   hypercorn and gunicorn close with 1011
 #         granian sends a close frame without a code   daphne keeps the connection open, with nobody at its end
 set -eu

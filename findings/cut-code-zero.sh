@@ -2,7 +2,7 @@
 # Software: Deno 2.9.6 and Bun 1.4.4 (the npm packages), their built-in WebSocket
 # Believed: when the server goes without a close frame, the close event of a standard WebSocket has code 1006, so "code
 #     === 1006" is how to know a lost connection.
-# Seen: Bun says 1006. Deno says 0, a code that no WebSocket has; and it calls the socket's error handler before.
+# Seen: Bun says 1006. Deno says 0, which is not a close code at all, and it calls the socket's error handler before.
 #         bun close 1006   deno error "Unexpected EOF", close 0
 set -eu
 command -v npm >/dev/null || { echo "npm is absent"; exit 77; }

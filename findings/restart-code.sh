@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Software: faye-websocket 0.11.4 as client, against ws 8.23.0 as server, on the Node.js that is there
+# Software: faye-websocket 0.11.4 as client, against ws 8.23.0 as server, on the Node.js at hand (seen with 20)
 # Believed: a client reports the code with which the server closed, also one registered after RFC 6455 such as 1012,
 #     "service restart", which servers send at each deployment.
 # Seen: faye-websocket takes 1012 for a protocol error: the application sees 1002, with the server's reason, and 1002 is

@@ -3,7 +3,7 @@
 # Believed: RQ's work horse skips atexit handlers because it is a fork that ends with os._exit; a SpawnWorker's horse is
 #     a fresh interpreter, so there they run.
 # Seen: the spawned horse is ended in the same way, and they do not run. Only a SimpleWorker, which has no horse, runs
-#     them, once, at its own end. A job has to close what it opened in a finally of its own.
+#     them, once, at its own end. A job has to close what it opened in a finally block.
 #         "finally" in all three; "atexit" in SimpleWorker only
 set -eu
 tmp=$(mktemp -d); trap 'rm -rf "$tmp"' EXIT

