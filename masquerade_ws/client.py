@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from types import TracebackType
@@ -24,7 +24,7 @@ from masquerade_ws.delivery.patterns import check_type
 from masquerade_ws.delivery.reader import Intake
 from masquerade_ws.delivery.stream_index import StreamIndex
 from masquerade_ws.delivery.streams import EventStream
-from masquerade_ws.errors import NotConnectedError
+from masquerade_ws.errors import ConnectError, DisconnectedError, NotConnectedError, copy_of
 from masquerade_ws.events import (
     ConnectionState,
     ErrorEvent,
@@ -56,8 +56,10 @@ class WebSocketClient:
     Every member may be used from any thread. Durations are in seconds.
 
     Args:
-        url: ``ws://`` or ``wss://``, without user name and fragment; its query is kept.
-        get_token: Called before every attempt to connect; returns the token to show. May raise `StopReconnecting`.
+        url: ``ws://`` or ``wss://``, without user name and fragment; its query is kept. May be a callable that returns
+            one for each attempt.
+        get_token: Called before every attempt to connect; returns the token to show. It may raise `StopReconnecting`,
+            and so may ``url`` and ``headers``.
         initial_reconnect_delay: Before the first retry; the next three double it.
         max_reconnect_delay: The longest delay, and that of every retry from the fifth on.
         heartbeat_interval: From one heartbeat to the next.
@@ -72,9 +74,11 @@ class WebSocketClient:
         queue_size: How many events may wait for listeners before reading stops.
         token_in: ``"query"`` sends the token as ``token=``, ``"header"`` as ``Authorization: Bearer``.
         around_event: Called with an event; the context manager that it returns is entered around the listeners.
-        headers: Further headers of the opening handshake.
+        headers: Further headers of the opening handshake, copied; or a callable that returns them for each attempt.
         subprotocols: Subprotocols to offer (RFC 6455, section 1.9).
         ssl_context: Replaces the default, which verifies the server with the roots of the system.
+        token_timeout: For ``get_token``, ``url`` and ``headers`` of one attempt together; ``None`` allows any.
+        final_close_codes: Close codes of the server after which the client gives up.
         proxy: URL of a proxy; ``None`` takes the environment's, ``False`` none.
         compression: ``"deflate"`` offers permessage-deflate (RFC 7692).
         decode: Replaces the wire format of what is received. Called with each message, ``str`` or ``bytes``; returns
@@ -88,7 +92,7 @@ class WebSocketClient:
 
     def __init__(
         self,
-        url: str,
+        url: str | Callable[[], str],
         get_token: Callable[[], str],
         *,
         initial_reconnect_delay: float = 1.0,
@@ -105,15 +109,18 @@ class WebSocketClient:
         queue_size: int = 10_000,
         token_in: Literal["query", "header"] = "query",
         around_event: Callable[[Any], AbstractContextManager[object]] | None = None,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | Callable[[], Mapping[str, str]] | None = None,
         subprotocols: Sequence[str] = (),
         ssl_context: ssl.SSLContext | None = None,
+        token_timeout: float | None = 30.0,
+        final_close_codes: Collection[int] = (),
         proxy: str | Literal[False] | None = None,
         compression: Literal["deflate"] | None = None,
         decode: Decode | None = None,
     ) -> None:
         options = ClientOptions(
             get_token=get_token,
+            token_timeout=token_timeout,
             initial_reconnect_delay=initial_reconnect_delay,
             max_reconnect_delay=max_reconnect_delay,
             heartbeat_interval=heartbeat_interval,
@@ -125,9 +132,9 @@ class WebSocketClient:
             queue_size=queue_size,
             token_in=token_in,
             around_event=around_event,
+            final_close_codes=final_close_codes,
         )
         connection_options = ConnectionOptions(
-            headers=headers,
             subprotocols=subprotocols,
             ssl_context=ssl_context,
             proxy=proxy,
@@ -137,8 +144,10 @@ class WebSocketClient:
         )
         check_flag("debug", debug)
         check_callable("decode", decode, optional=True)
-        connector = Connector(url, token_in, connection_options)
         self._guard = Guard()
+        connector = Connector(
+            url, get_token, headers=headers, token_in=token_in, options=connection_options, guard=self._guard
+        )
         self._listeners = Listeners()
         self._near_misses = NearMisses()
         self._streams = StreamIndex(self._guard)
@@ -159,10 +168,8 @@ class WebSocketClient:
         )
         self._state = ClientState(self._streams, counters)
         self._waiting = Waiting(self._state, self._streams, self._guard)
-        self._control = Control(
-            self._state, Supervisor(self._state, options, connector.connection, rooms), options, rooms
-        )
-        self._name = connector.name
+        self._control = Control(self._state, Supervisor(self._state, options, connector.prepare, rooms), options, rooms)
+        self._connector = connector
         if debug:
             show_debug()
 
@@ -171,6 +178,17 @@ class WebSocketClient:
         """``"connecting"``, ``"connected"``, ``"disconnecting"`` or ``"disconnected"``, as between two attempts."""
         notice_fork()
         return self._state.current
+
+    @property
+    def last_error(self) -> ConnectError | DisconnectedError | None:
+        """Why the last attempt failed or the last connection was lost, also if the server closed it properly.
+
+        ``None`` before either and while connected. It changes together with ``state``, and ``disconnect()`` leaves it,
+        so that ``get_token``, ``url`` and ``headers`` can ask why the attempt before theirs failed. A copy, each time.
+        """
+        notice_fork()
+        error = self._state.last_error
+        return None if error is None else copy_of(error)
 
     @property
     def stats(self) -> Stats:
@@ -394,9 +412,9 @@ class WebSocketClient:
         return self._waiting.run_image_job(start, timeout, on_progress, poll, self)
 
     def __repr__(self) -> str:
-        if "_name" not in vars(self):  # set last
+        if "_connector" not in vars(self):  # set last
             return "<WebSocketClient that was not made>"
-        return f"<WebSocketClient {self._name} {self.state}>"
+        return f"<WebSocketClient {self._connector.name} {self.state}>"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a WebSocketClient cannot be pickled or copied; make one in each process")

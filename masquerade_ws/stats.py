@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Protocol
 
-__all__ = ["Counters", "Stats"]
+__all__ = ["Counters", "Stats", "Traffic"]
 
 
 @dataclass(frozen=True, slots=True)

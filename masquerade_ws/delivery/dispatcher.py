@@ -97,7 +97,7 @@ class Delivery:
             waited_for = self._streams.deliver(event)
             if queue.given_up:  # a predicate hung
                 return
-            if isinstance(event, ErrorEvent) and not listeners and not waited_for:
+            if isinstance(event, ErrorEvent) and not (listeners or waited_for or event.error is queue.raised):
                 self.unheard.report(event)
         if listeners and self._around_event is not None:
             self._call_within(self._around_event, listeners, event, queue)

@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice, takewhile
 
-from masquerade_ws.connection.connection import Connection
 from masquerade_ws.delivery.event_queue import EventQueue
 from masquerade_ws.delivery.filters import AnyEvent
 from masquerade_ws.delivery.listeners import Listeners
 from masquerade_ws.delivery.message_decoder import MessageDecoder
 from masquerade_ws.delivery.stream_index import StreamIndex
+from masquerade_ws.delivery.transport import Transport
 from masquerade_ws.errors import DisconnectedError
 from masquerade_ws.events import CLIENT_EVENT_TYPES, Event
 from masquerade_ws.log import logger
@@ -101,7 +101,7 @@ class Intake:
 
 
 def read(
-    connection: Connection, queue: EventQueue, intake_ref: weakref.ref[Intake], ended: Callable[[], object]
+    connection: Transport, queue: EventQueue, intake_ref: weakref.ref[Intake], ended: Callable[[], object]
 ) -> None:
     """Run the reader thread, which ends with the connection, with its client, or when the queue takes no more.
 

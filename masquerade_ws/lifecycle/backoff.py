@@ -6,7 +6,7 @@ import random
 
 __all__ = ["delay_before"]
 
-DOUBLINGS = 4
+_DOUBLINGS = 4
 
 
 def delay_before(retry: int, initial: float, maximum: float, jitter: float) -> float:
@@ -18,5 +18,5 @@ def delay_before(retry: int, initial: float, maximum: float, jitter: float) -> f
         maximum: Seconds that no delay exceeds, and the delay from the fifth retry on.
         jitter: The share (0 to 1) of a delay that chance may take off.
     """
-    delay = min(initial * 2 ** (retry - 1), maximum) if retry <= DOUBLINGS else maximum
+    delay = min(initial * 2 ** (retry - 1), maximum) if retry <= _DOUBLINGS else maximum
     return delay * (1 - jitter * random.random())

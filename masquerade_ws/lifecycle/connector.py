@@ -1,58 +1,128 @@
-"""Where a client connects to, and how it shows its token."""
+"""What an attempt asks the user for, and the connection that it makes of that."""
 
 from __future__ import annotations
 
 import re
-from typing import Literal
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Literal, TypeVar
 from urllib.parse import quote
 
+from masquerade_ws.checks import check_callable
 from masquerade_ws.connection.connection import Connection
 from masquerade_ws.connection.options import ConnectionOptions
+from masquerade_ws.delivery.blocking import GET_TOKEN, HEADERS, URL, Guard
 from masquerade_ws.errors import ConnectError
 from masquerade_ws.protocol.uri import parse_uri
 
 __all__ = ["Connector"]
 
+_T = TypeVar("_T")
+_U = TypeVar("_U")
+
 _HEADER_TEXT = re.compile(r"[\x20-\x7e]*")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")  # Unicode's Cc, and what ends a line or a paragraph
 
 
 class Connector:
-    """Makes the connections of a client.
+    """Makes the connections of a client, each with a URL, headers and a token of its own if these are callables.
 
     Args:
-        url: Where to.
+        url: Where to, or what returns that for each attempt.
+        get_token: Returns the token for each attempt.
+        headers: Further request headers, or what returns them for each attempt.
         token_in: Where the token goes: into the query or into the header ``Authorization``.
-        options: What each connection is made with, beside URL and token.
+        options: What each connection is made with beside that; without headers.
+        guard: Refuses waits in the callables.
 
     Attributes:
-        name: The URL without its query, to be shown.
+        name: The URL without its query, to be shown: that of the last attempt, if it changes.
 
     Raises:
-        TypeError: If ``url`` is of the wrong type.
-        ValueError: If ``url`` has a value that is not allowed, or the headers leave no room for the token.
+        TypeError: If an argument is of the wrong type.
+        ValueError: If ``url`` or a header has a value that is not allowed, or the headers leave no room for the token.
     """
 
-    def __init__(self, url: str, token_in: Literal["query", "header"], options: ConnectionOptions) -> None:
-        self.name = parse_uri(url).name
-        self._url = url
+    def __init__(
+        self,
+        url: str | Callable[[], str],
+        get_token: Callable[[], str],
+        *,
+        headers: Mapping[str, str] | Callable[[], Mapping[str, str]] | None,
+        token_in: Literal["query", "header"],
+        options: ConnectionOptions,
+        guard: Guard,
+    ) -> None:
+        self._get_token = get_token
         self._token_in = token_in
+        self._guard = guard
+        self._url = url
+        self._headers: Callable[[], Mapping[str, str]] | None = None
         self._options = options
-        if token_in == "header" and any(name.lower() == "authorization" for name in options.headers or ()):
-            raise ValueError("headers must not have Authorization, since token_in='header' makes it of the token")
+        if callable(url):
+            check_callable("url", url)
+            self.name = "(with a URL for each attempt)"
+        else:
+            self.name = parse_uri(url).name
+        if callable(headers) and not isinstance(headers, Mapping):
+            check_callable("headers", headers)
+            self._headers = headers
+        elif headers is not None:
+            self._options = self._with_headers(options, headers)
 
-    def connection(self, token: str) -> Connection:
-        """Return a connection, not yet opened, that shows ``token``.
+    def prepare(self) -> Connection:
+        """Ask for what an attempt needs; return the connection, not yet opened.
 
         Raises:
-            ConnectError: If a URL or a header cannot carry the token.
+            ConnectError: If a callable raised, or returned what cannot be used.
         """
+        token = self._asked(GET_TOKEN, self._get_token, _check_token)
+        url = self._asked(URL, self._url, _check_url) if callable(self._url) else self._url
+        self.name = parse_uri(url).name
+        options = self._options
+        if self._headers is not None:
+            options = self._asked(HEADERS, self._headers, partial(self._with_headers, options))
         if self._token_in == "query":
-            encoded = _percent_encode(token)
-            separator = "" if self._url.endswith(("?", "&")) else "&" if "?" in self._url else "?"
-            return Connection(f"{self._url}{separator}token={encoded}", self._options)
+            separator = "" if url.endswith(("?", "&")) else "&" if "?" in url else "?"
+            return Connection(f"{url}{separator}token={_percent_encode(token)}", options)
         if not _HEADER_TEXT.fullmatch(token):
             raise ConnectError("get_token returned a token with characters that a header cannot carry")
-        return Connection(self._url, self._options.with_headers({"Authorization": f"Bearer {token}"}))
+        return Connection(url, options.with_headers({"Authorization": f"Bearer {token}"}))
+
+    def _asked(self, name: str, function: Callable[[], _T], checked: Callable[[_T], _U]) -> _U:
+        """Call a callable of the user, and check what it returns."""
+        try:
+            with self._guard.running(name):
+                answer = function()
+        except BaseException as error:
+            users = error.__traceback__ and error.__traceback__.tb_next  # without our frame, which keeps us alive
+            raise ConnectError(f"{name} raised {type(error).__name__}") from error.with_traceback(users)
+        try:
+            return checked(answer)
+        except Exception as error:
+            raise ConnectError(str(error)) from error.with_traceback(None)
+
+    def _with_headers(self, options: ConnectionOptions, headers: Mapping[str, str]) -> ConnectionOptions:
+        if headers is None:
+            raise TypeError("headers must be a mapping, not NoneType")
+        made = replace(options, headers=headers)
+        if self._token_in == "header" and any(name.lower() == "authorization" for name in made.headers or ()):
+            raise ValueError("headers must not have Authorization, since token_in='header' makes it of the token")
+        return made
+
+
+def _check_token(token: object) -> str:
+    if not isinstance(token, str):
+        raise TypeError(f"get_token must return a str, not {type(token).__name__}")
+    if _CONTROL.search(token):
+        raise TypeError("get_token must return a token without control characters and line separators")
+    return token
+
+
+def _check_url(url: str) -> str:
+    parse_uri(url)
+    return url
 
 
 def _percent_encode(token: str) -> str:

@@ -8,7 +8,7 @@ from functools import partial
 
 from masquerade_ws import process_hooks
 from masquerade_ws.deadline import Deadline
-from masquerade_ws.delivery.blocking import LISTENER
+from masquerade_ws.delivery.blocking import CALLABLES, LISTENER
 from masquerade_ws.delivery.dispatcher import dispatch
 from masquerade_ws.delivery.filters import AnyEvent
 from masquerade_ws.errors import DisconnectedError, WaitTimeoutError, copy_of
@@ -48,16 +48,20 @@ class Control:
         with self._state.changed:
             session, events = self._start_or_join()
             result = session.result
+            result.waiting += block
         log_report(events)
         if not block:
             return
         with self._state.changed:
-            if not self._state.changed.wait_for(lambda: result.over or result.cancelled, deadline.remaining()):
-                raise WaitTimeoutError(f"the attempt to connect is not over after {timeout} s; it goes on")
+            try:
+                if not self._state.changed.wait_for(lambda: result.over or result.cancelled, deadline.remaining()):
+                    raise WaitTimeoutError(f"the attempt to connect is not over after {timeout} s; it goes on")
+            finally:
+                result.waiting -= 1
         if result.error is not None:
             raise copy_of(result.error)
         if not result.over:
-            raise DisconnectedError(str(session.cause), session.cause.code)
+            raise copy_of(session.cause)
 
     def _start_or_join(self) -> tuple[Session, Sequence[AnyEvent]]:
         session = self._state.session
@@ -124,8 +128,12 @@ class Control:
             elif session is not None:
                 session.close_code, session.close_timeout, session.deadline = code, timeout / 2, Deadline(timeout)
                 attempted = session.connection if session.phase is Phase.CONNECTING else None
-                self._state.cancel(session, ended_by_user())
+                connected = session.phase is Phase.CONNECTED
+                cause = ended_by_user() if connected else session.end_of_waits(str(ended_by_user()), 1000)
+                self._state.cancel(session, cause)
                 session.mail.put(Mail.STOP)
+                if session.asking is not None:
+                    session.asking.cancel()
         if attempted is not None:
             attempted.abort(ended_by_user())
         if over:
@@ -138,14 +146,14 @@ class Control:
         # Nothing moves until the code that a signal handler or a finalizer cut goes on.
         if self._state.changing or self._rooms.streams.held or self._rooms.listeners.held:
             return
-        if role is None:
+        if role is None or role in CALLABLES:
             over = session.done.wait(deadline.remaining())
             if session.supervisor_thread is not None and not session.abandoned:
                 session.supervisor_thread.join(deadline.remaining())
         elif role == LISTENER:  # the session waits for this very thread, to deliver the last events
             with self._state.changed:
                 over = self._state.changed.wait_for(lambda: session.quiet, deadline.later(LAST_WORDS).remaining())
-        else:  # before that, it waits for this thread: for the token, or for the next event
+        else:  # before that, it waits for this thread, for the next event
             connection = session.connection
             if connection is not None:
                 connection.wait_tcp_closed(deadline.remaining())
@@ -156,6 +164,7 @@ class Control:
     def after_fork(self) -> None:
         """Start the client anew in a forked child, and leave the connection and the threads to the parent."""
         self._rooms.guard.after_fork()
+        self._supervisor.after_fork()
         self._rooms.listeners.after_fork()
         self._state.after_fork()
         self._rooms.streams.after_fork(DisconnectedError("the process forked; call connect() in the child"))

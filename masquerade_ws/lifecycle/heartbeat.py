@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import time
 
-from masquerade_ws.connection.connection import Connection
 from masquerade_ws.delivery.event_queue import EventQueue
+from masquerade_ws.delivery.transport import Transport
 from masquerade_ws.errors import DisconnectedError, SendError
 from masquerade_ws.events import HeartbeatEvent
 from masquerade_ws.lifecycle.pulse import Pulse, Verdict
@@ -16,7 +16,7 @@ from masquerade_ws.protocol.codec import encode
 __all__ = ["beat"]
 
 
-def beat(connection: Connection, event_queue: EventQueue, interval: float, timeout: float | None) -> None:
+def beat(connection: Transport, event_queue: EventQueue, interval: float, timeout: float | None) -> None:
     """Run the heartbeat thread, which ends with the connection, whose end wakes it.
 
     Args:
@@ -37,7 +37,7 @@ def beat(connection: Connection, event_queue: EventQueue, interval: float, timeo
             pulse.beaten(now, time.monotonic(), sent=sent, taken=connection.bytes_sent != before)
 
 
-def _last_sign(connection: Connection, event_queue: EventQueue, since: float | None) -> float:
+def _last_sign(connection: Transport, event_queue: EventQueue, since: float | None) -> float:
     """Return when the peer last gave a sign of life; infinity while it might, but is not read.
 
     The system is asked for that only if no sign has come ``since`` then.
@@ -50,7 +50,7 @@ def _last_sign(connection: Connection, event_queue: EventQueue, since: float | N
     return sign
 
 
-def _send(connection: Connection, patience: float) -> bool:
+def _send(connection: Transport, patience: float) -> bool:
     try:
         connection.beat(encode(HeartbeatEvent({})), patience)
     except (SendError, DisconnectedError) as error:  # another thread's send goes on, or the connection ends with this

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,6 +17,7 @@ class ClientOptions:
     """What `WebSocketClient` was given beside URL and transport; its docstring says what each means."""
 
     get_token: Callable[[], str]
+    token_timeout: float | None
     initial_reconnect_delay: float
     max_reconnect_delay: float
     heartbeat_interval: float
@@ -28,6 +29,7 @@ class ClientOptions:
     queue_size: int
     token_in: Literal["query", "header"]
     around_event: Callable[[Any], AbstractContextManager[object]] | None
+    final_close_codes: Collection[int]
 
     def __post_init__(self) -> None:
         check_callable("get_token", self.get_token)
@@ -38,8 +40,22 @@ class ClientOptions:
             check_duration(name, getattr(self, name))
         for name in ("heartbeat_interval", "connect_timeout"):
             check_duration(name, getattr(self, name), zero=False)
-        if self.heartbeat_timeout is not None:
-            check_duration("heartbeat_timeout", self.heartbeat_timeout, zero=False)
+        for name in ("heartbeat_timeout", "token_timeout"):
+            if getattr(self, name) is not None:
+                check_duration(name, getattr(self, name), zero=False)
         check_share("reconnect_jitter", self.reconnect_jitter)
         check_flag("auto_reconnect", self.auto_reconnect)
         check_count("queue_size", self.queue_size)
+        object.__setattr__(self, "final_close_codes", _checked_codes(self.final_close_codes))
+
+
+def _checked_codes(codes: object) -> frozenset[int]:
+    if isinstance(codes, str | bytes) or not isinstance(codes, Iterable):
+        raise TypeError(f"final_close_codes must be a collection of close codes, not {type(codes).__name__}")
+    checked = frozenset(codes)
+    for code in checked:
+        if isinstance(code, bool) or not isinstance(code, int):
+            raise TypeError(f"final_close_codes must hold ints, not {type(code).__name__}")
+        if not 1000 <= code <= 4999:
+            raise ValueError(f"final_close_codes must hold close codes from 1000 to 4999, not {code}")
+    return checked

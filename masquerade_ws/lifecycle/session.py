@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, auto
 
-from masquerade_ws.connection.connection import Connection
 from masquerade_ws.deadline import Deadline
 from masquerade_ws.delivery.event_queue import EventQueue
-from masquerade_ws.errors import ConnectError, DisconnectedError
-from masquerade_ws.lifecycle.threads import Thread
+from masquerade_ws.delivery.transport import Transport
+from masquerade_ws.errors import ConnectError, DisconnectedError, StopReconnecting
+from masquerade_ws.lifecycle.asking import Asking
+from masquerade_ws.lifecycle.threads import Thread, receive
 from masquerade_ws.lifecycle.transitions import TRANSITIONS, Phase, Trigger
 
 __all__ = ["AttemptResult", "Mail", "Schedule", "Session"]
@@ -35,12 +36,14 @@ class AttemptResult:
     Attributes:
         over: Whether it is over, be it by success or by an error.
         cancelled: Whether it will have no result, since the session was stopped.
+        waiting: How many calls of ``connect()`` raise the error, if there is one.
         hurried: Whether somebody waits for it, so that it is not to wait for its time.
         error: Why it failed.
     """
 
     over: bool = False
     cancelled: bool = False
+    waiting: int = 0
     hurried: bool = False
     error: ConnectError | None = None
 
@@ -54,6 +57,7 @@ class Schedule:
         connections: Connections made.
         delay: Seconds from the last failure or loss to the next attempt.
         retry: When the next attempt is due.
+        received_before: How many messages the client had received when the last connection was made.
         connected_at: When the last connection was made, by the monotonic clock.
         lost_at: When it was lost, by the monotonic clock.
     """
@@ -62,6 +66,7 @@ class Schedule:
     connections: int = 0
     delay: float = 0.0
     retry: Deadline = field(default_factory=lambda: Deadline(None))
+    received_before: int = 0
     connected_at: float = 0.0
     lost_at: float = 0.0
 
@@ -89,6 +94,7 @@ class Session:
         previous: From here on the life cycle's lock guards each attribute. The session that this one waits for.
         phase: Set by `move` alone.
         result: That of the attempt under way, or of the next one.
+        asking: What the attempt asks the user for, while the supervisor thread waits for that.
         connection: The connection, from before it is opened until it is lost or closed.
         leaving: The one that was lost, until TCP is closed and its threads have ended.
         cut: The connection that an abandonment cut, for the supervisor thread to close.
@@ -98,6 +104,8 @@ class Session:
         deadline: When the ``disconnect()`` that stops it returns; the next session waits no longer than that either.
         close_code: What to close the connection with.
         close_timeout: Seconds for the peer's answer to that.
+        failure: Why the last attempt failed or the connection was lost; ``None`` while connected, and before either.
+        loss: How the last connection was lost; ``None`` while there is one, and before that.
         newest_stream: The streams up to this one end with the session.
         cause: Why those end that still wait then.
     """
@@ -113,15 +121,18 @@ class Session:
         self.previous = previous
         self.phase = Phase.PENDING
         self.result = AttemptResult()
-        self.connection: Connection | None = None
-        self.leaving: Connection | None = None
-        self.cut: Connection | None = None
+        self.asking: Asking | None = None
+        self.connection: Transport | None = None
+        self.leaving: Transport | None = None
+        self.cut: Transport | None = None
         self.connected_since: datetime | None = None
         self.stopping = False
         self.abandoned = False
         self.deadline = Deadline(None)
         self.close_code = 1000
         self.close_timeout = 0.0
+        self.failure: ConnectError | DisconnectedError | None = None
+        self.loss: DisconnectedError | None = None
         self.newest_stream = 0
         self.cause = DisconnectedError("the client has given up")
 
@@ -137,6 +148,22 @@ class Session:
         never_started = self.phase is Phase.PENDING and self.stopping
         return self.ended or (never_started and previous is not None and previous.quiet)
 
+    def end_of_waits(self, message: str, code: int) -> DisconnectedError:
+        """Return the error with which those end that wait when the session ends, and it has no connection.
+
+        Args:
+            message: What ends the session.
+            code: The close code if no connection of the session was lost before.
+        """
+        if self.loss is None:
+            end = DisconnectedError(message, code)
+        else:
+            lost = f"{message}; the connection had been lost before ({self.loss})"
+            end = DisconnectedError(lost, self.loss.code, self.loss.reason)
+        cause = self.failure and self.failure.__cause__
+        end.__cause__ = cause if isinstance(cause, StopReconnecting) else self.failure
+        return end
+
     def move(self, trigger: Trigger) -> None:
         """Make a transition of the table.
 
@@ -147,12 +174,8 @@ class Session:
 
     def receive(self, timeout: float | None) -> Mail | None:
         """Wait for mail; ``None`` if none came within ``timeout`` seconds."""
-        # The first look leaves the queue's lock held, as a wait with a time needs it: CPython before 3.13 otherwise
-        # takes that lock first, and waits for ever if the time runs out meanwhile.
         with suppress(queue.Empty):
-            return self.mail.get_nowait()
-        with suppress(queue.Empty):
-            return self.mail.get(timeout=timeout)
+            return receive(self.mail, timeout)
         return None
 
     def join(self) -> None:

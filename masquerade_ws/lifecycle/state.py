@@ -11,12 +11,12 @@ import weakref
 from collections.abc import Sequence
 from typing import Literal
 
-from masquerade_ws.connection.connection import Connection
 from masquerade_ws.deadline import Deadline
 from masquerade_ws.delivery.blocking import holds
 from masquerade_ws.delivery.filters import AnyEvent
 from masquerade_ws.delivery.stream_index import StreamIndex
-from masquerade_ws.errors import DisconnectedError, SendError
+from masquerade_ws.delivery.transport import Transport
+from masquerade_ws.errors import ConnectError, DisconnectedError, SendError
 from masquerade_ws.events import ConnectionState, DisconnectedEvent, ErrorEvent, StateChangeEvent, timestamp_now
 from masquerade_ws.lifecycle.session import Mail, Session
 from masquerade_ws.lifecycle.transitions import STATES, Phase, Trigger
@@ -38,6 +38,7 @@ class ClientState:
 
     Attributes:
         current: What the client's ``state`` says.
+        last_error: Why the last attempt failed or the last connection was lost; ``None`` while connected.
         session: The newest session.
     """
 
@@ -53,6 +54,7 @@ class ClientState:
     def _reset(self) -> None:
         vars(self).pop("_changed", None)
         self.current: ConnectionState = "disconnected"
+        self.last_error: ConnectError | DisconnectedError | None = None
         self.session = None
 
     def after_fork(self) -> None:
@@ -88,13 +90,20 @@ class ClientState:
         return holds(self.changed)
 
     @property
-    def running(self) -> bool:
-        """Whether events may still come: the client is started, has not given up and is not being stopped."""
+    def idle(self) -> DisconnectedError | None:
+        """Why no event will come; ``None`` if the client is started, has not given up and is not being stopped."""
         with self.changed:  # so that the state is not still the one before
-            return self.session is not None and not self.session.stopping
+            if self.session is None:
+                return DisconnectedError("the client is not started; call connect() first")
+            return self.session.cause if self.session.stopping else None
 
     @property
-    def connection(self) -> Connection | None:
+    def running(self) -> bool:
+        """Whether events may still come."""
+        return self.idle is None
+
+    @property
+    def connection(self) -> Transport | None:
         """The connection, while there is one."""
         session = self.session
         return session.connection if session is not None and self.current == "connected" else None
@@ -174,6 +183,12 @@ class ClientState:
         self.changed.notify_all()
         return events
 
+    def note_failure(self, session: Session, error: ConnectError | DisconnectedError | None) -> None:
+        """Note why an attempt failed or a connection was lost, or that there is one; before the transition."""
+        self.last_error = session.failure = error
+        if not isinstance(error, ConnectError):
+            session.loss = error
+
     def retire(self, session: Session, cause: DisconnectedError) -> None:
         """Let a session end, and with it, for this cause, all that wait now."""
         session.cause = cause
@@ -187,7 +202,7 @@ class ClientState:
         session.result.cancelled = True
         self.changed.notify_all()
 
-    def let_go(self, session: Session) -> Connection | None:
+    def let_go(self, session: Session) -> Transport | None:
         """Take the connection out of a session, or the one that it has lost."""
         connection, session.connection, session.leaving = session.connection or session.leaving, None, None
         if connection is not None:

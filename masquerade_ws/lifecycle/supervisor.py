@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import time
@@ -12,15 +13,16 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import Any
 
-from masquerade_ws.connection.connection import Connection
 from masquerade_ws.deadline import Deadline
-from masquerade_ws.delivery.blocking import GET_TOKEN, Guard
+from masquerade_ws.delivery.blocking import Guard
 from masquerade_ws.delivery.dispatcher import Delivery
 from masquerade_ws.delivery.listeners import Listeners
 from masquerade_ws.delivery.reader import Intake, read
 from masquerade_ws.delivery.stream_index import StreamIndex
-from masquerade_ws.errors import ConnectError, DisconnectedError, StopReconnecting
+from masquerade_ws.delivery.transport import Transport
+from masquerade_ws.errors import ConnectError, DisconnectedError, StopReconnecting, copy_of
 from masquerade_ws.events import ConnectedEvent, DisconnectedEvent, timestamp_now
+from masquerade_ws.lifecycle.asking import Asking
 from masquerade_ws.lifecycle.backoff import delay_before
 from masquerade_ws.lifecycle.heartbeat import beat
 from masquerade_ws.lifecycle.options import ClientOptions
@@ -29,10 +31,17 @@ from masquerade_ws.lifecycle.state import ClientState, report
 from masquerade_ws.lifecycle.threads import start
 from masquerade_ws.lifecycle.transitions import Phase, Trigger
 from masquerade_ws.log import logger
+from masquerade_ws.sanitize import excerpt
 from masquerade_ws.stats import Counters
 from masquerade_ws.user_code import ends_program
 
 __all__ = ["Rooms", "Supervisor", "supervise"]
+
+_BUSY = {429, 503}  # the statuses that Retry-After goes with (RFC 9110, 10.2.3, and RFC 6585, 4)
+_MOST_DELAYS = 10  # times ``max_reconnect_delay`` that a server may ask for
+_USUAL = {1000, 1001, 1012}  # the close codes of a server that is done, goes, or restarts (RFC 6455, 7.4.1)
+_POLICY = 1008  # a close code that refuses the client, as those from 3000 on may, which are not the protocol's
+_PRIVATE = 3000
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +62,22 @@ class Supervisor:
     Args:
         state: The client's.
         options: The client's.
-        make_connection: Makes a connection, not yet opened, that shows a token.
+        prepare: Asks the user for what an attempt needs; returns the connection, not yet opened.
         rooms: What the threads work with.
     """
 
     def __init__(
-        self, state: ClientState, options: ClientOptions, make_connection: Callable[[str], Connection], rooms: Rooms
+        self, state: ClientState, options: ClientOptions, prepare: Callable[[], Transport], rooms: Rooms
     ) -> None:
         self.state = state
         self._options = options
-        self._make_connection = make_connection
+        self._prepare = prepare
         self._rooms = rooms
+        self._asking: set[Asking] = set()  # whose threads have not ended; adding and removing one takes no lock
+
+    def after_fork(self) -> None:
+        """Forget the threads that hang, in a forked child, which does not have them."""
+        self._asking = set()
 
     def step(self, session: Session, mail: Mail | None) -> float | None:
         """Do what the phase and the mail ask for; return for how many seconds to wait for mail then."""
@@ -97,29 +111,27 @@ class Supervisor:
             return
         self._fail(session, failure)
 
-    def _open(self, session: Session) -> Connection | None:
+    def _open(self, session: Session) -> Transport | None:
         """Make one attempt; return ``None`` if it is no longer wanted."""
-        connection = self._make_connection(self._token())
+        asking = Asking(self._prepare)
         with self.state.changed:
-            session.connection = connection  # set before the look: a finalizer that disconnects may run in between
+            session.asking = asking  # set before the look: a finalizer that disconnects may run in between
+            if session.stopping:
+                return None
+        try:
+            connection = asking.ask(self._options.token_timeout, self._asking)
+        finally:
+            session.asking = None  # which may refer to the client, so that nobody could forget it
+        if connection is None:
+            return None
+        with self.state.changed:
+            session.connection = connection  # likewise
             if session.stopping:
                 return None
         connection.connect(self._options.connect_timeout)
         return connection
 
-    def _token(self) -> str:
-        try:
-            with self._rooms.guard.running(GET_TOKEN):
-                token = self._options.get_token()
-        except BaseException as error:
-            users = error.__traceback__ and error.__traceback__.tb_next  # without our frame, which keeps us alive
-            raise ConnectError(f"get_token raised {type(error).__name__}") from error.with_traceback(users)
-        if not isinstance(token, str):
-            problem = f"get_token must return a str, not {type(token).__name__}"
-            raise ConnectError(problem) from TypeError(problem)
-        return token
-
-    def _welcome(self, session: Session, connection: Connection) -> None:
+    def _welcome(self, session: Session, connection: Transport) -> None:
         """Start the threads of a connection and announce it; no event comes before `connected`."""
         announced: queue.SimpleQueue[bool] = queue.SimpleQueue()
         wanted = False
@@ -129,7 +141,7 @@ class Supervisor:
         finally:
             announced.put(wanted)
 
-    def _start_threads(self, session: Session, connection: Connection, announced: queue.SimpleQueue[bool]) -> None:
+    def _start_threads(self, session: Session, connection: Transport, announced: queue.SimpleQueue[bool]) -> None:
         rooms, options = self._rooms, self._options
         lost = partial(session.mail.put, Mail.LOST)
         pace = options.heartbeat_interval, options.heartbeat_timeout
@@ -147,10 +159,16 @@ class Supervisor:
             schedule.connections += 1
             schedule.connected_at, session.connected_since = time.monotonic(), datetime.now(timezone.utc)
             gap = schedule.connected_at - schedule.lost_at if reconnected else None
+            schedule.received_before = self._rooms.counters.messages_received
             self._rooms.counters.count_connection(gap)
+            self.state.note_failure(session, None)
             welcome = ConnectedEvent(timestamp_now(), reconnected, attempts, gap)
             events = self.state.advance(session, Trigger.OPENED, welcome)
         report(session, events)
+        if gap is None:
+            logger.info("connected (attempt %d)", attempts)
+        else:
+            logger.info("connected again after %.1f s without a connection (attempt %d)", gap, attempts)
         self._publish(session.result, None)
         self._rooms.streams.mark_reconnection()
         return True
@@ -175,8 +193,11 @@ class Supervisor:
             result = session.result
             self._rooms.counters.attempts_failed += 1
             self.state.let_go(session)
-            cause = DisconnectedError(f"the client has given up: {error}")
-            retrying = self._let_retry(session, cause, retry=not _is_final(error))
+            self.state.note_failure(session, error)
+            cause = session.end_of_waits(f"the client has given up: {error}", 1006)
+            retrying = self._let_retry(session, cause, retry=not _is_final(error), least=self._asked_delay(error))
+            if result.waiting:
+                session.event_queue.raised = error
             events = self.state.advance(session, Trigger.FAILED if retrying else Trigger.GAVE_UP, error=error)
         try:
             report(session, events)
@@ -190,27 +211,42 @@ class Supervisor:
             return
         if connection.close_code is None:
             connection.abort(DisconnectedError("the reader thread ended before the connection"))
-        schedule = session.schedule
-        schedule.lost_at = time.monotonic()
-        if schedule.lost_at - schedule.connected_at >= self._options.min_uptime:
-            schedule.retries = 0
-        code, reason = connection.close_code or 1006, connection.close_reason
+        loss = _loss_of(connection)
+        self._judge(session, connection, loss)
         with self.state.changed:
             if session.stopping:
                 return
-            why = connection.error or f"the server closed the connection with code {code}, reason {reason!r}"
-            cause = DisconnectedError(f"the client has given up: {why}", code, reason)
+            self.state.note_failure(session, loss)
+            cause = DisconnectedError(f"the client has given up: {loss}", loss.code, loss.reason)
+            cause.__cause__ = loss
             session.connection, session.leaving = None, connection
-            retrying = self._let_retry(session, cause, retry=True)
-            lost = DisconnectedEvent(timestamp_now(), code, reason, will_reconnect=retrying)
+            final = connection.error is None and loss.code in self._options.final_close_codes
+            retrying = self._let_retry(session, cause, retry=not final)
+            lost = DisconnectedEvent(timestamp_now(), loss.code, loss.reason, will_reconnect=retrying)
             trigger = Trigger.LOST if retrying else Trigger.GAVE_UP
             events = self.state.advance(session, trigger, lost, error=connection.error)
+        _log_loss(loss, closed_by_server=connection.error is None)
         report(session, events)
         _log_delay(session)
         connection.finish()  # a peer that is slow to close its side delays the next attempt, not the news
         session.join()
         with self.state.changed:
             self.state.let_go(session)
+
+    def _judge(self, session: Session, connection: Transport, loss: DisconnectedError) -> None:
+        """Begin to count attempts anew, if the connection that was lost was a success."""
+        schedule = session.schedule
+        schedule.lost_at = time.monotonic()
+        unheard = self._rooms.counters.messages_received == schedule.received_before
+        refused = connection.error is None and unheard and (loss.code == _POLICY or loss.code >= _PRIVATE)
+        if not refused and schedule.lost_at - schedule.connected_at >= self._options.min_uptime:
+            schedule.retries = 0
+
+    def _asked_delay(self, error: ConnectError) -> float:
+        """Return the least seconds before the next attempt that the server asks for, within reason."""
+        if error.status not in _BUSY or error.retry_after is None:
+            return 0.0
+        return min(error.retry_after, _MOST_DELAYS * self._options.max_reconnect_delay)
 
     def _close(self, session: Session) -> None:
         with self.state.changed:
@@ -236,8 +272,10 @@ class Supervisor:
                 closed = DisconnectedEvent(timestamp_now(), code, reason, will_reconnect=False)
                 events = self.state.advance(session, Trigger.CLOSED, closed, error=connection.error)
         report(session, events)
+        if connection is not None:
+            logger.info("disconnected, code %d", connection.close_code or 1006)
 
-    def _let_retry(self, session: Session, cause: DisconnectedError, *, retry: bool) -> bool:
+    def _let_retry(self, session: Session, cause: DisconnectedError, *, retry: bool, least: float = 0.0) -> bool:
         """Prepare the next attempt after a failure or a loss, or the end; return whether there will be one."""
         options = self._options
         if not (retry and options.auto_reconnect):
@@ -245,9 +283,10 @@ class Supervisor:
             return False
         schedule = session.schedule
         schedule.retries += 1
-        schedule.delay = delay_before(
+        delay = delay_before(
             schedule.retries, options.initial_reconnect_delay, options.max_reconnect_delay, options.reconnect_jitter
         )
+        schedule.delay = max(delay, least)
         schedule.retry = Deadline(schedule.delay)
         session.result = AttemptResult()
         return True
@@ -294,6 +333,24 @@ def _await_previous(supervisor_ref: weakref.ref[Supervisor], session: Session) -
 def _read_after(announced: queue.SimpleQueue[bool], *reading: Any) -> None:
     if announced.get():
         read(*reading)
+
+
+def _loss_of(connection: Transport) -> DisconnectedError:
+    """Return how a connection was lost, also if the peer closed it properly."""
+    code, reason, error = connection.close_code or 1006, connection.close_reason, connection.error
+    if error is None:
+        said = f", reason {excerpt(reason)!r}" if reason else ""
+        return DisconnectedError(f"the server closed the connection with code {code}{said}", code, reason)
+    if isinstance(error, DisconnectedError):
+        return copy_of(error)
+    loss = DisconnectedError(f"the connection was lost ({error})", code, reason)
+    loss.__cause__ = error
+    return loss
+
+
+def _log_loss(loss: DisconnectedError, *, closed_by_server: bool) -> None:
+    level = logging.WARNING if closed_by_server and loss.code not in _USUAL else logging.INFO
+    logger.log(level, "connection lost, code %d: %s", loss.code, loss)
 
 
 def _log_delay(session: Session) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Callable
-from typing import Any
+from contextlib import suppress
+from typing import Any, TypeVar
 
 from masquerade_ws.deadline import Deadline
 from masquerade_ws.errors import ConnectError
 
-__all__ = ["Thread", "start"]
+__all__ = ["Thread", "receive", "start"]
+
+_T = TypeVar("_T")
 
 
 class Thread(threading.Thread):
@@ -46,3 +50,16 @@ def start(name: str, target: Callable[..., object], *args: object) -> Thread:
     except Exception as error:
         raise ConnectError(f"no thread could be started: {str(error) or type(error).__name__}") from error
     return thread
+
+
+def receive(items: queue.SimpleQueue[_T], timeout: float | None) -> _T:
+    """Take an item out of a queue, waiting for it for at most ``timeout`` seconds.
+
+    Raises:
+        queue.Empty: If none came in time.
+    """
+    # The first look leaves the queue's lock held, as a wait with a time needs it: CPython before 3.13 otherwise takes
+    # that lock first, and waits for ever if the time runs out meanwhile.
+    with suppress(queue.Empty):
+        return items.get_nowait()
+    return items.get(timeout=timeout)

@@ -11,7 +11,7 @@ from masquerade_ws.delivery.blocking import Guard
 from masquerade_ws.delivery.filters import Filter, Where
 from masquerade_ws.delivery.stream_index import RECONNECTED, StreamIndex
 from masquerade_ws.delivery.streams import EventStream
-from masquerade_ws.errors import DisconnectedError, ImageGenerationError, WaitTimeoutError
+from masquerade_ws.errors import DisconnectedError, ImageGenerationError, WaitTimeoutError, copy_of
 from masquerade_ws.events import (
     ImageGenerationCompletedEvent,
     ImageGenerationFailedEvent,
@@ -124,8 +124,9 @@ class Waiting:
         Raises:
             DisconnectedError: If the client is not started, or has ended.
         """
-        if not self._state.running:
-            raise DisconnectedError("the client is not started or has given up; call connect() first")
+        idle = self._state.idle
+        if idle is not None:
+            raise copy_of(idle)
 
 
 def _last(progress: ImageGenerationProgressEvent | None) -> str:

@@ -94,6 +94,25 @@ class FakeThread:
             self._world.dispatch(*self.args)
 
 
+class FakeAsking:
+    """The callables of an attempt, which return, raise, or hang until nobody waits any more."""
+
+    def __init__(self, world: Explorer) -> None:
+        self._world = world
+        self._cancelled = False
+
+    def ask(self, timeout: float | None, running: object) -> FakeConnection | None:
+        self._world.others_act()
+        if self._cancelled:
+            return None
+        if self._world.fails():
+            raise ConnectError("get_token raised ValueError")
+        return self._world.connection()
+
+    def cancel(self) -> None:
+        self._cancelled = True
+
+
 class FakeConnection:
     """A connection that opens, fails and is lost as the schedule says."""
 
@@ -174,13 +193,13 @@ class Explorer:
         patch.setattr(state, "LAST_WORDS", 0.0)
         for module in (control, supervisor):
             patch.setattr(module, "start", self._started)
-        self.client = WebSocketClient("ws://localhost/ws", self._token, max_reconnect_delay=8, **options)
+        self.client = WebSocketClient("ws://localhost/ws", lambda: "token", max_reconnect_delay=8, **options)
         for name in ("state:change", "connected", "disconnected"):
             self.client.on(name, self.told.append)
         self._state = self.client._state
         self._control = self.client._control
         self._supervisor = self._control._supervisor
-        patch.setattr(self._supervisor, "_make_connection", self._connection)
+        patch.setattr(supervisor, "Asking", lambda _: FakeAsking(self))
         self._lock = vars(self._state)["_changed"] = PreemptedCondition(self)
         patch.setattr(Session, "move", self._recorded(Session.move))
 
@@ -211,13 +230,7 @@ class Explorer:
     def fails(self) -> bool:
         return self.schedule.choose(2) == 1
 
-    def _token(self) -> str:
-        self.others_act()
-        if self.fails():
-            raise ValueError("no token")
-        return "token"
-
-    def _connection(self, token: str) -> FakeConnection:
+    def connection(self) -> FakeConnection:
         self._connections.append(FakeConnection(self))
         return self._connections[-1]
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
@@ -9,15 +10,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from masquerade_ws.connection.options import ConnectionOptions
-from masquerade_ws.errors import ConnectError
+from masquerade_ws.delivery.blocking import Guard
+from masquerade_ws.errors import ConnectError, StopReconnecting
 from masquerade_ws.lifecycle.connector import Connector
 from tests.support.raw_server import Peer, RawServer, until
 
 SECRET = "s3cr3t"
 
 
-def make(url: str, token_in: Literal["query", "header"] = "query", **options: Any) -> Connector:
-    return Connector(url, token_in, ConnectionOptions(proxy=False, **options))
+def make(
+    url: Any, token_in: Literal["query", "header"] = "query", token: Any = "t", headers: Any = None, **options: Any
+) -> Connector:
+    made = ConnectionOptions(proxy=False, **options)
+    return Connector(url, lambda: token, headers=headers, token_in=token_in, options=made, guard=Guard())
+
+
+def raiser(error: BaseException) -> Callable[[], Any]:
+    def raise_it() -> None:
+        raise error
+
+    return raise_it
 
 
 def request_of(endpoint_url: str, token: str, token_in: Literal["query", "header"] = "query", **options: Any) -> Peer:
@@ -31,7 +43,7 @@ def request_of(endpoint_url: str, token: str, token_in: Literal["query", "header
 
     with RawServer(script) as server:
         url = f"ws://127.0.0.1:{server.port}{endpoint_url}"
-        connection = make(url, token_in, **options).connection(token)
+        connection = make(url, token_in, token, **options).prepare()
         connection.connect(10)
         connection.abort(ConnectionError("enough"))
     return peers[0]
@@ -59,7 +71,7 @@ def test_the_token_goes_after_the_query_that_is_there(url: str, resource: str) -
 
 @pytest.mark.parametrize(
     ("token", "encoded"),
-    [("", ""), ("a b", "a%20b"), ("a+b/c=&d#e?f", "a%2Bb%2Fc%3D%26d%23e%3Ff"), ("ü%", "%C3%BC%25"), ("\r\n", "%0D%0A")],
+    [("", ""), ("a b", "a%20b"), ("a+b/c=&d#e?f", "a%2Bb%2Fc%3D%26d%23e%3Ff"), ("ü%", "%C3%BC%25")],
 )
 def test_the_token_is_percent_encoded_in_the_query(token: str, encoded: str) -> None:
     assert resource_of(request_of("/ws", token)) == f"/ws?token={encoded}"
@@ -80,20 +92,28 @@ def test_each_connection_shows_its_own_token() -> None:
         peers.append(peer)
 
     with RawServer(script) as server:
-        endpoint = make(server.url, "header")
-        for token in ("one", "two"):
-            connection = endpoint.connection(token)
+        tokens = iter(["one", "two"])
+        connector = Connector(
+            server.url,
+            lambda: next(tokens),
+            headers=None,
+            token_in="header",
+            options=ConnectionOptions(proxy=False),
+            guard=Guard(),
+        )
+        for count in (1, 2):
+            connection = connector.prepare()
             connection.connect(10)
-            until(lambda: len(peers) == (1 if token == "one" else 2))  # noqa: B023 - called at once
+            until(lambda: len(peers) == count)  # noqa: B023 - called at once
             connection.abort(ConnectionError("enough"))
     assert [peer.header("Authorization") for peer in peers] == ["Bearer one", "Bearer two"]
 
 
 def test_headers_and_subprotocols_that_the_user_changes_later_stay_as_they_were() -> None:
     headers, subprotocols = {"X-Own": "1"}, ["chat"]
-    endpoint = make("ws://localhost/ws", headers=headers, subprotocols=subprotocols)
+    connector = make("ws://localhost/ws", headers=headers, subprotocols=subprotocols)
     headers["X-Own"] = subprotocols[0] = "\r\n"
-    assert repr(endpoint.connection("t")) == "<Connection ws://localhost:80/ws not open>"
+    assert repr(connector.prepare()) == "<Connection ws://localhost:80/ws not open>"
 
 
 def test_the_name_of_an_endpoint_has_no_query() -> None:
@@ -157,16 +177,27 @@ def test_a_bad_argument_is_named_and_shows_no_secret(argument: str, value: Any, 
     assert_no_secret(caught.value)
 
 
-@pytest.mark.parametrize("token", [f"{SECRET}\n", f"{SECRET}\r\nX: 1", f"{SECRET}ü", f"{SECRET}\x00", f"{SECRET}\x7f"])
+@pytest.mark.parametrize("token_in", ["query", "header"])
+@pytest.mark.parametrize("char", ["\n", "\r\nX: 1", "\x00", "\x1f", "\x7f", "\x85", "\x9f", "\u2028", "\u2029"])
+def test_a_token_with_a_control_character_or_a_line_separator_is_an_error_of_get_token(
+    char: str, token_in: Literal["query", "header"]
+) -> None:
+    with pytest.raises(ConnectError, match=r"^get_token must return a token without control characters") as caught:
+        make("ws://localhost/ws", token_in, f"{SECRET}{char}").prepare()
+    assert isinstance(caught.value.__cause__, TypeError)
+    assert_no_secret(caught.value)
+
+
+@pytest.mark.parametrize("token", [f"{SECRET}ü", f"{SECRET}\xa0"])
 def test_a_token_that_a_header_cannot_carry_is_a_connect_error_without_it(token: str) -> None:
     with pytest.raises(ConnectError, match=r"^get_token returned a token with characters that a header") as caught:
-        make("ws://localhost/ws", "header").connection(token)
+        make("ws://localhost/ws", "header", token).prepare()
     assert_no_secret(caught.value)
 
 
 def test_a_token_that_utf_8_cannot_encode_is_a_connect_error_without_it() -> None:
     with pytest.raises(ConnectError, match=r"^get_token returned a token with characters that UTF-8") as caught:
-        make("ws://localhost/ws").connection(f"{SECRET}\ud800")
+        make("ws://localhost/ws", "query", f"{SECRET}\ud800").prepare()
     assert_no_secret(caught.value)
 
 
@@ -180,9 +211,91 @@ def assert_no_secret(error: BaseException) -> None:
 
 
 @settings(deadline=None)
-@given(st.text(st.characters(exclude_categories=["Cs"])))
+@given(st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"])))
 def test_any_token_comes_through_the_query_unharmed(token: str) -> None:
-    connection = make("ws://localhost/ws?a=1").connection(token)
+    connection = make("ws://localhost/ws?a=1", "query", token).prepare()
     resource = connection._uri.resource
     assert parse_qsl(urlsplit(resource).query, keep_blank_values=True) == [("a", "1"), ("token", token)]
     assert repr(connection) == "<Connection ws://localhost:80/ws not open>"
+
+
+# Callables
+
+
+def test_the_callables_are_asked_in_order_and_anew_for_each_attempt() -> None:
+    asked: list[str] = []
+
+    def answer(name: str, value: Any) -> Callable[[], Any]:
+        return lambda: (asked.append(name), value)[1]
+
+    connector = Connector(
+        answer("url", "ws://localhost/ws?signed=1"),
+        answer("get_token", "t"),
+        headers=answer("headers", {"X-Own": "1"}),
+        token_in="query",
+        options=ConnectionOptions(proxy=False),
+        guard=Guard(),
+    )
+    assert connector.name == "(with a URL for each attempt)"
+    for _ in range(2):
+        connection = connector.prepare()
+        assert connection._uri.resource == "/ws?signed=1&token=t"
+        assert connection._options.headers == {"X-Own": "1"}
+    assert asked == ["get_token", "url", "headers"] * 2
+    assert connector.name == "ws://localhost:80/ws"
+
+
+@pytest.mark.parametrize("name", ["url", "get_token", "headers"])
+@pytest.mark.parametrize("error", [LookupError(SECRET), StopReconnecting("banned"), SystemExit()])
+def test_what_a_callable_raises_is_the_cause_of_a_connect_error_that_names_it(name: str, error: BaseException) -> None:
+    callables: dict[str, Any] = {"url": "ws://localhost/ws", "get_token": lambda: "t", "headers": None}
+    callables[name] = raiser(error)
+    connector = Connector(**callables, token_in="query", options=ConnectionOptions(), guard=Guard())
+    with pytest.raises(ConnectError, match=f"^{name} raised {type(error).__name__}$") as caught:
+        connector.prepare()
+    assert caught.value.__cause__ is error
+
+
+@pytest.mark.parametrize(
+    ("answers", "problem"),
+    [
+        ({"token": None}, "get_token must return a str, not NoneType"),
+        ({"url": lambda: None}, "url must be a str, not NoneType"),
+        ({"url": lambda: f"http://localhost/?{SECRET}"}, "url must begin with ws:// or wss://"),
+        ({"url": lambda: f"ws://user:{SECRET}@localhost/"}, "url must not contain a user name"),
+        ({"headers": lambda: None}, "headers must be a mapping, not NoneType"),
+        ({"headers": lambda: [("X", SECRET)]}, "headers must be a mapping, not list"),
+        ({"headers": lambda: {"X": f"{SECRET}\r\n"}}, "headers contains an invalid value for X"),
+        ({"headers": lambda: {"Host": SECRET}}, "headers must not contain Host, which the handshake sets"),
+        (
+            {"headers": lambda: {"authorization": SECRET}, "token_in": "header"},
+            "headers must not have Authorization, since token_in='header' makes it of the token",
+        ),
+    ],
+)
+def test_what_a_callable_returns_amiss_is_a_connect_error_without_it(answers: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ConnectError) as caught:
+        make(**{"url": "ws://localhost/ws", **answers}).prepare()
+    assert str(caught.value) == problem
+    assert isinstance(caught.value.__cause__, TypeError | ValueError)
+    assert_no_secret(caught.value)
+
+
+def test_headers_that_are_a_mapping_and_callable_are_a_mapping() -> None:
+    class Both(dict[str, str]):
+        def __call__(self) -> Mapping[str, str]:
+            raise AssertionError
+
+    assert make("ws://localhost/ws", headers=Both(X="1")).prepare()._options.headers == {"X": "1"}
+
+
+@pytest.mark.parametrize("name", ["url", "get_token", "headers"])
+def test_a_wait_in_a_callable_would_hold_up_the_attempt(name: str) -> None:
+    guard = Guard()
+    roles: list[str | None] = []
+    callables: dict[str, Any] = {"url": "ws://localhost/ws", "get_token": lambda: "t", "headers": None}
+    callables[name] = lambda: roles.append(guard.role)
+    connector = Connector(**callables, token_in="query", options=ConnectionOptions(), guard=guard)
+    with pytest.raises(ConnectError):
+        connector.prepare()
+    assert roles == [name]

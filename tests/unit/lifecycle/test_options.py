@@ -12,6 +12,7 @@ from masquerade_ws.lifecycle.options import ClientOptions
 
 GOOD: dict[str, Any] = {
     "get_token": lambda: "token",
+    "token_timeout": 30.0,
     "initial_reconnect_delay": 1.0,
     "max_reconnect_delay": 30.0,
     "heartbeat_interval": 30.0,
@@ -23,9 +24,10 @@ GOOD: dict[str, Any] = {
     "queue_size": 10_000,
     "token_in": "query",
     "around_event": None,
+    "final_close_codes": frozenset(),
 }
 MAY_BE_ZERO = ["initial_reconnect_delay", "max_reconnect_delay", "min_uptime"]
-POSITIVE = ["heartbeat_interval", "connect_timeout", "heartbeat_timeout"]
+POSITIVE = ["heartbeat_interval", "connect_timeout", "heartbeat_timeout", "token_timeout"]
 
 
 def short(value: object) -> str:
@@ -43,6 +45,7 @@ def test_the_defaults_of_the_client_are_accepted() -> None:
         *[(name, value) for name in MAY_BE_ZERO for value in (0, 0.0, 1e-9, 5, threading.TIMEOUT_MAX)],
         *[(name, value) for name in POSITIVE for value in (1e-9, 5, threading.TIMEOUT_MAX)],
         ("heartbeat_timeout", None),
+        ("token_timeout", None),
         *[("reconnect_jitter", value) for value in (0, 0.5, 1, 1.0)],
         ("auto_reconnect", False),
         ("queue_size", 1),
@@ -76,7 +79,7 @@ def test_a_value_out_of_range_is_a_value_error_that_names_the_argument(name: str
     ("name", "value"),
     [
         *[(name, value) for name in MAY_BE_ZERO + POSITIVE for value in ("1", True, (), 1j)],
-        *[(name, None) for name in MAY_BE_ZERO + POSITIVE if name != "heartbeat_timeout"],
+        *[(name, None) for name in MAY_BE_ZERO + POSITIVE if name not in {"heartbeat_timeout", "token_timeout"}],
         *[("reconnect_jitter", value) for value in ("0", False, None)],
         *[("auto_reconnect", value) for value in (0, 1, "yes", None)],
         *[("queue_size", value) for value in (1.0, "1", True, None)],
@@ -112,3 +115,25 @@ def test_a_count_says_what_is_allowed() -> None:
     check_count("maxsize", 1)
     with pytest.raises(ValueError, match=r"^maxsize must be at least 1, not 0$"):
         check_count("maxsize", 0)
+
+
+@pytest.mark.parametrize("codes", [[4401, 1008], (4401, 1008), {4401, 1008}, iter([4401, 1008, 4401])])
+def test_close_codes_may_come_as_any_collection(codes: Any) -> None:
+    assert ClientOptions(**{**GOOD, "final_close_codes": codes}).final_close_codes == {1008, 4401}
+
+
+@pytest.mark.parametrize(
+    ("codes", "kind", "problem"),
+    [
+        (4401, TypeError, "must be a collection of close codes, not int"),
+        ("4401", TypeError, "must be a collection of close codes, not str"),
+        (None, TypeError, "must be a collection of close codes, not NoneType"),
+        (["4401"], TypeError, "must hold ints, not str"),
+        ([True], TypeError, "must hold ints, not bool"),
+        ([999], ValueError, "must hold close codes from 1000 to 4999, not 999"),
+        ([5000], ValueError, "must hold close codes from 1000 to 4999, not 5000"),
+    ],
+)
+def test_what_is_not_a_close_code_is_refused(codes: Any, kind: type[Exception], problem: str) -> None:
+    with pytest.raises(kind, match=f"^final_close_codes {problem}$"):
+        ClientOptions(**{**GOOD, "final_close_codes": codes})

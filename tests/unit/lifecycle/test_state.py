@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import logging
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
 from typing import Any
@@ -15,7 +16,8 @@ from masquerade_ws import DisconnectedError, WaitTimeoutError, WebSocketClient
 from masquerade_ws.connection import Connection
 from masquerade_ws.delivery.blocking import Guard
 from masquerade_ws.delivery.stream_index import StreamIndex
-from masquerade_ws.lifecycle.session import Session
+from masquerade_ws.lifecycle import state as state_module
+from masquerade_ws.lifecycle.session import Mail, Session
 from masquerade_ws.lifecycle.state import ClientState
 from masquerade_ws.lifecycle.transitions import Phase, Trigger
 from masquerade_ws.stats import Counters
@@ -154,13 +156,22 @@ def test_a_disconnect_while_another_waits_for_the_last_listeners_ends_the_stream
 
 
 def test_a_session_that_two_give_up_at_once_tells_its_last_events_ahead_of_the_next(
-    masquerade_server: EventServer,
+    masquerade_server: EventServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its `disconnect` and the session that waits for it have the same deadline."""
+    hanging: list[Hang] = []
+
+    def hold_up(record: logging.LogRecord) -> bool:
+        if hanging and record.getMessage().startswith("connecting"):
+            hanging.pop()()
+        return True
+
+    caplog.set_level(logging.DEBUG, "masquerade_ws")
+    monkeypatch.setattr(logging.getLogger("masquerade_ws"), "filters", [hold_up])
     for _ in range(20):
         hang = Hang()
-        tokens: list[Callable[[], str]] = [hang, lambda: "second"]
-        with client_of(masquerade_server.url, lambda tokens=tokens: tokens.pop(0)()) as client:
+        hanging.append(hang)
+        with client_of(masquerade_server.url) as client:
             record = Record(client, "state:change")
             stream = client.events("state:change")
             client.connect(block=False)
@@ -372,3 +383,17 @@ def test_in_a_forked_child_what_a_connection_sent_before_still_counts() -> None:
         connection.send("hello")
         state.after_fork()
     assert counters.snapshot(None)["messages_sent"] == 1
+
+
+def test_a_client_that_goes_when_the_interpreter_has_cleared_its_modules_goes_in_silence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As free-threaded builds do at their exit."""
+    state = ClientState(StreamIndex(Guard()), Counters())
+    session = state.session = Session(1, None)
+    for name in [name for name in vars(state_module) if not name.startswith("__")]:
+        monkeypatch.setattr(state_module, name, None)
+    del state  # whatever it raises fails the test
+    gc.collect()
+    monkeypatch.undo()
+    assert session.receive(0) is Mail.STOP
