@@ -56,7 +56,7 @@ class Response:
         retry_after: Seconds to wait, if the server says so.
     """
 
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict[str, str])
     body: bytes = b""
     retry_after: float | None = None
 

@@ -83,11 +83,18 @@ def _start(address: Address, attempt: Attempt) -> OSError | None:
 
 
 def _error_of(sock: socket.socket) -> OSError | None:
-    """Return why a socket that is ready is not connected; ``None`` if it is."""
+    """Return why a socket that is ready is not connected; ``None`` if it is, and then set up."""
     error_number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    # A local port that nobody listens on may be given to this very socket, which then connects to itself.
-    if not error_number and sock.getsockname() == sock.getpeername():
-        error_number = errno.ECONNREFUSED
+    try:
+        # A local port that nobody listens on may be given to this very socket, which then connects to itself.
+        if not error_number and sock.getsockname() == sock.getpeername():
+            error_number = errno.ECONNREFUSED
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    except OSError as error:  # reset already
+        if not is_failure(error):
+            raise
+        return error.with_traceback(None)
     return OSError(error_number, os.strerror(error_number)) if error_number else None
 
 
@@ -97,6 +104,4 @@ def _choose(sock: socket.socket, attempt: Attempt) -> None:
     attempt.racing.remove(sock)
     while attempt.racing:
         attempt.racing.pop().close()
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     attempt.check()  # since a connect without a wait has not looked

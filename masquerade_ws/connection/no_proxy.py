@@ -33,7 +33,7 @@ def _matches(entry: str, host: str, port: int) -> bool:
     if "/" in entry:
         return _within(entry, host)
     parts = _HOST_AND_PORT.fullmatch(entry)
-    if parts is not None and parts[2] is not None and int(parts[2]) != port:
+    if parts is not None and parts[2] is not None and parts[2].lstrip("0") != str(port):
         return False
     name = entry if parts is None else parts[1]
     address = _address(host)

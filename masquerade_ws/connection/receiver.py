@@ -185,7 +185,7 @@ class Receiver:
         """Read nothing more, in a forked child, where a lock may be held for ever."""
         self.recv_closed = True
         self.lock = threading.RLock()
-        self._read_over = threading.Condition()
+        self._read_over, self._waiting = threading.Condition(), 0
 
     def _read(self) -> list[str | bytes] | None:
         """Read once and parse that; ``None`` at the end."""

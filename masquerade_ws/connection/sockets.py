@@ -8,7 +8,7 @@ import math
 import os
 import select
 import socket
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator
 from io import FileIO
 
 __all__ = ["DONTWAIT", "RECV_SIZE", "Waker", "ignoring_failures", "is_failure", "ready", "send_now", "shutdown", "wait"]
@@ -64,7 +64,7 @@ def is_failure(error: OSError) -> bool:
 
 
 @contextlib.contextmanager
-def ignoring_failures() -> Iterator[None]:
+def ignoring_failures() -> Generator[None, None, None]:
     """End the block in silence when the socket has failed, where that changes nothing any more."""
     try:
         yield

@@ -115,16 +115,43 @@ def test_a_process_out_of_descriptors_has_no_address_that_answers(
         dial([loopback(1), loopback(2)], attempt)
 
 
-@pytest.mark.parametrize("place", ["socket.socket", "select.poll"])
+class Reset(socket.socket):
+    """As if the peer had reset the connection between the answer and the look at it."""
+
+    def getpeername(self) -> Any:
+        raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
+
+
+def test_a_connection_that_is_reset_at_once_is_an_address_s_failure(
+    attempt: Attempt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with RawServer(lambda peer: peer.read_to_end()) as server:
+        monkeypatch.setattr(socket, "socket", Reset)
+        with pytest.raises(OSError, match="not connected"):
+            dial([loopback(server.port), loopback(server.port)], attempt)
+    assert attempt.racing == []
+
+
+@pytest.mark.parametrize("place", ["socket.socket", "socket.socket.getpeername", "select.poll"])
 def test_a_signal_handler_s_time_out_is_not_taken_for_an_address_s_failure(
     place: str, attempt: Attempt, silent_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def alarm(*_: object) -> object:
         raise TimeoutError("from the handler")
 
-    monkeypatch.setattr(place, alarm)
-    with pytest.raises(TimeoutError, match="from the handler") as caught:
-        dial([loopback(silent_port), loopback(silent_port)], attempt)
+    class Alarmed(socket.socket):
+        getpeername = alarm
+
+    with RawServer(lambda peer: peer.read_to_end()) as server:
+        port = server.port if place.endswith("getpeername") else silent_port
+        if port == silent_port:
+            monkeypatch.setattr(place, alarm)
+        else:
+            monkeypatch.setattr(socket, "socket", Alarmed)
+        with pytest.raises(TimeoutError, match="from the handler") as caught:
+            dial([loopback(port), loopback(port)], attempt)
+        monkeypatch.undo()
+        attempt.close()
     assert not isinstance(caught.value, OutOfTime)
 
 

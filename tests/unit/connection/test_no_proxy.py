@@ -61,6 +61,7 @@ def test_these_hosts_are_reached_without_a_proxy(no_proxy: str, host: str) -> No
         ("0.0.1", "127.0.0.1"),
         ("::2", "::1"),
         ("h:port", "h"),
+        (f"h:{'9' * 5000}", "h"),
         ("a|b", "b"),
     ],
 )
