@@ -16,6 +16,7 @@ import websocket
 import masquerade_ws
 from masquerade_ws.connection import Connection
 from masquerade_ws.connection.attempt import Attempt
+from masquerade_ws.connection.channel import Channel
 from masquerade_ws.connection.http_head import check_headers, check_subprotocols
 from masquerade_ws.errors import ConnectError, copy_of
 from tests.support.raw_server import Peer, RawServer, close_payload, frame, shown, tls_contexts
@@ -395,6 +396,15 @@ def test_closing_ends_the_wait_for_a_body(monkeypatch: pytest.MonkeyPatch) -> No
         with pytest.raises(ConnectError, match="closed meanwhile"):
             connection.connect(60)
         closer.join()
+
+
+def test_a_signal_handler_s_time_out_is_not_taken_for_the_body_s_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    def alarm(*_: object) -> bytes:
+        raise TimeoutError("from the handler")
+
+    monkeypatch.setattr(Attempt, "hurry", lambda *_: monkeypatch.setattr(Channel, "recv", alarm))
+    error = refusal(respond("HTTP/1.1 403 No", "Content-Length: 10"))
+    assert str(error).endswith("from the handler")
 
 
 @pytest.mark.parametrize(

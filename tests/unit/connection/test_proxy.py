@@ -18,7 +18,7 @@ import pytest
 from masquerade_ws.connection import Connection
 from masquerade_ws.connection.options import ConnectionOptions
 from masquerade_ws.connection.proxy import Proxy, choose_proxy, parse_proxy
-from masquerade_ws.errors import ConnectError
+from masquerade_ws.errors import ConnectError, DisconnectedError
 from masquerade_ws.protocol.uri import parse_uri
 from tests.support.proxies import dial, http_proxy, relay, socks4_proxy, socks5_proxy
 from tests.support.raw_server import Peer, RawServer, frame, shown, tls_contexts, until
@@ -179,6 +179,23 @@ def test_tls_with_the_server_goes_through_tls_with_the_proxy(roots: ssl.SSLConte
             assert next(messages) == bytes(size)
         assert list(messages) == []
     assert connection.close_code == 1000
+
+
+def test_bytes_that_are_not_tls_within_the_proxy_s_tls_end_the_connection(roots: ssl.SSLContext) -> None:
+    def script(peer: Peer) -> None:
+        peer.upgrade(glued=frame(1, b"one"))
+        with socket.socket(fileno=peer.sock.detach()) as plain:
+            plain.sendall(b"this is not a record of TLS")
+            plain.recv(1)
+
+    server_context, client_context = tls_contexts()
+    with RawServer(script, tls=server_context) as server, RawServer(http_proxy([]), tls=roots) as proxy:
+        through = f"https://127.0.0.1:{proxy.port}"
+        messages = iter(Connection.open(server.url, proxy=through, ssl_context=client_context))
+        assert next(messages) == "one"
+        with pytest.raises(DisconnectedError) as caught:
+            next(messages)
+    assert isinstance(caught.value.__cause__, ssl.SSLError)
 
 
 def test_the_user_s_context_is_for_the_gateway_alone() -> None:
