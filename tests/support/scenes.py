@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 TIMEOUT = 30.0  # seconds, for what is bound to happen
-PATIENCE = 10.0  # seconds that a slow machine may take for what it does at once
+PATIENCE = 20.0  # seconds that a slow machine may take for what it does at once
 FOUR = ["masquerade-ws-dispatcher", "masquerade-ws-heartbeat", "masquerade-ws-reader", "masquerade-ws-supervisor"]
 CONNECTING = ["disconnected > connecting", "connecting > connected", "connected"]
 CLOSING = ["connected > disconnecting", "disconnecting > disconnected", "disconnected"]
