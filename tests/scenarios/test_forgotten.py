@@ -238,7 +238,7 @@ with client.events("echo") as stream:  # what is dropped is buried with the next
     client.emit("echo")
     stream.get(timeout=10)
 index = client._streams
-assert (len(index._entries), index._by_name, index._patterns, len(index._dead)) == (0, {}, (), 0)
+assert (len(index._entries), index._by_name, index._patterns, len(index._due)) == (0, {}, (), 0)
 assert len(list(index._all)) <= 1
 client.disconnect()
 """,
