@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ssl
 import threading
 from contextlib import suppress
@@ -9,6 +10,7 @@ from contextlib import suppress
 __all__ = ["TLS", "NestedTLS", "default_context"]
 
 _RECORD = 65536  # more than the largest TLS record holds
+_MOST_OWED = 2**18  # bytes of answers to a peer that takes none, some 10,000 to its demands for new keys
 
 
 def default_context() -> ssl.SSLContext:
@@ -86,6 +88,8 @@ class TLS:
                 self._read_into(plain)
                 if self._plain and not self.recv_closed:
                     self._write(b"")
+                if self._outgoing.pending > _MOST_OWED:
+                    raise ssl.SSLError(errno.ENOBUFS, "the peer demands new keys of TLS and takes no answer")
             except ssl.SSLError as error:
                 self.fault, self.recv_closed = error, True
         return b"".join(plain)

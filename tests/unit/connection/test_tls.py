@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from masquerade_ws.connection.tls import TLS, default_context
+from tests.support.openssl import can_call_openssl, update_keys
 from tests.support.raw_server import tls_contexts
 
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
@@ -96,6 +97,23 @@ def test_nothing_is_owed_after_the_handshake(ends: tuple[TLS, Server]) -> None:
     tls, _ = ends
     assert not tls.owes
     assert tls.take() == b""
+
+
+@pytest.mark.skipif(not can_call_openssl(), reason="this build of Python hides OpenSSL")
+def test_a_peer_that_demands_new_keys_and_takes_no_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each demand is answered in memory (RFC 8446, 4.6.3), which a peer that does not read could fill."""
+    server_context, client_context = tls_contexts(version=ssl.TLSVersion.TLSv1_3)
+    tls, server = TLS(client_context, "localhost"), Server(server_context)
+    server.shake_hands(tls)
+    monkeypatch.setattr("masquerade_ws.connection.tls._MOST_OWED", 4096)
+    received = 0
+    for _ in range(1000):
+        update_keys(server.object)
+        received += len(tls.decrypt(server.write(b"x")))
+        if tls.recv_closed:
+            break
+    assert "new keys" in str(tls.fault)
+    assert 50 < received < 500
 
 
 def test_threads_may_send_and_receive_at_once(ends: tuple[TLS, Server]) -> None:
