@@ -459,6 +459,33 @@ def test_send_tells_of_a_standard_input_that_holds_nothing_to_send(
     assert message in ended.err
 
 
+def test_send_prints_events_until_it_is_interrupted(
+    run: Command, masquerade_server: EventServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    show = event_commands._show
+
+    def show_until_the_end(event: Event, as_json: bool) -> None:
+        show(event, as_json)
+        if event.type == "image.generation.completed":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(event_commands, "_show", show_until_the_end)
+    masquerade_server.paint(steps=1)
+    ended = run("send", masquerade_server.url, "image.generate", "job_id=1", "--json", "--wait", "3600")
+    assert ended.status == 130
+    assert len(ended.events) == 3
+
+
+@posix
+def test_a_hang_up_that_is_ignored_stays_ignored(run: Command) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert run("send", "ws://localhost:1/", "x", "[1]").status == 2
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 @posix
 def test_send_prints_what_comes_back(masquerade_server: EventServer) -> None:
     masquerade_server.paint(steps=1)

@@ -560,6 +560,30 @@ def test_a_share_of_the_jobs_fails_by_itself(tmp_path: Path) -> None:
     assert failed["payload"]["retry_allowed"] is True
 
 
+def test_a_notification_reaches_every_client(gateway: Gateway, lines: Lines) -> None:
+    with join(gateway) as first, join(gateway) as second:
+        lines.wait_for("connected: ", count=2)
+        gateway.notify()
+        notices = [json.loads(peer.recv(timeout=TIMEOUT)) for peer in (first, second)]
+
+        assert [notice["payload"]["severity"] for notice in notices] == ["info", "info"]
+        serve._drop(gateway, lines)
+        for peer in (first, second):
+            with pytest.raises(ConnectionClosed):
+                peer.recv(timeout=TIMEOUT)
+    assert lines.wait_for("dropping all connections")
+
+
+def test_a_chore_is_done_when_its_time_has_come() -> None:
+    done: list[str] = []
+    due, later, never = (serve._Chore(every, lambda: done.append("done")) for every in (0.0, 3600.0, None))
+    for chore in (due, later, never):
+        chore.do_if_due()
+    assert done == ["done"]
+    assert due.seconds_left() == 0.0
+    assert never.seconds_left() == float("inf")
+
+
 def test_a_folder_that_cannot_be_written_is_told_at_once(tmp_path: Path) -> None:
     occupied = tmp_path / "a file, not a folder"
     occupied.touch()

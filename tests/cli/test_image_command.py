@@ -202,6 +202,17 @@ def test_a_gateway_that_is_not_there_is_status_3(run: Command) -> None:
     assert run(closed_port_url(), "a fox").status == 3
 
 
+def test_a_bar_leaves_nothing_in_the_output(
+    run: Command, masquerade_server: EventServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    masquerade_server.paint()
+    ended = run(masquerade_server.url, '{"prompt": "a fox", "job_id": "1"}')
+    assert (ended.status, ended.out) == (0, "https://images.example/1.png\n")
+    assert "%" in ended.err
+
+
 @posix
 def test_a_terminal_shows_a_bar(masquerade_server: EventServer, monkeypatch: pytest.MonkeyPatch) -> None:
     masquerade_server.script(

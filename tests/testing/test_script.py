@@ -208,3 +208,8 @@ def test_a_step_that_wants_an_event_is_refused_where_none_comes(step: Any) -> No
 def test_a_step_that_wants_more_than_the_event_is_refused() -> None:
     with pytest.raises(TypeError, match="steps: number 1 must take no argument, or the event alone"):
         EventServer().script([lambda event, other: None], on="ask")
+
+
+def test_a_function_that_does_not_say_what_it_wants_gets_nothing() -> None:
+    with EventServer() as server:
+        server.script([dict])
