@@ -211,7 +211,7 @@ class WebSocketClient:
             ConnectError: If the attempt failed. With ``auto_reconnect`` the client goes on trying.
             DisconnectedError: If ``disconnect()`` was called meanwhile.
             WaitTimeoutError: If the attempt is not over after ``timeout``.
-            RuntimeError: If it would block, in a listener, in ``get_token`` or in a predicate.
+            RuntimeError: If it would block in a listener, a callable of an attempt, ``decode`` or a predicate.
         """
         check_flag("block", block)
         check_timeout(timeout)
@@ -344,7 +344,7 @@ class WebSocketClient:
         Raises:
             WaitTimeoutError: If no event came in time.
             DisconnectedError: If the client is not started, gives up, or ``disconnect()`` is called.
-            RuntimeError: In a listener, in ``get_token`` or in a predicate.
+            RuntimeError: If it would block in a listener, a callable of an attempt, ``decode`` or a predicate.
         """
         check_timeout(timeout)
         check_callable("poll", poll, optional=True)
@@ -403,7 +403,7 @@ class WebSocketClient:
             ImageGenerationError: If the job failed.
             WaitTimeoutError: If it did not end in time.
             DisconnectedError: If the client is not started, gives up, or ``disconnect()`` is called.
-            RuntimeError: In a listener, in ``get_token`` or in a predicate.
+            RuntimeError: If it would block in a listener, a callable of an attempt, ``decode`` or a predicate.
         """
         check_timeout(timeout)
         check_callable("start", start)

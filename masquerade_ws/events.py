@@ -136,14 +136,17 @@ class Event(Draft):
         @property
         def type(self) -> str:
             """The name."""
+            ...
 
         @property
         def payload(self) -> Mapping[str, Any]:
             """What the event carries, to be treated as read-only."""
+            ...
 
         @property
         def timestamp(self) -> str:
             """When, ISO 8601, as the server wrote it, or the time of receipt if it gave none."""
+            ...
 
     def __init__(
         self,
@@ -204,9 +207,11 @@ def _arguments_of(event: Event) -> str:
     """Return what a `repr` shows, also if the constructor refused its arguments and so left the event half made."""
     if not hasattr(event, "timestamp"):
         return "..."
-    type_ = "" if isinstance(event, _KnownEvent) else f"{event.type!r}, "
-    extra = f", extra={dict(event.extra)!r}" if event.extra else ""
-    return f"{type_}payload={event.payload!r}, timestamp={event.timestamp!r}{extra}"
+    fields = event.to_dict()
+    name, payload, timestamp = (fields.pop(key) for key in _OWN_KEYS)
+    type_ = "" if isinstance(event, _KnownEvent) else f"{name!r}, "
+    extra = f", extra={fields!r}" if fields else ""
+    return f"{type_}payload={payload!r}, timestamp={timestamp!r}{extra}"
 
 
 def _validate(type_: object, payload: object, timestamp: object) -> None:
@@ -220,7 +225,7 @@ def _validate(type_: object, payload: object, timestamp: object) -> None:
         raise TypeError(f"timestamp must be a str, not {type(timestamp).__name__}")
 
 
-def _checked_extra(extra: object) -> dict[str, Any]:
+def _checked_extra(extra: Mapping[Any, Any]) -> dict[str, Any]:
     if not isinstance(extra, Mapping):
         raise TypeError(f"extra must be a mapping, not {type(extra).__name__}")
     for key in extra:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from masquerade_ws.delivery.blocking import DECODE, Guard
 from masquerade_ws.errors import ParseError
@@ -54,12 +54,13 @@ class MessageDecoder:
                 yield ErrorEvent(error, "parse", received())
 
     def _items_of(self, message: str | bytes) -> Iterator[object]:
-        result = self._run(lambda: self._decode(message), message)
+        result: object = self._run(lambda: self._decode(message), message)
         if isinstance(result, Event | Mapping):
-            result = (result,)
+            result = (cast("object", result),)
         if isinstance(result, str | bytes) or not isinstance(result, Iterable):
             raise refusal(f"decode returned {type(result).__name__}, not events", message)
-        items = self._run(lambda: iter(result), message)
+        iterable = cast("Iterable[object]", result)
+        items: Iterator[object] = self._run(lambda: iter(iterable), message)
         left = len(message)
         while (item := self._run(lambda: next(items, _END), message)) is not _END:
             if not left:
@@ -82,7 +83,7 @@ def _event_of(item: object, message: str | bytes, received: Callable[[], str]) -
         if isinstance(item, Event):
             return _of_its_class(item, message)
         if isinstance(item, Mapping):
-            return _from_mapping(item, message, received)
+            return _from_mapping(dict[Any, Any](item), message, received)
     except ParseError:
         raise
     except BaseException as error:  # a mapping of the user's own kind
@@ -97,8 +98,7 @@ def _of_its_class(event: Event, message: str | bytes) -> Event:
     return event if isinstance(event, cls) else _make(cls, event.type, event.payload, event.timestamp, event.extra)
 
 
-def _from_mapping(item: Mapping[Any, Any], message: str | bytes, received: Callable[[], str]) -> Event:
-    fields = dict(item)
+def _from_mapping(fields: dict[Any, Any], message: str | bytes, received: Callable[[], str]) -> Event:
     if not all(isinstance(key, str) for key in fields):
         raise refusal("decode returned a mapping with a key that is not a str", message)
     if isinstance(fields.get("type"), str):
@@ -112,5 +112,6 @@ def _from_mapping(item: Mapping[Any, Any], message: str | bytes, received: Calla
 def _make(
     cls: type[Event], kind: str, payload: Mapping[str, Any], timestamp: str, extra: Mapping[str, Any] | None
 ) -> Event:
-    known: Callable[..., Event] = cls  # which takes no type
-    return Event(kind, payload, timestamp, extra) if cls is Event else known(payload, timestamp, extra)
+    if cls is Event:
+        return Event(kind, payload, timestamp, extra)
+    return cast("Callable[..., Event]", cls)(payload, timestamp, extra)  # a known class takes no type

@@ -43,7 +43,7 @@ class _Owner(Protocol):
     def discard(self, stream: EventStream[Any]) -> None:
         """Put nothing into ``stream`` any more."""
 
-    def why_idle(self, serial: int) -> DisconnectedError | None:
+    def why_idle(self, serial: int, /) -> DisconnectedError | None:
         """Return why the stream with a serial number gets no event until the next ``connect()``, if it gets none."""
 
 
@@ -110,7 +110,7 @@ class EventStream(Generic[_EventT_co]):
             WaitTimeoutError: If none came in time.
             EventsDroppedError: If events were dropped since the last report.
             DisconnectedError: If the stream has ended and is empty, or the client is not running any more.
-            RuntimeError: If it would block in a listener, in ``get_token`` or in a predicate.
+            RuntimeError: If it would block in a listener, a callable of an attempt, ``decode`` or a predicate.
         """
         check_timeout(timeout)
         self._owner.guard.check("get")
@@ -144,7 +144,7 @@ class EventStream(Generic[_EventT_co]):
             WaitTimeoutError: If none came in time.
             EventsDroppedError: If events were dropped since the last report.
             DisconnectedError: If the stream has ended and holds none, or the client is not running any more.
-            RuntimeError: If it would block in a listener, in ``get_token`` or in a predicate.
+            RuntimeError: If it would block in a listener, a callable of an attempt, ``decode`` or a predicate.
         """
         check_timeout(timeout)
         self._owner.guard.check("wait_for")

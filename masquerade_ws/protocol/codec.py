@@ -155,7 +155,9 @@ def read_fields(
     if type(value) is not dict:
         raise refusal("a message is not a JSON object", message)
     fields = cast("dict[str, Any]", value)
-    kind, payload, timestamp = fields.get("type"), fields.get("payload"), fields.get("timestamp")
+    kind: object = fields.get("type")
+    payload: object = fields.get("payload")
+    timestamp: object = fields.get("timestamp")
     if type(kind) is not str or not kind:
         raise refusal("a message has no type, or one that is not a non-empty string", message)
     if kind in CLIENT_EVENT_TYPES:
