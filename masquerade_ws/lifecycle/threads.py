@@ -19,11 +19,13 @@ _T = TypeVar("_T")
 class Thread(threading.Thread):
     """A thread that any thread may join, which `threading` refuses to itself.
 
-    CPython before 3.13 may also raise RuntimeError if several do at once.
+    CPython before 3.13 may also raise RuntimeError if several do at once. And where gevent has replaced `threading`'s
+    class after this module was imported, the class that this one derives from never learns that its thread has ended.
     """
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
+        self._over = threading.Event()
         self._joining = threading.RLock()  # reentrant: a signal handler may disconnect during a join
 
     def join(self, timeout: float | None = None) -> None:
@@ -33,9 +35,19 @@ class Thread(threading.Thread):
         deadline = Deadline(timeout)
         if self._joining.acquire(timeout=-1 if timeout is None else timeout):
             try:
-                super().join(deadline.remaining())
+                if isinstance(self, threading.Thread):
+                    super().join(deadline.remaining())
+                else:
+                    self._over.wait(deadline.remaining())
             finally:
                 self._joining.release()
+
+    def run(self) -> None:
+        """Run the thread."""
+        try:
+            super().run()
+        finally:
+            self._over.set()
 
 
 def start(name: str, target: Callable[..., object], *args: object) -> Thread:

@@ -333,7 +333,7 @@ def test_a_disconnect_amid_what_the_last_events_need_waits_for_nothing(
 
         with monkeypatch.context() as patch:
             if cut == "a stream is read":
-                patch.setattr(stream, "_report_dropped", disconnect)
+                patch.setattr(stream, "_over", disconnect)
                 with suppress(WaitTimeoutError):
                     stream.get(timeout=0)
             elif cut == "a stream is opened":

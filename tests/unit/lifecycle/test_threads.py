@@ -41,6 +41,20 @@ def test_a_thread_that_the_interpreter_does_not_even_let_us_make_is_a_failure_to
         start("reader", print)
 
 
+def test_a_thread_can_be_waited_for_though_its_class_has_been_replaced_since(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As gevent does, whose greenlets the replaced class never sees end."""
+    over = threading.Event()
+    thread = start("reader", over.wait, 10)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading, "Thread", type("Replacement", (), {}))
+        thread.join(0.01)
+        assert not thread._over.is_set()
+        over.set()
+        thread.join(10)
+        assert thread._over.is_set()
+    thread.join(10)
+
+
 def test_a_thread_does_not_wait_for_itself() -> None:
     ended = threading.Event()
 
