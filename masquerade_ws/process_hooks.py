@@ -30,6 +30,7 @@ class _Watched(Protocol):
 
     def close_at_exit(self, timeout: float) -> Callable[[Deadline], None]:
         """Begin to close; return what waits until that is done."""
+        ...
 
     def after_fork(self) -> None:
         """Start anew in a forked child."""

@@ -53,11 +53,19 @@ class Traffic(Protocol):
     """What one connection counts."""
 
     @property
-    def messages_sent(self) -> int: ...
+    def messages_sent(self) -> int:
+        """Messages sent."""
+        ...
+
     @property
-    def bytes_received(self) -> int: ...
+    def bytes_received(self) -> int:
+        """Bytes received since the opening handshake."""
+        ...
+
     @property
-    def bytes_sent(self) -> int: ...
+    def bytes_sent(self) -> int:
+        """Bytes sent since the opening handshake."""
+        ...
 
 
 class Counters:

@@ -83,7 +83,7 @@ def _event_of(item: object, message: str | bytes, received: Callable[[], str]) -
         if isinstance(item, Event):
             return _of_its_class(item, message)
         if isinstance(item, Mapping):
-            return _from_mapping(dict[Any, Any](item), message, received)
+            return _from_mapping(dict(cast("Mapping[str, Any]", item)), message, received)
     except ParseError:
         raise
     except BaseException as error:  # a mapping of the user's own kind

@@ -24,6 +24,7 @@ class Transport(Traffic, Protocol):
     @property
     def close_reason(self) -> str:
         """The reason that goes with the code."""
+        ...
 
     @property
     def error(self) -> Exception | None:
@@ -32,19 +33,23 @@ class Transport(Traffic, Protocol):
     @property
     def latency(self) -> float | None:
         """Seconds that the last answered ping took there and back."""
+        ...
 
     @property
     def last_received(self) -> float:
         """When the last byte came, by the monotonic clock."""
+        ...
 
     def connect(self, timeout: float | None) -> None:
         """Open it, once, or raise `ConnectError`; ``abort``, ``cut`` and ``close`` end that at once."""
 
     def batches(self) -> Iterator[list[str | bytes]]:
         """Yield the messages that arrived together; raise `DisconnectedError` unless the peer closed it properly."""
+        ...
 
     def readable(self) -> bool:
         """Return whether something received waits to be read."""
+        ...
 
     def send(self, data: str | bytes) -> None:
         """Send a message, or raise `SendError`."""
@@ -66,6 +71,7 @@ class Transport(Traffic, Protocol):
 
     def wait_tcp_closed(self, timeout: float | None) -> bool:
         """Wait until nothing is open any more; return whether that is so."""
+        ...
 
     def after_fork(self) -> None:
         """Close what is open in a forked child, and leave the parent's side as it is."""

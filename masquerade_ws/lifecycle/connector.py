@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 from urllib.parse import quote
 
 from masquerade_ws.checks import check_callable
@@ -65,11 +65,11 @@ class Connector:
             self.name = "(with a URL for each attempt)"
         else:
             self.name = parse_uri(url).name
-        if callable(headers) and not isinstance(headers, Mapping):
+        if isinstance(headers, Mapping):
+            self._options = self._with_headers(options, cast("Mapping[Any, Any]", headers))
+        elif headers is not None:
             check_callable("headers", headers)
             self._headers = headers
-        elif headers is not None:
-            self._options = self._with_headers(options, headers)
 
     def prepare(self) -> Connection:
         """Ask for what an attempt needs; return the connection, not yet opened.
@@ -103,7 +103,7 @@ class Connector:
         except Exception as error:
             raise ConnectError(str(error)) from error.with_traceback(None)
 
-    def _with_headers(self, options: ConnectionOptions, headers: Mapping[str, str]) -> ConnectionOptions:
+    def _with_headers(self, options: ConnectionOptions, headers: Mapping[str, str] | None) -> ConnectionOptions:
         if headers is None:
             raise TypeError("headers must be a mapping, not NoneType")
         made = replace(options, headers=headers)

@@ -49,10 +49,10 @@ class ClientOptions:
         object.__setattr__(self, "final_close_codes", _checked_codes(self.final_close_codes))
 
 
-def _checked_codes(codes: object) -> frozenset[int]:
+def _checked_codes(codes: Iterable[Any]) -> frozenset[int]:
     if isinstance(codes, str | bytes) or not isinstance(codes, Iterable):
         raise TypeError(f"final_close_codes must be a collection of close codes, not {type(codes).__name__}")
-    checked = frozenset(codes)
+    checked: frozenset[Any] = frozenset(codes)
     for code in checked:
         if isinstance(code, bool) or not isinstance(code, int):
             raise TypeError(f"final_close_codes must hold ints, not {type(code).__name__}")
