@@ -415,12 +415,12 @@ def test_the_command_prints_events_until_it_is_interrupted(
 def test_the_command_ends_with_an_error_when_the_client_gives_up(server: EventServer) -> None:
     with configured(server, AUTO_RECONNECT=False):
         server.refuse(403)
-        with pytest.raises(CommandError, match="the client gave up reconnecting"):
+        with pytest.raises(CommandError, match=r"given up.*403"):
             listen(verbosity=0)
 
         closer = threading.Thread(target=lambda: (server.wait_for_connections(1, 10), server.close(1013, "later")))
         closer.start()
-        with pytest.raises(CommandError, match=r"the connection was lost \(code 1013\)"):
+        with pytest.raises(CommandError, match="code 1013"):
             listen(verbosity=0)
         closer.join()
 

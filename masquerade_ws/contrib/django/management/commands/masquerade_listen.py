@@ -75,8 +75,8 @@ def _wait_for_the_end() -> str:
         with contextlib.suppress(WaitTimeoutError):
             try:
                 event = client.wait_for("disconnected", where={"will_reconnect": False}, timeout=_WAKE_INTERVAL)
-            except DisconnectedError:
-                return "the client gave up reconnecting; the log says why"
+            except DisconnectedError as error:  # it had ended before the wait began
+                return str(error)
             return f"the connection was lost (code {event.code}) and is not replaced"
 
 
