@@ -1,7 +1,8 @@
 """What a process does to its clients: it forks, and it ends.
 
 A fork by Python (`os.fork`, `multiprocessing`) runs a hook in the child. C code may fork as well (uWSGI does, unless
-told otherwise), and then nothing runs: the child knows itself by its process id, which each use of a client compares.
+configured otherwise), and then nothing runs: the child is recognized by its process id, which each use of a client
+compares.
 
 Most processes end by `atexit`. Children of `multiprocessing` do not, but run its finalizers.
 """

@@ -8,7 +8,7 @@ import codecs
 
 
 def text_in(data: bytes) -> str:
-    """Return the text in UTF-8, or in UTF-16 behind its byte order mark, as PowerShell writes it; without the mark.
+    """Return the text in UTF-8, or in UTF-16 after a byte order mark, as PowerShell writes it; without the mark.
 
     Raises:
         UnicodeError: If it is neither; the message contains no part of the data.

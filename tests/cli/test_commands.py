@@ -30,7 +30,7 @@ TIMEOUT = 30.0  # seconds; for what ought to come at once
     [("click", "demo", "demo"), ("rich", "demo", "demo"), ("websockets", "serve", "demo"), ("rich", "watch", "cli"),
      ("click", "listen", "cli")],
 )  # fmt: skip
-def test_a_missing_package_is_told_in_a_line(
+def test_a_missing_package_is_reported_in_a_line(
     package: str, command: str, extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(**_: object) -> None:
@@ -47,7 +47,7 @@ def test_a_missing_package_is_told_in_a_line(
     assert capsys.readouterr() == ("", message)
 
 
-def test_an_output_that_is_no_file_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_output_that_is_not_a_file_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = io.StringIO()
     monkeypatch.setattr(sys, "argv", ["masquerade-ws", "--version"])
 

@@ -63,7 +63,7 @@ def test_bash_is_told_what_a_line_may_go_on_with(
 
 @posix
 @pytest.mark.parametrize("shell", STARTS)
-def test_the_tab_key_completes_a_type_behind_a_url(shell: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tab_key_completes_a_type_after_a_url(shell: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if shutil.which(shell) is None:
         pytest.skip(f"needs {shell}")
     told, command = tmp_path / "told", tmp_path / "masquerade-ws"

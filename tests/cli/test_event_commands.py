@@ -171,7 +171,7 @@ def test_listen_goes_on_after_a_lost_connection_and_fetches_the_token_anew(
     assert any(note.startswith("connection error: ") for note in ended.notes)
 
 
-def test_a_reason_and_what_is_no_event_are_told_without_control_characters(
+def test_a_reason_and_what_is_not_an_event_are_reported_without_control_characters(
     run: Command, masquerade_server: EventServer
 ) -> None:
     def close() -> None:
@@ -431,7 +431,7 @@ def test_send_takes_fields_for_a_payload(
 
 
 @pytest.mark.parametrize("words", [["a fox"], ["=a"], ["a=1", "a=2"], ['{"a=b"'], ["[1]"], ["{}", "a=1"], ["-"]])
-def test_send_refuses_what_is_no_payload(run: Command, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
+def test_send_refuses_what_is_not_a_payload(run: Command, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"7")))
     ended = run("send", "ws://localhost:1/", "x", *words)
     assert (ended.status, ended.out) == (2, "")
@@ -540,7 +540,7 @@ def test_the_token_command_runs_for_each_attempt(run: Command, masquerade_server
         ("import sys; sys.exit(len(sys.stdin.read()))", "the output of the token command is empty"),
     ],
 )  # fmt: skip
-def test_a_token_command_that_gives_none_is_told_in_a_line(
+def test_a_token_command_that_gives_none_is_reported_in_a_line(
     run: Command, masquerade_server: EventServer, code: str, message: str
 ) -> None:
     ended = run("wait", masquerade_server.url, "x", "--token-command", python(code))
@@ -549,7 +549,7 @@ def test_a_token_command_that_gives_none_is_told_in_a_line(
     assert masquerade_server.tokens == []
 
 
-def test_a_token_file_that_cannot_be_read_is_told_in_a_line(run: Command, tmp_path: Path) -> None:
+def test_a_token_file_that_cannot_be_read_is_reported_in_a_line(run: Command, tmp_path: Path) -> None:
     ended = run("wait", closed_port_url(), "x", "--token-file", str(tmp_path / "none"))
 
     assert (ended.status, ended.out) == (2, "")
@@ -691,7 +691,7 @@ def test_an_output_that_nobody_reads_is_found_out_without_writing() -> None:
 
 
 @posix
-def test_behind_head_it_ends_without_a_word(masquerade_server: EventServer) -> None:
+def test_piped_into_head_it_ends_without_a_word(masquerade_server: EventServer) -> None:
     command = [sys.executable, "-m", "masquerade_ws", "listen", masquerade_server.url, "--json"]
     done = threading.Event()
 
@@ -794,7 +794,7 @@ def test_an_output_without_unicode_gets_escapes_where_people_read(masquerade_ser
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_an_event_that_is_nested_too_deeply_is_told_and_not_shown(
+def test_an_event_that_is_nested_too_deeply_is_reported_and_not_shown(
     as_json: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     deep: Any = []

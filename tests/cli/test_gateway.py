@@ -300,7 +300,7 @@ def test_everybody_hears_of_every_job(gateway: Gateway, lines: Lines) -> None:
     ],
     ids=lambda message: repr(message)[:30],
 )
-def test_a_message_that_is_not_understood_is_reported_and_told_to_its_sender(
+def test_a_message_that_is_not_understood_is_reported_to_the_log_and_to_its_sender(
     gateway: Gateway, lines: Lines, message: str | bytes
 ) -> None:
     with join(gateway) as peer:
@@ -462,7 +462,7 @@ def test_dropping_a_connection_that_has_just_closed_is_harmless(gateway: Gateway
             peer.recv(timeout=TIMEOUT)
 
 
-def test_the_end_of_the_gateway_is_told_to_its_clients(tmp_path: Path, lines: Lines) -> None:
+def test_the_end_of_the_gateway_is_reported_to_its_clients(tmp_path: Path, lines: Lines) -> None:
     with Gateway(tmp_path, report=lines) as gateway:
         peer = join(gateway)
         lines.wait_for("connected: ")
@@ -584,7 +584,7 @@ def test_a_chore_is_done_when_its_time_has_come() -> None:
     assert never.seconds_left() == float("inf")
 
 
-def test_a_folder_that_cannot_be_written_is_told_at_once(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported_at_once(tmp_path: Path) -> None:
     occupied = tmp_path / "a file, not a folder"
     occupied.touch()
 
@@ -659,7 +659,7 @@ def test_serve_does_not_hide_an_output_that_is_full(monkeypatch: pytest.MonkeyPa
         serve._Report()("a line")
 
 
-def test_a_port_in_use_is_told_in_a_line(tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported_in_a_line(tmp_path: Path) -> None:
     with socket.create_server(("localhost", 0)) as taken:
         port = taken.getsockname()[1]
         result = CliRunner().invoke(commands, ["serve", "--port", str(port), "--output", str(tmp_path)])

@@ -191,7 +191,7 @@ def test_a_job_that_is_not_heard_of_after_a_lost_connection_has_failed(
         (['{"prompt": "a fox", "job_id": 7}'], "job_id must be a JSON string"),
     ],
 )
-def test_what_is_no_prompt_is_wrong_usage(run: Command, arguments: list[str], message: str) -> None:
+def test_what_is_not_a_prompt_is_wrong_usage(run: Command, arguments: list[str], message: str) -> None:
     ended = run("ws://localhost:1/ws", *arguments)
     assert ended.status == 2
     assert message in ended.err
@@ -277,7 +277,7 @@ def test_a_file_is_overwritten_if_that_is_said(
     assert place.read_bytes() == IMAGE
 
 
-def test_a_folder_that_is_not_there_is_told_before_the_job(
+def test_a_folder_that_is_not_there_is_reported_before_the_job(
     run: Command, masquerade_server: EventServer, tmp_path: Path
 ) -> None:
     ended = run(masquerade_server.url, "a fox", "--save", str(tmp_path / "none" / "fox.png"))
@@ -340,7 +340,7 @@ def test_the_image_comes_through_the_proxy_that_is_given(images: str, tmp_path: 
 
 
 @pytest.mark.parametrize("url", [None, 7])
-def test_a_completion_without_a_url_is_told(run: Command, masquerade_server: EventServer, url: Any) -> None:
+def test_a_completion_without_a_url_is_reported(run: Command, masquerade_server: EventServer, url: Any) -> None:
     complete(masquerade_server, url)
     ended = run(masquerade_server.url, "a fox")
     assert ended.status == 4

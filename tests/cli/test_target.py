@@ -130,7 +130,7 @@ def test_the_token_goes_into_a_header_if_wanted(run: Command, gateway: Gateway) 
         (["@/nowhere/secret-free"], "cannot read /nowhere/secret-free: "),
     ],
 )
-def test_a_wrong_header_is_told_without_its_value(run: Command, values: list[str], message: str) -> None:
+def test_a_wrong_header_is_reported_without_its_value(run: Command, values: list[str], message: str) -> None:
     status, _, err = run(
         "send", "ws://localhost:1/", "job", *(word for value in values for word in ("--header", value))
     )
@@ -141,7 +141,7 @@ def test_a_wrong_header_is_told_without_its_value(run: Command, values: list[str
     assert err.count("\n") == 1
 
 
-def test_a_file_of_headers_that_is_no_text_is_told(run: Command, tmp_path: Path) -> None:
+def test_a_file_of_headers_that_is_not_text_is_reported(run: Command, tmp_path: Path) -> None:
     file = tmp_path / "headers"
     file.write_bytes(b"X-A: \xff")
     status, _, err = run("send", "ws://localhost:1/", "job", "--header", f"@{file}")
@@ -174,7 +174,7 @@ def test_a_certificate_of_a_file_is_trusted_and_no_other(run: Command, tmp_path:
 @pytest.mark.parametrize(
     "content", [b"", b"no certificate", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
 )
-def test_a_file_without_a_certificate_is_told(run: Command, tmp_path: Path, content: bytes) -> None:
+def test_a_file_without_a_certificate_is_reported(run: Command, tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "ca.pem"
     file.write_bytes(content)
     status, _, err = run("send", "wss://localhost:1/", "job", "--cacert", str(file))

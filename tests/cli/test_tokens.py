@@ -133,7 +133,7 @@ def test_a_token_command_that_will_not_end_is_killed(monkeypatch: pytest.MonkeyP
         source()
 
 
-def test_a_shell_that_cannot_be_started_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shell_that_cannot_be_started_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise FileNotFoundError(2, "No such file or directory")
 
@@ -177,7 +177,7 @@ def test_a_token_comes_without_what_editors_and_shells_put_around_it(tmp_path: P
 
 
 @pytest.mark.parametrize(("data", "message"), [(data, message) for message, all_ in BAD.items() for data in all_])
-def test_what_holds_no_token_is_told_without_showing_it(tmp_path: Path, data: bytes, message: str) -> None:
+def test_what_holds_no_token_is_reported_without_showing_it(tmp_path: Path, data: bytes, message: str) -> None:
     file = tmp_path / "a token"
     file.write_bytes(data)
     with pytest.raises(TokenError, match=f"^the token file {message}$"):
@@ -198,7 +198,7 @@ def test_no_token_in_the_environment_is_an_empty_one(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(("value", "message"), [("a\nb", "must be one line"), (os.fsdecode(b"a\xff"), "is not UTF-8")])
-def test_a_token_of_the_environment_that_is_none_is_told(
+def test_a_token_of_the_environment_that_is_none_is_reported(
     monkeypatch: pytest.MonkeyPatch, value: str, message: str
 ) -> None:
     monkeypatch.setenv(tokens.VARIABLE, value)

@@ -345,7 +345,7 @@ def test_a_job_goes_from_its_start_to_its_end() -> None:
 @pytest.mark.parametrize(
     ("progress", "percent"), [(40.5, 40.5), (-1, 0), (10**400, 100), ("60", 20), (None, 20), ([], 20)], ids=repr
 )
-def test_progress_that_is_no_percentage_harms_nobody(progress: object, percent: float) -> None:
+def test_progress_that_is_not_a_percentage_harms_nobody(progress: object, percent: float) -> None:
     board = filled(
         ("progress", {"job_id": 1, "progress": 20}), ("progress", {"job_id": 1, "progress": progress, "stage": 7})
     )
@@ -515,7 +515,7 @@ def test_jobs_without_room_are_counted() -> None:
     assert "job-49" in text
 
 
-def test_a_lost_connection_is_told_with_its_time_and_the_attempt() -> None:
+def test_a_lost_connection_is_reported_with_its_time_and_the_attempt() -> None:
     board = Board()
     board.take(DisconnectedEvent(NOW, 1006, "", will_reconnect=True))
     assert re.search(r"disconnected for \d+ s\s", drawn(board, "disconnected"))
@@ -524,7 +524,7 @@ def test_a_lost_connection_is_told_with_its_time_and_the_attempt() -> None:
     assert re.search(r"connecting for \d+ s, attempt 1", drawn(board, "connecting"))
 
 
-def test_a_long_job_is_told_in_minutes() -> None:
+def test_a_long_job_is_reported_in_minutes() -> None:
     board = filled(("started", {"job_id": "1"}))
     board.jobs["1"].begun -= 1260
 

@@ -147,7 +147,7 @@ def test_options_are_those_of_the_constructor_and_changed_settings_make_another_
     lazy.reset(setting="MASQUERADE_WS")  # there is none
 
 
-def test_a_wrong_setting_is_told_by_the_first_use() -> None:
+def test_a_wrong_setting_is_reported_by_the_first_use() -> None:
     with (
         override_settings(MASQUERADE_WS={"URL": "ws://localhost/"}),
         pytest.raises(ImproperlyConfigured, match=r"MASQUERADE_WS\['GET_TOKEN'\] is missing\."),
@@ -209,7 +209,7 @@ def test_good_settings_pass_the_checks() -> None:
 
 
 @pytest.mark.parametrize("setting", [None, "ws://localhost/", []])
-def test_a_setting_that_is_no_dictionary_is_named(setting: Any) -> None:
+def test_a_setting_that_is_not_a_dictionary_is_named(setting: Any) -> None:
     assert complaints(setting) == [("E001", "MASQUERADE_WS must be a dictionary.")]
 
 

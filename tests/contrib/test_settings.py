@@ -39,14 +39,14 @@ def test_what_is_required_and_not_there_is_missing(settings: dict[str, Any]) -> 
         ("not a path", "invalid format: 'not a path'"),
     ],
 )
-def test_a_path_that_leads_nowhere_is_told_with_the_reason(path: str, why: str) -> None:
+def test_a_path_that_leads_nowhere_is_reported_with_the_reason(path: str, why: str) -> None:
     assert mistakes(GET_TOKEN=path, AROUND_EVENT=path) == [
         ("get_token", f"cannot be imported: {why}"),
         ("around_event", f"cannot be imported: {why}"),
     ]
 
 
-def test_every_mistake_is_told_with_its_option() -> None:
+def test_every_mistake_is_reported_with_its_option() -> None:
     assert mistakes(QUEUE_SISE=1, QUEUE_SIZE=0, GET_TOKEN="os") == [
         ("get_token", "is wrong: get_token must be callable, not module"),
         ("queue_sise", "is not an option"),
@@ -54,7 +54,7 @@ def test_every_mistake_is_told_with_its_option() -> None:
     ]
 
 
-def test_options_that_do_not_go_together_are_told_without_a_name() -> None:
+def test_options_that_do_not_go_together_are_reported_without_a_name() -> None:
     ((name, message),) = mistakes(TOKEN_IN="header", HEADERS={"Authorization": "Basic secret"})
     assert name == ""
     assert message.startswith("is wrong: headers")

@@ -79,7 +79,7 @@ def made(web: WebServer, prompt: str) -> dict[str, Any]:
 
 
 def is_own(answer: dict[str, Any], images: Path) -> bool:
-    """Tell whether the image is that of the answer's own prompt and job."""
+    """Return whether the image is that of the answer's own prompt and job."""
     path = images / studio.Job(answer["prompt"], job_id=answer["job_id"]).file_name
     return answer["image_url"] == path.as_uri() and path.exists()
 

@@ -189,7 +189,7 @@ def test_what_another_site_could_send_is_refused(
     assert server.received == []
 
 
-def test_a_gateway_that_is_away_is_no_error_of_the_page(gallery: Gallery, server: EventServer) -> None:
+def test_a_gateway_that_is_away_is_not_an_error_of_the_page(gallery: Gallery, server: EventServer) -> None:
     server.stop()
     assert ask(gallery, "PUT", AT, {"prompt": "a harbour"})[0] == 503
     assert ask(gallery, "GET", AT)[0] == 503

@@ -279,7 +279,7 @@ def test_the_same_handler_twice_for_one_type_counts_once(
     assert [event.type for event in got] == ["news", "other"]
 
 
-def test_once_is_removed_ahead_of_its_one_call(client: WebSocketClient, masquerade_server: EventServer) -> None:
+def test_once_is_removed_before_its_one_call(client: WebSocketClient, masquerade_server: EventServer) -> None:
     got: list[str] = []
 
     def again(event: Event) -> None:
@@ -376,7 +376,9 @@ def test_listeners_run_on_the_dispatcher_thread_alone(client: WebSocketClient, m
     assert threads == {"masquerade-ws-dispatcher"}
 
 
-def test_a_listener_that_raises_is_isolated_and_told(client: WebSocketClient, masquerade_server: EventServer) -> None:
+def test_a_listener_that_raises_is_isolated_and_reported(
+    client: WebSocketClient, masquerade_server: EventServer
+) -> None:
     mishap = KeyError("mine")
     errors = Record(client, "error")
     got: list[Event] = []
@@ -485,7 +487,7 @@ NO_EVENTS: list[str | bytes] = [
 ]
 
 
-def test_a_message_that_is_no_event_is_a_parse_error_and_ends_nothing(
+def test_a_message_that_is_not_an_event_is_a_parse_error_and_ends_nothing(
     client: WebSocketClient, masquerade_server: EventServer
 ) -> None:
     everything = Record(client, "*", "error")
@@ -501,7 +503,7 @@ def test_a_message_that_is_no_event_is_a_parse_error_and_ends_nothing(
     assert [event.type for event in everything.events if event.type != "error"] == ["done"]
 
 
-def test_a_segment_full_of_what_is_no_event_ends_nothing_and_takes_no_event_along() -> None:
+def test_a_segment_full_of_what_is_not_an_event_ends_nothing_and_takes_no_event_along() -> None:
     """The dispatcher thread, with nothing else to do, decodes it itself."""
     hostile: list[str | bytes] = [*NO_EVENTS, '{"type": "deep", "payload": {"a": ' + "[" * 100_000]
     messages = ['{"type": "first"}', *hostile, '{"type": "last"}']
@@ -701,7 +703,7 @@ def test_a_bad_timeout_is_refused_by_each_member_that_waits(client: WebSocketCli
 
 
 @pytest.mark.parametrize("block", ["no", 0, None])
-def test_connect_refuses_a_block_that_is_no_bool(client: WebSocketClient, block: Any) -> None:
+def test_connect_refuses_a_block_that_is_not_a_bool(client: WebSocketClient, block: Any) -> None:
     with pytest.raises(TypeError, match="block"):
         client.connect(block=block)
     assert client.state == "disconnected"

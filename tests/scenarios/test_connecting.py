@@ -115,7 +115,7 @@ def test_concurrent_callers_share_a_failure(masquerade_server: EventServer) -> N
 
 
 def all_wait(client: WebSocketClient, callers: int) -> bool:
-    """Tell whether so many callers have come to their wait for the attempt; nothing else announces that."""
+    """Return whether so many callers have come to their wait for the attempt; nothing else announces that."""
     return len(client._state.changed._waiters) == callers  # type: ignore[attr-defined]
 
 
@@ -236,7 +236,7 @@ def test_a_token_that_cannot_be_carried_is_a_failed_attempt(
 
 
 @pytest.mark.parametrize("result", [5, None, b"token"])
-def test_a_token_that_is_no_str_counts_as_a_type_error(masquerade_server: EventServer, result: Any) -> None:
+def test_a_token_that_is_not_a_str_counts_as_a_type_error(masquerade_server: EventServer, result: Any) -> None:
     with client_of(masquerade_server.url, lambda: result, auto_reconnect=False) as client:
         record = Record(client)
         with pytest.raises(ConnectError, match=f"^get_token must return a str, not {type(result).__name__}$") as caught:
@@ -412,7 +412,7 @@ def test_disconnect_ends_a_connect_whose_token_hangs(masquerade_server: EventSer
 
 
 def test_connect_waits_while_another_thread_disconnects() -> None:
-    """The peer answers the first close late; the second session starts behind that."""
+    """The peer answers the first close late; the second session starts after that."""
     closing, answer = threading.Event(), threading.Event()
     upgraded: list[Peer] = []
 

@@ -60,9 +60,9 @@ def letters(record: Record) -> str:
 
 
 def survive(server: RawServer, faults: Callable[[int], Faults], offsets: range, **options: Any) -> str:
-    """Let a client go through all these offsets, with a session behind each that is spared; return what it told.
+    """Let a client go through all these offsets, with a session after each that is spared; return what it reported.
 
-    Each failure and each loss was told once, a loss behind its error, and nothing else was told. In the end the client
+    Each failure and each loss was reported once, a loss after its error, and nothing else was. In the end the client
     waits for the answer to a handshake.
     """
 
@@ -121,7 +121,7 @@ WHOLE = range(HANDSHAKE + len(SCENE))
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", CUTS)
-def test_a_server_cut_short_at_any_byte_is_a_loss_told_once_and_replaced(kind: Kind) -> None:
+def test_a_server_cut_short_at_any_byte_is_a_loss_reported_once_and_replaced(kind: Kind) -> None:
     def scene(offsets: range) -> None:
         story = survive(server, lambda offset: Faults(kind, offset), offsets)
         assert re.fullmatch(f"((E|CN*EL)CNNNG){{{len(offsets)}}}", story), story
@@ -132,7 +132,7 @@ def test_a_server_cut_short_at_any_byte_is_a_loss_told_once_and_replaced(kind: K
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", SILENCES)
-def test_a_server_silent_from_any_byte_on_is_a_loss_told_once_and_replaced(kind: Kind) -> None:
+def test_a_server_silent_from_any_byte_on_is_a_loss_reported_once_and_replaced(kind: Kind) -> None:
     def scene(offsets: range) -> None:
         story = survive(server, lambda offset: Faults(kind, offset), offsets, **SHORT)
         assert story.count("E") >= len(offsets)  # a slow machine may see more

@@ -325,7 +325,7 @@ say("end")
     assert gateway.ends == [1001]
 
 
-def test_it_stays_open_while_a_thread_that_is_no_daemon_goes_on() -> None:
+def test_it_stays_open_while_a_thread_that_is_not_a_daemon_goes_on() -> None:
     def on_open(peer: Peer) -> None:
         peer.read_frame()  # the word that the main thread has returned
         peer.send(frame(1, b'{"type": "late"}'))

@@ -82,7 +82,7 @@ def test_a_peer_that_dies_while_a_message_is_being_sent_is_found_in_time(masquer
         record.wait("connected", 2)
 
 
-def test_a_long_upload_to_a_peer_that_takes_it_slowly_is_no_death() -> None:
+def test_a_long_upload_to_a_peer_that_takes_it_slowly_is_not_a_death() -> None:
     """It takes longer than a silent peer is kept, and nothing comes back meanwhile; what goes out is a sign of life."""
     over = threading.Event()
 

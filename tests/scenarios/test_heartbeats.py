@@ -80,7 +80,7 @@ def test_the_latency_is_that_of_the_last_ping(masquerade_server: EventServer) ->
         assert client.stats.latency is None
 
 
-def test_a_dead_peer_is_found_in_time_told_once_and_replaced(masquerade_server: EventServer) -> None:
+def test_a_dead_peer_is_found_in_time_reported_once_and_replaced(masquerade_server: EventServer) -> None:
     with client_of(masquerade_server.url, heartbeat_interval=0.1, heartbeat_timeout=0.3, connect_timeout=0.5) as client:
         record = Record(client)
         client.connect()

@@ -1,4 +1,4 @@
-"""The order of the client's own events, and how the end of a connection is told."""
+"""The order of the client's own events, and how the end of a connection is reported."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_life_in_order(masquerade_server: EventServer) -> None:
     assert record.story == [*CONNECTING, "first", "error", "second", *CLOSING, *CONNECTING, *CLOSING]
 
 
-def test_events_glued_to_the_handshake_come_behind_connected() -> None:
+def test_events_glued_to_the_handshake_come_after_connected() -> None:
     def script(peer: Peer) -> None:
         peer.upgrade(glued=frame(1, b'{"type": "early"}') + frame(1, b'{"type": "bird"}'))
         stay(peer)
@@ -60,7 +60,7 @@ def test_events_glued_to_the_handshake_come_behind_connected() -> None:
         assert record.story == [*CONNECTING, "early", "bird"]
 
 
-def test_no_event_comes_of_a_connection_that_disconnect_was_ahead_of(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_event_comes_of_a_connection_that_disconnect_overtook(monkeypatch: pytest.MonkeyPatch) -> None:
     def script(peer: Peer) -> None:
         peer.upgrade(glued=frame(1, b'{"type": "early"}'))
         stay(peer)
@@ -85,7 +85,7 @@ def test_no_event_comes_of_a_connection_that_disconnect_was_ahead_of(monkeypatch
         ]
 
 
-def test_events_ahead_of_a_close_are_delivered_ahead_of_its_end() -> None:
+def test_events_before_a_close_are_delivered_before_its_end() -> None:
     def action(peer: Peer) -> None:
         burst = b"".join(frame(1, b'{"type": "news", "payload": {"n": %d}}' % n) for n in range(500))
         peer.send(burst + frame(8, close_payload(4001, "bye")))
@@ -120,7 +120,7 @@ def test_a_state_is_visible_before_its_event(masquerade_server: EventServer) -> 
     assert seen[1:5] == [("connected", "connected")] * 2 + [("disconnected", "disconnected")] * 2
 
 
-def test_a_loss_is_one_error_ahead_of_the_state_and_the_end(masquerade_server: EventServer) -> None:
+def test_a_loss_is_one_error_before_the_state_and_the_end(masquerade_server: EventServer) -> None:
     with client_of(masquerade_server.url) as client:
         record = Record(client)
         client.connect()
@@ -184,7 +184,7 @@ def test_a_message_that_is_too_large_ends_the_connection_with_1009() -> None:
         (close_payload(4999, "mine"), 4999, "mine"),
     ],
 )
-def test_a_closing_handshake_by_the_peer_is_no_error(payload: bytes, code: int, reason: str) -> None:
+def test_a_closing_handshake_by_the_peer_is_not_an_error(payload: bytes, code: int, reason: str) -> None:
     def action(peer: Peer) -> None:
         peer.send(frame(8, payload))
         peer.read_close()
@@ -226,7 +226,7 @@ def test_a_peer_that_never_answers_our_close_costs_half_the_timeout_and_no_error
         assert names_of_threads() == []
 
 
-def test_what_arrives_ahead_of_the_peers_close_is_delivered() -> None:
+def test_what_arrives_before_the_peers_close_is_delivered() -> None:
     def script(peer: Peer) -> None:
         peer.upgrade()
         peer.read_close()
@@ -241,7 +241,7 @@ def test_what_arrives_ahead_of_the_peers_close_is_delivered() -> None:
         assert len(list(stream)) == 50
 
 
-def test_a_failed_attempt_is_one_error_ahead_of_its_state(masquerade_server: EventServer) -> None:
+def test_a_failed_attempt_is_one_error_before_its_state(masquerade_server: EventServer) -> None:
     masquerade_server.refuse(503)
     with client_of(masquerade_server.url) as client:
         record = Record(client)
@@ -250,7 +250,7 @@ def test_a_failed_attempt_is_one_error_ahead_of_its_state(masquerade_server: Eve
         assert record.story == ["disconnected > connecting", "error", "connecting > disconnected", *CONNECTING]
 
 
-def test_streams_get_the_last_events_ahead_of_their_end(masquerade_server: EventServer) -> None:
+def test_streams_get_the_last_events_before_their_end(masquerade_server: EventServer) -> None:
     with client_of(masquerade_server.url) as client:
         stream = client.events("state:change", "connected", "disconnected")
         waiting: list[Any] = []

@@ -238,7 +238,7 @@ def test_the_query_arrives_as_it_was_sent(peer: Peer) -> None:
 
 
 @COMPRESSIONS
-def test_the_peer_s_code_and_reason_are_told(peer: Peer, compression: str | None) -> None:
+def test_the_peer_s_code_and_reason_are_reported(peer: Peer, compression: str | None) -> None:
     with peer.open(compression=compression) as connection:
         connection.send("last words")
         connection.send("close")

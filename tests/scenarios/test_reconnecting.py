@@ -69,7 +69,7 @@ def test_many_attempts_overflow_nothing(log: pytest.LogCaptureFixture) -> None:
     with client_of(closed_port_url(), initial_reconnect_delay=0.0001, max_reconnect_delay=0.0001) as client:
         record = Record(client)
         client.connect(block=False)
-        record.wait("error", 301)  # so that the delay behind the one before is logged
+        record.wait("error", 301)  # so that the delay after the one before is logged
         assert client.state in {"disconnected", "connecting"}
         assert names_of_threads() == ["masquerade-ws-dispatcher", "masquerade-ws-supervisor"]
     assert delays(log)[299] == ("0.0001", 301)
@@ -192,7 +192,7 @@ def test_a_reconnection_tells_the_length_of_the_gap(masquerade_server: EventServ
         assert client.stats.connections == 2
 
 
-def test_a_server_that_accepts_and_drops_is_no_end() -> None:
+def test_a_server_that_accepts_and_drops_is_not_an_end() -> None:
     with RawServer(Peer.upgrade) as server, client_of(server.url) as client:
         record = Record(client)
         client.connect()

@@ -195,7 +195,7 @@ def test_debug_shows_what_happens_and_leaves_the_root_logger_alone(
         client.emit("hello", {"n": 1})
         masquerade_server.emit("news", {"n": 2})
         client.on("news", print)
-        for _ in range(2):  # the second goes out behind all that the first one brings
+        for _ in range(2):  # the second goes out after all that the first one brings
             masquerade_server.expect("heartbeat")
         masquerade_server.drop()
         record.wait("connected", 2)

@@ -78,7 +78,7 @@ def test_a_known_event_can_be_sent(client: WebSocketClient, masquerade_server: E
         {"type": "hello", "payload": {"a": [-float("inf")]}},
     ],
 )
-def test_what_is_no_event_is_refused_and_harms_nothing(
+def test_what_is_not_an_event_is_refused_and_harms_nothing(
     client: WebSocketClient, masquerade_server: EventServer, event: Any
 ) -> None:
     with pytest.raises((TypeError, ValueError)):

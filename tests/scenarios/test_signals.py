@@ -291,7 +291,7 @@ class Pulse:
     """A server that notes when heartbeats come, and answers their pings as long as it ``lives``.
 
     Attributes:
-        stops: How often it stops the process that it answers to: ahead of the answer, so that this comes meanwhile.
+        stops: How often it stops the process that it answers to: before the answer, so that this comes meanwhile.
     """
 
     def __init__(self) -> None:
@@ -445,7 +445,7 @@ def interrupted_at(line, call):
         nonlocal left
         if not frame.f_code.co_filename.startswith(home):
             return None
-        # A with statement is traced once more ahead of its exit, where no signal is handled.
+        # A with statement is traced once more before its exit, where no signal is handled.
         text = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
         if event == "line" and not text.startswith("with "):
             left -= 1

@@ -209,7 +209,7 @@ def test_a_predicate_that_a_disconnect_gave_up_on_comes_back_to_nothing(
 # Streams of a client that is not running.
 
 
-def test_a_stream_made_ahead_of_the_first_connect_waits_for_it(
+def test_a_stream_made_before_the_first_connect_waits_for_it(
     client: WebSocketClient, masquerade_server: EventServer
 ) -> None:
     stream = client.events("news")

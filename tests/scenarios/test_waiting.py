@@ -257,7 +257,7 @@ def test_a_server_that_ends_the_connection_for_good_is_named_by_its_code_and_rea
             worker.result()
 
 
-def test_a_connection_lost_for_good_is_told_with_its_cause(masquerade_server: EventServer) -> None:
+def test_a_connection_lost_for_good_is_reported_with_its_cause(masquerade_server: EventServer) -> None:
     with client_of(masquerade_server.url, auto_reconnect=False) as client, client:
         worker = waiting(client, "news")
         masquerade_server.drop()
@@ -497,7 +497,7 @@ def test_a_job_returns_its_completion_and_passes_its_progress(
 
 
 def test_no_event_slips_between_start_and_wait(client: WebSocketClient, masquerade_server: EventServer) -> None:
-    """The completion, and another job's ahead of it, have been delivered in full before `start` returns."""
+    """The completion, and another job's before it, have been delivered in full before `start` returns."""
     record = Record(client, "image.generation.completed")
 
     def start() -> str:
@@ -544,7 +544,7 @@ def test_a_job_that_fails_raises(
     assert caught.value.retry_allowed is bool(retry_allowed)
 
 
-def test_a_failure_that_breaks_the_gateways_promises_is_told_all_the_same(
+def test_a_failure_that_breaks_the_gateways_promises_is_reported_all_the_same(
     client: WebSocketClient, masquerade_server: EventServer
 ) -> None:
     def start() -> str:

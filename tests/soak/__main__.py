@@ -4,8 +4,8 @@ The gateway completes and fails jobs as the seed says, and is stopped and starte
 TLS, of both versions, with new handshakes and keys in the midst of traffic; interim responses come before the answer to
 their handshakes; the proxy in front does to each connection what the seed says. The users' code raises what no code
 should, and hangs for longer than its client. Each job's outcome must come exactly once, from an event or, after a gap,
-from the poll, or its waiter must be told why it does not; each exception is told once. Exits with status 1 if anything
-else happened.
+from the poll, or its waiter must be told why it does not; each exception is reported once. Exits with status 1 if
+anything else happened.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ class Gateway:
             expected = expectation(job_id)
             with self._changed:
                 if job_id in self.jobs:
-                    self.jobs[job_id] = expected  # ahead of the event, so that who misses that is told when he asks
+                    self.jobs[job_id] = expected  # before the event, so that who misses that is told when he asks
             payload = {"job_id": job_id, "n": emitted}
             if expected == "failed":
                 self.server.emit("image.generation.failed", {**payload, "error": "failed"})

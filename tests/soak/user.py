@@ -28,7 +28,7 @@ MISHAPS = [KeyError, MemoryError, RuntimeError, asyncio.CancelledError, Odd]
 
 
 class Mishaps:
-    """What user code raises on purpose, and whether the user was told.
+    """What user code raises on purpose, and whether it was reported.
 
     Args:
         chance: Decides which.
@@ -41,17 +41,17 @@ class Mishaps:
         self._lock = threading.Lock()  # guards the exceptions
         self._untold: list[BaseException] = []
 
-    def make(self, place: str, *, is_told: bool = True) -> BaseException:
-        """Return something to raise; ``is_told`` says whether an `error` event must follow."""
+    def make(self, place: str, *, is_reported: bool = True) -> BaseException:
+        """Return something to raise; ``is_reported`` says whether an `error` event must follow."""
         self._tally.add(f"mishaps ({place})")
         mishap: BaseException = self._chance.choice(MISHAPS)(place)
-        if is_told:
+        if is_reported:
             with self._lock:
                 self._untold.append(mishap)
         return mishap
 
     def tell(self, error: BaseException) -> bool:
-        """Note that an error was told; return whether it is one of these, or chained to one, and told for once."""
+        """Note a reported error; return whether it is one of these, or chained to one, for the first time."""
         with self._lock:
             for mishap in (error, error.__cause__):
                 for index, untold in enumerate(self._untold):
@@ -61,13 +61,13 @@ class Mishaps:
         return False
 
     def forget(self) -> None:
-        """Note that the client was stopped, so that what is not told yet never will be."""
+        """Note that the client was stopped, so that what is not reported yet never will be."""
         with self._lock:
             self._tally.add("mishaps that a stop overtook", len(self._untold))
             self._untold.clear()
 
-    def all_told(self, timeout: float) -> bool:
-        """Wait until what has been raised so far has been told."""
+    def all_reported(self, timeout: float) -> bool:
+        """Wait until what has been raised so far has been reported."""
         end = time.monotonic() + timeout
         with self._lock:
             raised = [*self._untold]
@@ -131,8 +131,8 @@ class User(threading.Thread):
                     [self._do_a_job, self._wait_in_vain, self._leave_in_the_middle, self._leave_a_late_listener],
                     [90, 4, 3, 3],
                 )[0]()
-            if not self.mishaps.all_told(PATIENCE):
-                self._tally.violation("an exception of user code was not told")
+            if not self.mishaps.all_reported(PATIENCE):
+                self._tally.violation("an exception of user code was not reported")
         except BaseException as error:
             self._tally.violation(f"a user's thread ended with {error!r}")
 
@@ -147,7 +147,7 @@ class User(threading.Thread):
 
         self._say_much()
         poll: Callable[[str], str | None] = self._gateway.outcome
-        mishap = self.mishaps.make("poll", is_told=False) if self._chance.random() < 0.05 else None
+        mishap = self.mishaps.make("poll", is_reported=False) if self._chance.random() < 0.05 else None
         if mishap is not None:
             poll = raiser(mishap)
         try:
@@ -182,7 +182,7 @@ class User(threading.Thread):
 
     def _wait_in_vain(self) -> None:
         """Wait with a predicate that raises."""
-        mishap = self.mishaps.make("predicate", is_told=False)
+        mishap = self.mishaps.make("predicate", is_reported=False)
         try:
             self.client.wait_for("image.generation.*", where=raiser(mishap), timeout=PATIENCE)
         except BaseException as error:
@@ -246,7 +246,7 @@ class User(threading.Thread):
             self._given_up.add(event.payload["n"])
             late.hangs.set()
             late.stopped.wait(PATIENCE)
-            raise self.mishaps.make("late listener", is_told=False)
+            raise self.mishaps.make("late listener", is_reported=False)
         if self._chance.random() < 0.002:
             raise self.mishaps.make("listener")
 

@@ -171,7 +171,7 @@ class Explorer:
         rows: The rows of the table that were used.
         wanted: What the user asked for last: whether the client is to run.
         call_begins: The next to want the lock is the user's call that this tells of.
-        told: What listeners were told.
+        told: What listeners were called with.
     """
 
     def __init__(self, schedule: Schedule, patch: pytest.MonkeyPatch, **options: Any) -> None:
@@ -313,7 +313,7 @@ class Explorer:
         self.wanted = False
 
     def _waits_for_abandonment(self, session: Session | None) -> bool:
-        """Tell whether somebody abandons that session, or one before it, already: who wants to as well waits."""
+        """Return whether somebody abandons that session, or one before it, already: who wants to as well waits."""
         if session is None:
             return False
         under_way = session.abandoned and not session.done.is_set()

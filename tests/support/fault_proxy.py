@@ -64,7 +64,7 @@ def chaos(seed: int, *, longest: int) -> Callable[[int], Faults]:
 
 
 class Session:
-    """One connection through the proxy: two threads, one for each direction, and one that closes behind them.
+    """One connection through the proxy: two threads, one for each direction, and one that closes after them.
 
     Attributes:
         passed: How many bytes have passed to the client (``"down"``) and to the server (``"up"``).

@@ -98,7 +98,7 @@ class Script:
         text: The script, ``url`` being the first of its arguments.
         args: Its arguments.
         flags: Options of the interpreter.
-        prelude: What runs ahead of it.
+        prelude: What runs before it.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What the scenario tests of the client share: clients that leave nothing behind, and a record of what they told."""
+"""What the scenario tests of the client share: clients that leave nothing behind, and a record of their events."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def test_stopping_ends_a_server_that_a_script_starts_meanwhile() -> None:
     assert script_threads() == []
 
 
-def test_what_a_step_waits_for_in_vain_once_the_server_stops_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_step_waits_for_in_vain_once_the_server_stops_is_not_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     failures = excepthook_of(monkeypatch)
     waiting = threading.Event()
 

@@ -309,7 +309,7 @@ def test_a_long_list_of_arrivals_is_shortened(server: EventServer, client: Clien
 
 
 @pytest.mark.parametrize("message", ["no json", "[]", "{}", '{"type": 1}', b"\xff\xfe\xfd"])
-def test_a_message_that_is_no_event_closes_its_connection(
+def test_a_message_that_is_not_an_event_closes_its_connection(
     server: EventServer, client: ClientConnection, message: str | bytes
 ) -> None:
     client.send(message)
@@ -407,7 +407,7 @@ def test_a_connection_that_its_client_closed_no_longer_counts(server: EventServe
         assert server.connections == 0
 
 
-def test_a_request_that_is_no_handshake_does_not_count(server: EventServer) -> None:
+def test_a_request_that_is_not_a_handshake_does_not_count(server: EventServer) -> None:
     with raw_client(server) as sock:
         sock.sendall(b"GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         assert b" 426 " in sock.recv(4096)

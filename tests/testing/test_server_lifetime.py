@@ -217,7 +217,7 @@ def test_what_no_gateway_would_read_closes_the_connection(message: str | bytes) 
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
-def test_a_payload_that_is_no_json_is_the_tests_mistake(number: float) -> None:
+def test_a_payload_that_is_not_json_is_the_tests_mistake(number: float) -> None:
     with EventServer() as server, connect(server.url), pytest.raises(ValueError, match="not JSON compliant"):
         server.emit("job", {"number": number})
 

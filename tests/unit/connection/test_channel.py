@@ -113,7 +113,7 @@ def test_a_channel_raises_on_bytes_that_are_no_tls(attempt: Attempt) -> None:
 
     def script(peer: Peer) -> None:
         with socket.socket(fileno=peer.sock.detach()) as plain:
-            plain.sendall(b"this is no record of TLS")
+            plain.sendall(b"this is not a record of TLS")
 
     with RawServer(script, tls=server_context) as server:
         channel = connected(attempt, server)

@@ -860,7 +860,7 @@ def test_bytes_that_are_no_tls_end_the_connection_after_what_came_before() -> No
     def script(peer: Peer) -> None:
         peer.upgrade(glued=frame(1, b"one"))
         with socket.socket(fileno=peer.sock.detach()) as plain:
-            plain.sendall(b"this is no record of TLS")
+            plain.sendall(b"this is not a record of TLS")
             plain.recv(1)
 
     with RawServer(script, tls=server) as raw:

@@ -31,7 +31,7 @@ CONNECTED = ConnectedEvent(NOON, reconnected=False, attempts=1, gap=None)
 
 
 class DispatcherRoom:
-    """A queue, its thread and what its listeners were told."""
+    """A queue, its thread and what its listeners were called with."""
 
     def __init__(self, size: int = 100, around_event: Callable[[Any], AbstractContextManager[object]] | None = None):
         self.guard = Guard()
@@ -53,13 +53,13 @@ class DispatcherRoom:
         self.told.append(event.type)
 
     def deliver(self, *events: AnyEvent) -> list[Any]:
-        """Deliver events on this thread and return what was told."""
+        """Deliver events on this thread and return what was reported."""
         for event in events:
             self.delivery.deliver(event, self.queue)
         return self.told
 
     def run_out(self) -> list[Any]:
-        """Let the thread deliver what is queued and end; return what was told."""
+        """Let the thread deliver what is queued and end; return what was reported."""
         self.queue.finish()
         self.join()
         return self.told
@@ -475,13 +475,13 @@ def test_an_error_that_nobody_listens_to_is_a_warning_and_one_of_a_listener_an_e
     assert not second.exc_info
 
 
-def test_the_message_that_is_no_event_is_not_logged_with_its_error(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_message_that_is_not_an_event_is_not_logged_with_its_error(caplog: pytest.LogCaptureFixture) -> None:
     DispatcherRoom().deliver(ErrorEvent(ParseError("not JSON", "private"), "parse", NOON))
     assert "ParseError('not JSON')" in caplog.text
     assert "private" not in caplog.text
 
 
-def test_an_error_that_a_stream_takes_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_error_that_a_stream_takes_is_not_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     room = DispatcherRoom()
     stream: EventStream[Any] = EventStream(room.streams, Filter(["error"], None, room.guard), 10)
     room.streams.add(stream)
@@ -490,7 +490,7 @@ def test_an_error_that_a_stream_takes_is_no_warning(caplog: pytest.LogCaptureFix
     assert caplog.records == []
 
 
-def test_an_error_of_a_listener_comes_ahead_of_the_next_event() -> None:
+def test_an_error_of_a_listener_comes_before_the_next_event() -> None:
     room = DispatcherRoom()
     room.listeners.add("a", boom)
     for name in ("error", "b"):
@@ -580,7 +580,7 @@ def test_a_context_that_raises_is_an_error_event_and_the_listeners_run(
 
 
 @pytest.mark.parametrize("answer", [None, 1, "context"])
-def test_what_is_no_context_is_an_error_event_and_the_listeners_run(answer: Any) -> None:
+def test_what_is_not_a_context_is_an_error_event_and_the_listeners_run(answer: Any) -> None:
     room = DispatcherRoom(around_event=lambda event: answer if event.type == "a" else nullcontext())
     errors = collect_errors(room)
     room.listeners.add("a", room.tell)
@@ -611,7 +611,7 @@ def test_a_context_sees_no_exception_of_a_listener() -> None:
 # The thread.
 
 
-def test_the_thread_waits_for_events_and_ends_behind_the_last() -> None:
+def test_the_thread_waits_for_events_and_ends_after_the_last() -> None:
     room = DispatcherRoom()
     room.listeners.add("*", room.tell)
     room.thread.start()
@@ -781,7 +781,7 @@ class LateRoom(DispatcherRoom):
         raise KeyError("late")
 
     def come_back_late(self) -> list[Any]:
-        """Give the thread up while it hangs; return what was told after that."""
+        """Give the thread up while it hangs; return what was reported after that."""
         self.thread.start()
         assert self.entered.wait(10)
         self.queue.abandon()

@@ -141,7 +141,7 @@ def test_a_mapping_with_keys_that_name_no_field_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("name", "error"), [("", ValueError), ("a*", ValueError), (None, TypeError)])
-def test_a_name_that_is_no_type_is_refused(name: Any, error: type[Exception]) -> None:
+def test_a_name_that_is_not_a_type_is_refused(name: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match=r"^type "):
         Filter(["a", name], None, Guard())
 

@@ -147,7 +147,7 @@ def test_a_handler_that_cannot_be_called_is_refused(handler: Any) -> None:
 
 
 @pytest.mark.parametrize(("type", "error"), [("", ValueError), ("a*", ValueError), (None, TypeError), (1, TypeError)])
-def test_a_name_that_is_no_type_is_refused(type: Any, error: type[Exception]) -> None:
+def test_a_name_that_is_not_a_type_is_refused(type: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match=r"^type "):
         Listeners().add(type, first)
 

@@ -25,7 +25,7 @@ def test_an_empty_name_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", [None, 1, b"a", ["a"]])
-def test_what_is_no_text_is_refused(name: object) -> None:
+def test_what_is_not_text_is_refused(name: object) -> None:
     with pytest.raises(TypeError, match=f"^type must be a str, not {type(name).__name__}$"):
         check_type(name)
 

@@ -96,7 +96,7 @@ def test_streams_are_fed_at_once_listeners_or_not() -> None:
     assert types(list(every)) == ["a", "a", "b"]
 
 
-def test_a_message_that_is_no_event_is_an_error_event_in_its_place_and_reaches_no_stream() -> None:
+def test_a_message_that_is_not_an_event_is_an_error_event_in_its_place_and_reaches_no_stream() -> None:
     room = IntakeRoom()
     room.listeners.add("*", repr)
     stream = room.stream("*")

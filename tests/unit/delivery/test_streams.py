@@ -121,7 +121,7 @@ def test_a_time_that_cannot_be_waited_for_is_refused(timeout: float) -> None:
 
 
 @pytest.mark.parametrize("timeout", ["1", True, ()])
-def test_a_time_that_is_no_number_is_refused(timeout: Any) -> None:
+def test_a_time_that_is_not_a_number_is_refused(timeout: Any) -> None:
     stream = make_stream()
     for wait in (stream.get, stream.wait_for):
         with pytest.raises(TypeError, match=rf"^timeout must be a number of seconds, not {type(timeout).__name__}$"):
@@ -258,7 +258,7 @@ def test_a_wait_for_a_match_tells_of_an_overflow_first() -> None:
     assert stream.wait_for("b").type == "b"
 
 
-def test_an_overflow_during_a_wait_is_told() -> None:
+def test_an_overflow_during_a_wait_is_reported() -> None:
     stream = make_stream(maxsize=2)
     with background(lambda: stream.wait_for("z")) as outcome:
         wait_until_waiting(stream)
@@ -266,7 +266,7 @@ def test_an_overflow_during_a_wait_is_told() -> None:
     assert isinstance(outcome[0], EventsDroppedError)
 
 
-def test_an_overflow_is_told_after_the_end_too() -> None:
+def test_an_overflow_is_reported_after_the_end_too() -> None:
     stream = make_stream(maxsize=1)
     feed(stream, "a", "b")
     stream.close()

@@ -53,7 +53,7 @@ def test_many_threads_may_disconnect_at_once(client: WebSocketClient) -> None:
 
 
 @pytest.mark.parametrize("timeout", [5, 0])
-def test_disconnect_in_a_listener_returns_without_waiting_for_itself_and_all_is_told(
+def test_disconnect_in_a_listener_returns_without_waiting_for_itself_and_all_is_reported(
     client: WebSocketClient, masquerade_server: EventServer, timeout: float
 ) -> None:
     record = Record(client)

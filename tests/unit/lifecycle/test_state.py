@@ -1,4 +1,4 @@
-"""Each change of the state is told, once and in order, whenever a session is abandoned."""
+"""Each change of the state is reported, once and in order, whenever a session is abandoned."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_a_disconnect_while_another_waits_for_the_last_listeners_ends_the_stream
         hang.over.set()
 
 
-def test_a_session_that_two_give_up_at_once_tells_its_last_events_ahead_of_the_next(
+def test_a_session_that_two_give_up_at_once_tells_its_last_events_before_the_next(
     masquerade_server: EventServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its `disconnect` and the session that waits for it have the same deadline."""
@@ -216,7 +216,7 @@ class Held(threading.Condition):
         ("disconnected", True, [*CONNECTING, "error", "connected > disconnected", "disconnected"]),
     ],
 )
-def test_an_abandonment_right_behind_a_transition_loses_no_event(
+def test_an_abandonment_right_after_a_transition_loses_no_event(
     masquerade_server: EventServer, hang: Hang, state: str, lost: bool, story: list[str]
 ) -> None:
     with client_of(masquerade_server.url, auto_reconnect=False) as client:
@@ -241,7 +241,7 @@ def test_an_abandonment_right_behind_a_transition_loses_no_event(
         assert [event.type for event in stream] == [event.type for event in record.events]
 
 
-def test_the_first_event_is_told_though_the_token_does_not_come(masquerade_server: EventServer) -> None:
+def test_the_first_event_is_reported_though_the_token_does_not_come(masquerade_server: EventServer) -> None:
     for _ in range(20):
         hang = Hang()
         with client_of(masquerade_server.url, hang) as client:
@@ -251,7 +251,7 @@ def test_the_first_event_is_told_though_the_token_does_not_come(masquerade_serve
             hang.over.set()
 
 
-def test_an_abandonment_ahead_of_the_first_step_loses_no_event(
+def test_an_abandonment_before_the_first_step_loses_no_event(
     client: WebSocketClient, hang: Hang, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     receives = Session.receive

@@ -22,7 +22,7 @@ from tests.support.scripts import stay
 # What dies
 
 
-def test_a_loss_that_comes_behind_an_abandonment_is_nothing(client: WebSocketClient) -> None:
+def test_a_loss_that_comes_after_an_abandonment_is_nothing(client: WebSocketClient) -> None:
     session = Session(1, None)
     session.phase = Phase.CONNECTED  # as it was when the mail was taken; the connection has gone since
     assert client._control._supervisor.step(session, Mail.LOST) is None
@@ -225,7 +225,7 @@ def test_a_client_that_nobody_refers_to_ends_during_an_attempt(masquerade_server
     until(lambda: names_of_threads() == [])
 
 
-def test_a_client_that_nobody_refers_to_ends_behind_a_listener_that_hangs(
+def test_a_client_that_nobody_refers_to_ends_after_a_listener_that_hangs(
     masquerade_server: EventServer, hang: Hang
 ) -> None:
     """The listener has begun the next session, which waits for it."""
@@ -267,7 +267,7 @@ def test_a_stream_keeps_its_client(masquerade_server: EventServer) -> None:
     until(lambda: names_of_threads() == [])
 
 
-def test_a_supervisor_thread_that_dies_behind_its_client_ends_its_session() -> None:
+def test_a_supervisor_thread_that_dies_after_its_client_ends_its_session() -> None:
     session = Session(1, None)
     session.mail = cast("Any", None)  # as if there were no memory
     with pytest.raises(AttributeError):
@@ -336,7 +336,7 @@ def test_loss_and_disconnect_at_once_end_in_good_order(masquerade_server: EventS
             assert story[-1] == "disconnected"
 
 
-def test_a_peer_that_closes_while_we_do_is_no_error() -> None:
+def test_a_peer_that_closes_while_we_do_is_not_an_error() -> None:
     def script(peer: Peer) -> None:
         peer.upgrade()
         peer.read_frame()

@@ -76,7 +76,7 @@ def test_a_wait_for_a_thread_ends_at_its_deadline() -> None:
     assert not thread.is_alive()
 
 
-def test_a_wait_behind_that_of_another_thread_ends_at_its_own_deadline() -> None:
+def test_a_wait_after_that_of_another_thread_ends_at_its_own_deadline() -> None:
     over = threading.Event()
     thread = start("reader", over.wait, 10)
     patient = running(lambda: thread.join())
@@ -98,7 +98,7 @@ def switching_always() -> Iterator[None]:
 
 @pytest.mark.usefixtures("switching_always")
 def test_many_threads_may_wait_for_one_at_once() -> None:
-    """Ahead of CPython 3.13 one in a few hundred to a few thousand such waits raised."""
+    """Before CPython 3.13 one in a few hundred to a few thousand such waits raised."""
 
     def wait(thread: threading.Thread, ready: threading.Barrier) -> None:
         ready.wait(10)

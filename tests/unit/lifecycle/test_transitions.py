@@ -72,7 +72,7 @@ def test_a_wait_for_mail_whose_time_is_over_at_once_ends() -> None:
         assert set(running(receive).result()) == {None}
 
 
-def test_a_session_that_was_stopped_behind_one_that_ended_is_quiet() -> None:
+def test_a_session_that_was_stopped_after_one_that_ended_is_quiet() -> None:
     first = Session(1, None)
     second = Session(1, first)
     third = Session(1, second)

@@ -252,7 +252,7 @@ def test_why_a_number_is_refused_is_said(decode: Callable[[str | bytes], Event])
 
 
 @pytest.mark.parametrize("message", NO_OBJECT)
-def test_json_that_is_no_object_is_a_parse_error(decode: Callable[[str | bytes], Event], message: str) -> None:
+def test_json_that_is_not_an_object_is_a_parse_error(decode: Callable[[str | bytes], Event], message: str) -> None:
     with pytest.raises(ParseError, match=rf"^a message is not a JSON object: {re.escape(message)}$") as caught:
         decode(message)
     assert caught.value.data == message
@@ -262,7 +262,7 @@ def test_json_that_is_no_object_is_a_parse_error(decode: Callable[[str | bytes],
     "message",
     ["{}", '{"payload": {}}', *(message_with(type=kind) for kind in (None, "", 1, True, ["x"], {"x": 1}))],
 )
-def test_no_type_or_one_that_is_no_text_is_a_parse_error(decode: Callable[[str | bytes], Event], message: str) -> None:
+def test_no_type_or_one_that_is_not_text_is_a_parse_error(decode: Callable[[str | bytes], Event], message: str) -> None:
     with pytest.raises(
         ParseError, match=r"^a message has no type, or one that is not a non-empty string: \{"
     ) as caught:
@@ -534,7 +534,7 @@ def test_a_payload_may_be_written_while_it_is_being_written(encoder: ModuleType)
     assert encoder.encode(event) == texts[1] == '{"type":"x","payload":{"a":{"b":1}},"timestamp":"now"}'
 
 
-def test_further_members_are_written_behind_the_three(encoder: ModuleType) -> None:
+def test_further_members_are_written_after_the_three(encoder: ModuleType) -> None:
     text = encoder.encode({"id": 1, "type": "x", "trace": ["ü"], "payload": {}, "timestamp": NOON})
     assert text == r'{"type":"x","payload":{},"timestamp":"' + NOON + r'","id":1,"trace":["\u00fc"]}'
     assert encoder.encode(Event("x", {}, NOON, {"id": 1, "trace": ["ü"]})) == text
@@ -593,7 +593,7 @@ def test_what_is_neither_event_nor_mapping_is_a_type_error(encoder: ModuleType, 
         ({"type": "x", "timestamp": 1}, TypeError, "timestamp must be a str, not int"),
     ],
 )
-def test_a_mapping_that_is_no_event_is_refused_by_what_is_wrong(
+def test_a_mapping_that_is_not_an_event_is_refused_by_what_is_wrong(
     encoder: ModuleType, mapping: dict[Any, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=rf"^{re.escape(message)}$"):

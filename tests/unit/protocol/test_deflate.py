@@ -132,7 +132,7 @@ def test_a_flood_of_final_blocks_raises_however_it_is_cut() -> None:
         list(pieces)
 
 
-def test_a_final_block_in_each_of_many_messages_is_no_flood() -> None:
+def test_a_final_block_in_each_of_many_messages_is_not_a_flood() -> None:
     inflater = Inflater()
     assert {inflater.inflate(bytes.fromhex("f348cdc9c9070000"), True, BIG) for _ in range(200)} == {b"Hello"}
 
