@@ -164,6 +164,7 @@ class EstablishedConnection:
             self.receiver.recv_closed = self.sender.send_closed = True
             self._sock.close()
             self._closure.note_tcp_closed()
+        self.receiver.announce_read()  # to threads that wait to read on, which then find that nothing more will come
 
     def cut(self) -> None:
         """Shut TCP down, which wakes a reader in recv and a sender in its wait."""

@@ -61,7 +61,7 @@ class Receiver:
         self._backlog: list[str | bytes] = []  # received already, for the thread that iterates
         self._raw: list[bytes] = []  # received, but not parsed to the end
         self._size = RECV_SIZE
-        self._reads = 0  # how often `_announce_read` was called
+        self._reads = 0  # how often `announce_read` found threads waiting
         self._waiting = 0  # threads in `read_on`
         # Guards the two, and wakes those threads.
         self._read_over = threading.Condition()
@@ -75,8 +75,7 @@ class Receiver:
                     return messages
                 return self._read()
         finally:
-            if self._waiting:
-                self._announce_read()
+            self.announce_read()
 
     def preload(self, data: bytes) -> None:
         """Take bytes, in plain, that came along with the opening handshake."""
@@ -123,17 +122,20 @@ class Receiver:
             with self._read_over:
                 self._waiting -= 1
 
-    def _announce_read(self) -> None:
-        """Wake the threads in `read_on`, once the lock is free: TLS may have gone on, and one of them may read."""
-        with self._read_over:
-            self._reads += 1
-            self._read_over.notify_all()
+    def announce_read(self) -> None:
+        """Wake the threads in `read_on`, once the lock is free: TLS may have gone on, and one of them may read.
+
+        Whoever has held the lock calls it, since a thread that found it taken waits for that.
+        """
+        if self._waiting:
+            with self._read_over:
+                self._reads += 1
+                self._read_over.notify_all()
 
     def _leave(self) -> None:
         """Release the lock, and let the threads in `read_on` know."""
         self.lock.release()
-        if self._waiting:
-            self._announce_read()
+        self.announce_read()
 
     def await_close(self, deadline: Deadline, limit: int) -> None:
         """Read until the peer's close frame, or ``limit`` bytes; a thread that iterates gets the messages.

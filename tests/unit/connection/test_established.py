@@ -15,6 +15,7 @@ import pytest
 from masquerade_ws.connection import Connection
 from masquerade_ws.connection import established as established_module
 from masquerade_ws.connection import sender as sender_module
+from masquerade_ws.deadline import Deadline
 from masquerade_ws.errors import ConnectError, DisconnectedError, SendError
 from tests.support.raw_server import Peer, RawServer, close_payload, frame, held, tls_contexts, until
 
@@ -39,6 +40,36 @@ def test_an_interrupted_send_leaves_no_torn_frame(monkeypatch: pytest.MonkeyPatc
             connection.send("after")
     assert received == [b""]
     assert isinstance(connection.error, SendError)
+
+
+def test_a_thread_that_would_read_on_while_another_closes_tcp_learns_that() -> None:
+    def script(peer: Peer) -> None:
+        peer.upgrade()
+        peer.read_to_end()
+
+    with RawServer(script) as server, Connection.open(server.url) as connection:
+        established = connection._established
+        assert established is not None
+        receiver = established.receiver
+        raised: list[OSError] = []
+
+        def read_on() -> None:
+            assert receiver.read_on(Deadline(60))
+            with pytest.raises(OSError, match="ended the connection") as caught:
+                receiver.read_on(Deadline(60))
+            raised.append(caught.value)
+
+        with established.sender.lock:  # so that the other thread has the receiver's lock, and keeps it
+            closing = threading.Thread(target=connection.abort, args=(RuntimeError("enough"),))
+            closing.start()
+            until(lambda: held(receiver.lock))
+            reading = threading.Thread(target=read_on)
+            reading.start()
+            until(lambda: receiver._waiting == 1)
+        closing.join(10)
+        reading.join(10)
+        assert not reading.is_alive()
+    assert len(raised) == 1
 
 
 def test_the_descriptor_is_closed_once_and_not_before_its_users_have_left() -> None:
