@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterator
 from http.client import HTTPException
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
 import click
@@ -70,6 +71,8 @@ def _chunks(url: str, target: Target) -> Iterator[bytes]:
     except (OSError, HTTPException, ValueError) as error:
         if isinstance(error, ConnectError):
             raise
+        if isinstance(error, HTTPError):
+            error.close()  # it is the response as well, and holds the socket
         raise ConnectError(f"{problem}: {error}") from error
 
 
