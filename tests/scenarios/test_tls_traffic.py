@@ -341,7 +341,8 @@ class OpenSSLServer:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
         )
         self.output = b""
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reading = threading.Thread(target=self._read)
+        self._reading.start()
         until(lambda: b"ACCEPT" in self.output)
 
     def _read(self) -> None:
@@ -364,6 +365,7 @@ class OpenSSLServer:
     def close(self) -> None:
         self.process.kill()
         self.process.wait()
+        self._reading.join()  # its output has ended
         for pipe in (self.process.stdin, self.process.stdout):
             assert pipe is not None
             pipe.close()
