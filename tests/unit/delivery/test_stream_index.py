@@ -431,6 +431,7 @@ def test_a_stream_that_a_signal_handler_opens_in_the_middle_of_a_change_costs_no
         stream: Stream = EventStream(index, Filter(["a"], None, index.guard), 100)
         if change != "add":
             index.add(stream)
+        before = sys.gettrace()  # coverage's, on this thread
         sys.settrace(trace)
         try:
             if change == "add":
@@ -440,7 +441,7 @@ def test_a_stream_that_a_signal_handler_opens_in_the_middle_of_a_change_costs_no
             else:
                 index.discard(stream)
         finally:
-            sys.settrace(None)
+            sys.settrace(before)
         return not left, opened if change == "discard" else [stream, *opened]
 
     line = 1
