@@ -168,10 +168,9 @@ class StreamIndex:
         """Wake each wait that polls."""
         with self._lock:
             self._make_due_changes()
-            polling = [entry() for entry in self._entries if entry.polls]
+            polling = [stream for entry in self._entries if entry.polls and (stream := entry()) is not None]
         for stream in polling:
-            if stream is not None:
-                stream.offer(RECONNECTED)
+            stream.offer(RECONNECTED)
 
     def newest(self) -> int:
         """Return the serial number of the newest stream, for `end`."""

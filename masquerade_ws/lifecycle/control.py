@@ -155,9 +155,7 @@ class Control:
                 over = self._state.changed.wait_for(lambda: session.quiet, deadline.later(LAST_WORDS).remaining())
         else:  # before that, it waits for this thread, for the next event
             connection = session.connection
-            if connection is not None:
-                connection.wait_tcp_closed(deadline.remaining())
-            over = session.ended
+            over = (connection is None or connection.wait_tcp_closed(deadline.remaining())) and session.ended
         if not over:
             self._state.abandon(session, deadline)
 

@@ -459,6 +459,11 @@ def test_send_tells_of_a_standard_input_that_holds_nothing_to_send(
     assert message in ended.err
 
 
+def test_send_ends_well_when_its_wait_is_over(run: Command, masquerade_server: EventServer) -> None:
+    ended = run("send", masquerade_server.url, "image.generate", "job_id=1", "--wait", "0.01")
+    assert ended.status == 0
+
+
 def test_send_prints_events_until_it_is_interrupted(
     run: Command, masquerade_server: EventServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

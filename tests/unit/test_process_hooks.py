@@ -3,12 +3,15 @@ from __future__ import annotations
 import atexit
 import gc
 import importlib.util
+import multiprocessing.process
+import multiprocessing.util
 import os
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -222,3 +225,15 @@ def test_a_child_of_multiprocessing_waits_for_its_threads_first_where_python_has
     anew._close_after_threads()
     assert diary == ["threads"] * known + ["close a", "await a"]
     del client
+
+
+def test_a_child_of_multiprocessing_has_its_clients_closed_by_one_finalizer(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+    monkeypatch.setattr(multiprocessing.process, "parent_process", multiprocessing.process.current_process)
+    monkeypatch.setattr(multiprocessing.util, "Finalize", lambda *arguments, **_: made.append(arguments))
+    monkeypatch.setattr(process_hooks, "_finalized", None)
+    end = threading.Event()
+    end.set()
+    process_hooks.await_at_exit(end)
+    process_hooks.await_at_exit(end)
+    assert len(made) == 1

@@ -29,6 +29,36 @@ def test_a_loss_that_comes_after_an_abandonment_is_nothing(client: WebSocketClie
     assert client.state == "disconnected"
 
 
+def test_a_reader_that_ends_before_its_connection_ends_that(client: WebSocketClient) -> None:
+    record = Record(client)
+    client.connect()
+    session = client._state.session
+    assert session is not None
+    session.mail.put(Mail.LOST)  # what the reader thread does last
+    assert "the reader thread ended before the connection" in str(record.wait("error").error)
+    record.wait("connected", 2)
+
+
+def test_a_disconnect_while_a_loss_is_judged_ends_the_session(
+    client: WebSocketClient, masquerade_server: EventServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.connect()
+    session = client._state.session
+    assert session is not None
+    stopping: list[Any] = []
+
+    def judge(*_: object) -> None:
+        stopping.append(running(client.disconnect))
+        until(lambda: session.stopping)
+
+    monkeypatch.setattr(client._control._supervisor, "_judge", judge)
+    masquerade_server.drop()
+    until(lambda: stopping)
+    stopping[0].join(TIMEOUT)
+    assert client.state == "disconnected"
+    assert names_of_threads() == []
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("auto_reconnect", [True, False])
 def test_a_supervisor_thread_that_dies_leaves_nobody_waiting(
