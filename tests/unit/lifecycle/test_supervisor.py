@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import pytest
@@ -383,9 +383,9 @@ def test_a_peer_that_closes_while_we_do_is_not_an_error() -> None:
             assert [event.code for event in record.of("disconnected")] == [1000]
 
 
-def test_a_peer_that_is_slow_to_close_tcp_delays_the_next_attempt_but_not_the_news(
-    monkeypatch: pytest.MonkeyPatch, hang: Hang
-) -> None:
+@pytest.fixture
+def slow_to_close(monkeypatch: pytest.MonkeyPatch, hang: Hang) -> Iterator[RawServer]:
+    """A peer that closes with 1001 and then keeps TCP open for as long as the test hangs, which the client allows."""
     monkeypatch.setattr("masquerade_ws.connection.connection.LINGER", TIMEOUT)
     monkeypatch.setattr("masquerade_ws.connection.established.LINGER", TIMEOUT)
 
@@ -395,7 +395,15 @@ def test_a_peer_that_is_slow_to_close_tcp_delays_the_next_attempt_but_not_the_ne
         peer.send(frame(8, close_payload(1001)))
         hang()
 
-    with RawServer(script) as server, client_of(server.url) as client:
+    with RawServer(script) as server:
+        yield server
+        hang.over.set()
+
+
+def test_a_peer_that_is_slow_to_close_tcp_delays_the_next_attempt_but_not_the_news(
+    slow_to_close: RawServer, hang: Hang
+) -> None:
+    with client_of(slow_to_close.url) as client:
         record = Record(client)
         client.connect()
         sent = client.stats.bytes_sent
@@ -416,19 +424,8 @@ def test_a_peer_that_is_slow_to_close_tcp_delays_the_next_attempt_but_not_the_ne
         assert record.of("error") == []
 
 
-def test_a_disconnect_does_not_wait_for_a_peer_that_is_slow_to_close_tcp(
-    monkeypatch: pytest.MonkeyPatch, hang: Hang
-) -> None:
-    monkeypatch.setattr("masquerade_ws.connection.connection.LINGER", TIMEOUT)
-    monkeypatch.setattr("masquerade_ws.connection.established.LINGER", TIMEOUT)
-
-    def script(peer: Peer) -> None:
-        peer.upgrade()
-        peer.read_frame()
-        peer.send(frame(8, close_payload(1001)))
-        hang()
-
-    with RawServer(script) as server, client_of(server.url) as client:
+def test_a_disconnect_does_not_wait_for_a_peer_that_is_slow_to_close_tcp(slow_to_close: RawServer, hang: Hang) -> None:
+    with client_of(slow_to_close.url) as client:
         record = Record(client)
         client.connect()
         client.emit("go")
