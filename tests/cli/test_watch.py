@@ -416,7 +416,7 @@ def test_a_job_that_was_under_way_in_a_gap_is_unknown_until_it_is_heard_of_again
     board.take(DisconnectedEvent(NOW, 1006, "", will_reconnect=True))
     board.take(ConnectedEvent(NOW, reconnected=True, attempts=2, gap=2.5))
     assert [job.unknown for job in board.jobs.values()] == [True, True, False]
-    assert re.search(r"\? 1 .* unknown ", drawn(board))
+    assert re.search(r"\? +1 .* unknown ", drawn(board))
     board.take(Event("image.generation.progress", {"job_id": "1", "progress": 40}))
     assert [job.unknown for job in board.jobs.values()] == [False, True, False]
 
@@ -502,7 +502,7 @@ def test_a_narrow_terminal_shows_what_matters() -> None:
 
     text = drawn(board, width=40, height=20)
 
-    assert re.search(r"● a fox +40% sketching", text)
+    assert re.search(r"● +a fox +40% sketching", text)
     assert "blue is running low" in text
     assert "gaps 0 (0.0 s)" in text
     assert "━" not in text
