@@ -445,9 +445,10 @@ def interrupted_at(line, call):
         nonlocal left
         if not frame.f_code.co_filename.startswith(home):
             return None
-        # A with statement is traced once more before its exit, where no signal is handled.
+        # Two places are traced where no signal is handled, and where CPython does not leave what surrounds them: a with
+        # statement once more before its exit, and the empty instruction of a try right after a with (from 3.11 on).
         text = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
-        if event == "line" and not text.startswith("with "):
+        if event == "line" and not text.startswith("with ") and text != "try:":
             left -= 1
             if not left:
                 raise KeyboardInterrupt
