@@ -34,7 +34,9 @@ from masquerade_ws.events import (
 )
 from masquerade_ws.lifecycle.connector import Connector
 from masquerade_ws.lifecycle.control import Control
+from masquerade_ws.lifecycle.heartbeat import beat
 from masquerade_ws.lifecycle.options import ClientOptions
+from masquerade_ws.lifecycle.source import Source
 from masquerade_ws.lifecycle.state import ClientState
 from masquerade_ws.lifecycle.supervisor import Rooms, Supervisor
 from masquerade_ws.lifecycle.waiting import Waiting
@@ -45,131 +47,47 @@ from masquerade_ws.protocol.codec import encode
 from masquerade_ws.sanitize import excerpt
 from masquerade_ws.stats import Counters, Stats
 
-__all__ = ["WebSocketClient", "is_running", "may_block", "watch_unheard_errors"]
+__all__ = ["Client", "WebSocketClient", "is_running", "may_block", "watch_unheard_errors"]
 
 
-class WebSocketClient:
-    """A client of the Masquerade gateway.
-
-    It connects, reconnects and keeps the connection alive in background threads. Listeners (`on`) are called on one
-    thread, one event after the other; waits (`wait_for`) and streams (`events`) wake the threads that wait in them.
-    Every member may be used from any thread. Durations are in seconds.
+class Client:
+    """What every client has, wherever its events come from. `WebSocketClient` says what users need to know.
 
     Args:
-        url: ``ws://`` or ``wss://``, without user name and fragment; its query is kept. May be a callable that returns
-            one for each attempt.
-        get_token: Called before every attempt to connect; returns the token to show. It may raise `StopReconnecting`,
-            and so may ``url`` and ``headers``.
-        initial_reconnect_delay: Before the first retry; the next three double it.
-        max_reconnect_delay: The longest delay, and that of every retry from the fifth on.
-        heartbeat_interval: From one heartbeat to the next.
-        auto_reconnect: Whether to retry a failed attempt and to replace a lost connection.
-        debug: Show the logger ``masquerade_ws`` on stderr, unless logging is configured already.
-        reconnect_jitter: The share (0 to 1) of a delay that chance may take off.
-        min_uptime: A connection that lasted less does not start the schedule of delays anew.
-        connect_timeout: For one whole attempt, from name resolution to the answer of the server.
-        heartbeat_timeout: The silence after a heartbeat that makes the peer count as dead; ``None`` allows any.
-        send_timeout: A send that cannot finish in this time fails and drops the connection.
-        max_message_size: Bytes after decompression; a larger message ends the connection with code 1009.
-        queue_size: How many events may wait for listeners before reading stops.
-        token_in: ``"query"`` sends the token as ``token=``, ``"header"`` as ``Authorization: Bearer``.
-        around_event: Called with an event; the context manager that it returns is entered around the listeners.
-        headers: Further headers of the opening handshake, copied; or a callable that returns them for each attempt.
-        subprotocols: Subprotocols to offer (RFC 6455, section 1.9).
-        ssl_context: Replaces the default, which verifies the server with the roots of the system.
-        token_timeout: For ``get_token``, ``url`` and ``headers`` of one attempt together; ``None`` allows any.
-        final_close_codes: Close codes of the server after which the client gives up.
-        proxy: URL of a proxy; ``None`` takes the environment's, ``False`` none.
-        compression: ``"deflate"`` offers permessage-deflate (RFC 7692).
-        decode: Replaces the wire format of what is received. Called with each message, ``str`` or ``bytes``; returns
-            the events that it carries, each an `Event` or a mapping, or one alone. Runs on the reader thread and must
-            not block.
-
-    Raises:
-        TypeError: If an argument is of the wrong type.
-        ValueError: If an argument has a value that is not allowed.
+        source: Makes the connections.
+        options: What the life cycle is to do.
+        guard: Refuses waits on threads that others wait for.
+        intake: Makes what turns the messages of a connection into events.
+        debug: Whether to show the log.
     """
 
     def __init__(
         self,
-        url: str | Callable[[], str],
-        get_token: Callable[[], str],
-        *,
-        initial_reconnect_delay: float = 1.0,
-        max_reconnect_delay: float = 30.0,
-        heartbeat_interval: float = 30.0,
-        auto_reconnect: bool = True,
-        debug: bool = False,
-        reconnect_jitter: float = 0.0,
-        min_uptime: float = 0.0,
-        connect_timeout: float = 10.0,
-        heartbeat_timeout: float | None = 10.0,
-        send_timeout: float = 10.0,
-        max_message_size: int = 16 * 2**20,
-        queue_size: int = 10_000,
-        token_in: Literal["query", "header"] = "query",
-        around_event: Callable[[Any], AbstractContextManager[object]] | None = None,
-        headers: Mapping[str, str] | Callable[[], Mapping[str, str]] | None = None,
-        subprotocols: Sequence[str] = (),
-        ssl_context: ssl.SSLContext | None = None,
-        token_timeout: float | None = 30.0,
-        final_close_codes: Collection[int] = (),
-        proxy: str | Literal[False] | None = None,
-        compression: Literal["deflate"] | None = None,
-        decode: Decode | None = None,
+        source: Source,
+        options: ClientOptions,
+        guard: Guard,
+        intake: Callable[[Listeners, StreamIndex, ClientState], Intake],
+        debug: bool,
     ) -> None:
-        options = ClientOptions(
-            get_token=get_token,
-            token_timeout=token_timeout,
-            initial_reconnect_delay=initial_reconnect_delay,
-            max_reconnect_delay=max_reconnect_delay,
-            heartbeat_interval=heartbeat_interval,
-            auto_reconnect=auto_reconnect,
-            reconnect_jitter=reconnect_jitter,
-            min_uptime=min_uptime,
-            connect_timeout=connect_timeout,
-            heartbeat_timeout=heartbeat_timeout,
-            queue_size=queue_size,
-            token_in=token_in,
-            around_event=around_event,
-            final_close_codes=final_close_codes,
-        )
-        connection_options = ConnectionOptions(
-            subprotocols=subprotocols,
-            ssl_context=ssl_context,
-            proxy=proxy,
-            max_message_size=max_message_size,
-            send_timeout=send_timeout,
-            compression=compression,
-        )
         check_flag("debug", debug)
-        check_callable("decode", decode, optional=True)
-        self._guard = Guard()
-        connector = Connector(
-            url, get_token, headers=headers, token_in=token_in, options=connection_options, guard=self._guard
-        )
+        counters = Counters()
+        self._source = source
+        self._guard = guard
         self._listeners = Listeners()
         self._near_misses = NearMisses()
-        self._streams = StreamIndex(self._guard)
-        counters = Counters()
-        self._delivery = Delivery(self._listeners, self._streams, around_event, counters)
+        self._streams = StreamIndex(guard)
+        self._delivery = Delivery(self._listeners, self._streams, options.around_event, counters)
+        self._state = ClientState(self._streams, counters)
         rooms = Rooms(
             self._delivery,
-            Intake(
-                self._listeners,
-                self._streams,
-                counters,
-                None if decode is None else MessageDecoder(decode, self._guard),
-            ),
+            intake(self._listeners, self._streams, self._state),
             self._listeners,
             self._streams,
             counters,
-            self._guard,
+            guard,
         )
-        self._state = ClientState(self._streams, counters)
-        self._waiting = Waiting(self._state, self._streams, self._guard)
-        self._control = Control(self._state, Supervisor(self._state, options, connector.prepare, rooms), options, rooms)
-        self._connector = connector
+        self._waiting = Waiting(self._state, self._streams, guard)
+        self._control = Control(self._state, Supervisor(self._state, options, source, rooms), options, rooms)
         if debug:
             show_debug()
 
@@ -412,25 +330,136 @@ class WebSocketClient:
         return self._waiting.run_image_job(start, timeout, on_progress, poll, self)
 
     def __repr__(self) -> str:
-        if "_connector" not in vars(self):  # set last
-            return "<WebSocketClient that was not made>"
-        return f"<WebSocketClient {self._connector.name} {self.state}>"
+        if "_control" not in vars(self):  # set last
+            return f"<{type(self).__name__} that was not made>"
+        return f"<{type(self).__name__} {self._source.name()} {self.state}>"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a WebSocketClient cannot be pickled or copied; make one in each process")
+        raise TypeError(f"a {type(self).__name__} cannot be pickled or copied; make one in each process")
 
 
-def is_running(client: WebSocketClient) -> bool:
+class WebSocketClient(Client):
+    """A client of the Masquerade gateway.
+
+    It connects, reconnects and keeps the connection alive in background threads. Listeners (`on`) are called on one
+    thread, one event after the other; waits (`wait_for`) and streams (`events`) wake the threads that wait in them.
+    Every member may be used from any thread. Durations are in seconds.
+
+    Args:
+        url: ``ws://`` or ``wss://``, without user name and fragment; its query is kept. May be a callable that returns
+            one for each attempt.
+        get_token: Called before every attempt to connect; returns the token to show. It may raise `StopReconnecting`,
+            and so may ``url`` and ``headers``.
+        initial_reconnect_delay: Before the first retry; the next three double it.
+        max_reconnect_delay: The longest delay, and that of every retry from the fifth on.
+        heartbeat_interval: From one heartbeat to the next.
+        auto_reconnect: Whether to retry a failed attempt and to replace a lost connection.
+        debug: Show the logger ``masquerade_ws`` on stderr, unless logging is configured already.
+        reconnect_jitter: The share (0 to 1) of a delay that chance may take off.
+        min_uptime: A connection that lasted less does not start the schedule of delays anew.
+        connect_timeout: For one whole attempt, from name resolution to the answer of the server.
+        heartbeat_timeout: The silence after a heartbeat that makes the peer count as dead; ``None`` allows any.
+        send_timeout: A send that cannot finish in this time fails and drops the connection.
+        max_message_size: Bytes after decompression; a larger message ends the connection with code 1009.
+        queue_size: How many events may wait for listeners before reading stops.
+        token_in: ``"query"`` sends the token as ``token=``, ``"header"`` as ``Authorization: Bearer``.
+        around_event: Called with an event; the context manager that it returns is entered around the listeners.
+        headers: Further headers of the opening handshake, copied; or a callable that returns them for each attempt.
+        subprotocols: Subprotocols to offer (RFC 6455, section 1.9).
+        ssl_context: Replaces the default, which verifies the server with the roots of the system.
+        token_timeout: For ``get_token``, ``url`` and ``headers`` of one attempt together; ``None`` allows any.
+        final_close_codes: Close codes of the server after which the client gives up.
+        proxy: URL of a proxy; ``None`` takes the environment's, ``False`` none.
+        compression: ``"deflate"`` offers permessage-deflate (RFC 7692).
+        decode: Replaces the wire format of what is received. Called with each message, ``str`` or ``bytes``; returns
+            the events that it carries, each an `Event` or a mapping, or one alone. Runs on the reader thread and must
+            not block.
+
+    Raises:
+        TypeError: If an argument is of the wrong type.
+        ValueError: If an argument has a value that is not allowed.
+    """
+
+    def __init__(
+        self,
+        url: str | Callable[[], str],
+        get_token: Callable[[], str],
+        *,
+        initial_reconnect_delay: float = 1.0,
+        max_reconnect_delay: float = 30.0,
+        heartbeat_interval: float = 30.0,
+        auto_reconnect: bool = True,
+        debug: bool = False,
+        reconnect_jitter: float = 0.0,
+        min_uptime: float = 0.0,
+        connect_timeout: float = 10.0,
+        heartbeat_timeout: float | None = 10.0,
+        send_timeout: float = 10.0,
+        max_message_size: int = 16 * 2**20,
+        queue_size: int = 10_000,
+        token_in: Literal["query", "header"] = "query",
+        around_event: Callable[[Any], AbstractContextManager[object]] | None = None,
+        headers: Mapping[str, str] | Callable[[], Mapping[str, str]] | None = None,
+        subprotocols: Sequence[str] = (),
+        ssl_context: ssl.SSLContext | None = None,
+        token_timeout: float | None = 30.0,
+        final_close_codes: Collection[int] = (),
+        proxy: str | Literal[False] | None = None,
+        compression: Literal["deflate"] | None = None,
+        decode: Decode | None = None,
+    ) -> None:
+        options = ClientOptions(
+            token_timeout=token_timeout,
+            initial_reconnect_delay=initial_reconnect_delay,
+            max_reconnect_delay=max_reconnect_delay,
+            heartbeat_interval=heartbeat_interval,
+            auto_reconnect=auto_reconnect,
+            reconnect_jitter=reconnect_jitter,
+            min_uptime=min_uptime,
+            connect_timeout=connect_timeout,
+            heartbeat_timeout=heartbeat_timeout,
+            queue_size=queue_size,
+            around_event=around_event,
+            final_close_codes=final_close_codes,
+        )
+        connection_options = ConnectionOptions(
+            subprotocols=subprotocols,
+            ssl_context=ssl_context,
+            proxy=proxy,
+            max_message_size=max_message_size,
+            send_timeout=send_timeout,
+            compression=compression,
+        )
+        check_callable("decode", decode, optional=True)
+        guard = Guard()
+        connector = Connector(
+            url, get_token, headers=headers, token_in=token_in, options=connection_options, guard=guard
+        )
+        decoder = None if decode is None else MessageDecoder(decode, guard)
+        super().__init__(
+            Source(
+                lambda: connector.name,
+                connector.prepare,
+                partial(beat, interval=heartbeat_interval, timeout=heartbeat_timeout),
+            ),
+            options,
+            guard,
+            lambda listeners, streams, state: Intake(listeners, streams, state.counters, decoder),
+            debug,
+        )
+
+
+def is_running(client: Client) -> bool:
     """Return whether a client is started, has not given up and is not being stopped; for the integrations."""
     notice_fork()
     return client._state.running  # pyright: ignore[reportPrivateUsage]
 
 
-def may_block(client: WebSocketClient) -> bool:
+def may_block(client: Client) -> bool:
     """Return whether this thread may wait for a client: not in a listener, for example; for the integrations."""
     return client._guard.role is None  # pyright: ignore[reportPrivateUsage]
 
 
-def watch_unheard_errors(client: WebSocketClient, watch: Callable[[ErrorEvent], object]) -> None:
+def watch_unheard_errors(client: Client, watch: Callable[[ErrorEvent], object]) -> None:
     """Call ``watch``, which must not raise, with each error that nobody listens to; for the pytest plugin."""
     client._delivery.unheard.watchers.append(watch)  # pyright: ignore[reportPrivateUsage]

@@ -323,7 +323,8 @@ class ConnectedEvent:
         timestamp: When, ISO 8601.
         reconnected: Whether there was a connection before.
         attempts: How many attempts it took, this one included.
-        gap: Seconds without a connection; ``None`` for the first one.
+        gap: Seconds without a connection; ``None`` for the first one, and if it resumed.
+        resumed: Whether there was a connection before and nothing can have been missed since; a gateway's never does.
     """
 
     type: ClassVar[Literal["connected"]] = "connected"
@@ -331,6 +332,7 @@ class ConnectedEvent:
     reconnected: bool
     attempts: int
     gap: float | None
+    resumed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

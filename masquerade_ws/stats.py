@@ -116,13 +116,13 @@ class Counters:
         self.messages_received += count
         self.last_event_at = time.time()
 
-    def count_connection(self, gap: float | None) -> None:
+    def count_connection(self, gap: float | None, *, reconnected: bool) -> None:
         """Count a connection; under the life cycle's lock.
 
         Args:
-            gap: Seconds since the one before was lost; ``None`` for the first.
+            gap: Seconds for which events may have been missed before it; ``None`` for none.
+            reconnected: Whether it replaced one that was lost.
         """
         self.connections += 1
-        if gap is not None:
-            self.reconnects += 1
-            self.gap_seconds += gap
+        self.reconnects += reconnected
+        self.gap_seconds += gap or 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -161,6 +162,14 @@ class Connection:
                 return
             self._established = None
         raise Cancelled
+
+    def gap_since(self, lost_at: float) -> float:
+        """Return the seconds since ``lost_at``, by the monotonic clock: a gateway sends nothing again.
+
+        Args:
+            lost_at: When the connection before this one was lost.
+        """
+        return time.monotonic() - lost_at
 
     # Receiving
 

@@ -43,6 +43,13 @@ class Transport(Traffic, Protocol):
     def connect(self, timeout: float | None) -> None:
         """Open it, once, or raise `ConnectError`; ``abort``, ``cut`` and ``close`` end that at once."""
 
+    def gap_since(self, lost_at: float) -> float | None:
+        """Return for how many seconds events may have been missed, or ``None`` if this one resumes where that ended.
+
+        Args:
+            lost_at: When the connection before this one was lost, by the monotonic clock.
+        """
+
     def batches(self) -> Iterator[list[str | bytes]]:
         """Yield the messages that arrived together; raise `DisconnectedError` unless the peer closed it properly."""
         ...

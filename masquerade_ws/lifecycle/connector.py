@@ -41,7 +41,8 @@ class Connector:
 
     Raises:
         TypeError: If an argument is of the wrong type.
-        ValueError: If ``url`` or a header has a value that is not allowed, or the headers leave no room for the token.
+        ValueError: If an argument or a header has a value that is not allowed, or the headers leave no room for the
+            token.
     """
 
     def __init__(
@@ -54,6 +55,9 @@ class Connector:
         options: ConnectionOptions,
         guard: Guard,
     ) -> None:
+        check_callable("get_token", get_token)
+        if token_in not in ("query", "header"):
+            raise ValueError(f"token_in must be 'query' or 'header', not {token_in!r}")
         self._get_token = get_token
         self._token_in = token_in
         self._guard = guard

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from masquerade_ws.checks import check_callable, check_count, check_duration, check_flag, check_share
 
@@ -14,9 +14,8 @@ __all__ = ["ClientOptions"]
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class ClientOptions:
-    """What `WebSocketClient` was given beside URL and transport; its docstring says what each means."""
+    """What `WebSocketClient` was given beside URL, token and transport; its docstring says what each means."""
 
-    get_token: Callable[[], str]
     token_timeout: float | None
     initial_reconnect_delay: float
     max_reconnect_delay: float
@@ -27,15 +26,11 @@ class ClientOptions:
     connect_timeout: float
     heartbeat_timeout: float | None
     queue_size: int
-    token_in: Literal["query", "header"]
     around_event: Callable[[Any], AbstractContextManager[object]] | None
     final_close_codes: Collection[int]
 
     def __post_init__(self) -> None:
-        check_callable("get_token", self.get_token)
         check_callable("around_event", self.around_event, optional=True)
-        if self.token_in not in ("query", "header"):
-            raise ValueError(f"token_in must be 'query' or 'header', not {self.token_in!r}")
         for name in ("initial_reconnect_delay", "max_reconnect_delay", "min_uptime"):
             check_duration(name, getattr(self, name))
         for name in ("heartbeat_interval", "connect_timeout"):

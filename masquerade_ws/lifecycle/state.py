@@ -37,6 +37,7 @@ class ClientState:
         counters: What a connection that has ended did is added to them.
 
     Attributes:
+        counters: As given.
         current: What the client's ``state`` says.
         last_error: Why the last attempt failed or the last connection was lost; ``None`` while connected.
         session: The newest session.
@@ -46,7 +47,7 @@ class ClientState:
 
     def __init__(self, streams: StreamIndex, counters: Counters) -> None:
         self._streams = streams
-        self._counters = counters
+        self.counters = counters
         self._reset()
         why_idle = weakref.WeakMethod(self.why_idle)  # the streams outlive the client of which they are
         streams.why_idle = lambda serial: ask(serial) if (ask := why_idle()) is not None else None
@@ -64,7 +65,7 @@ class ClientState:
         if session is not None:
             for connection in (session.connection, session.leaving):
                 if connection is not None:
-                    self._counters.absorb(connection)
+                    self.counters.absorb(connection)
             session.after_fork()
 
     # What a finalizer needs is bound when the class is made: as the interpreter exits, a module's globals may be gone.
@@ -206,7 +207,7 @@ class ClientState:
         """Take the connection out of a session, or the one that it has lost."""
         connection, session.connection, session.leaving = session.connection or session.leaving, None, None
         if connection is not None:
-            self._counters.absorb(connection)
+            self.counters.absorb(connection)
         return connection
 
 

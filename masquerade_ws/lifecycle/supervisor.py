@@ -7,7 +7,6 @@ import queue
 import threading
 import time
 import weakref
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
@@ -24,9 +23,9 @@ from masquerade_ws.errors import ConnectError, DisconnectedError, StopReconnecti
 from masquerade_ws.events import ConnectedEvent, DisconnectedEvent, timestamp_now
 from masquerade_ws.lifecycle.asking import Asking
 from masquerade_ws.lifecycle.backoff import delay_before
-from masquerade_ws.lifecycle.heartbeat import beat
 from masquerade_ws.lifecycle.options import ClientOptions
 from masquerade_ws.lifecycle.session import AttemptResult, Mail, Session
+from masquerade_ws.lifecycle.source import Source
 from masquerade_ws.lifecycle.state import ClientState, report
 from masquerade_ws.lifecycle.threads import start
 from masquerade_ws.lifecycle.transitions import Phase, Trigger
@@ -62,16 +61,14 @@ class Supervisor:
     Args:
         state: The client's.
         options: The client's.
-        prepare: Asks the user for what an attempt needs; returns the connection, not yet opened.
+        source: Makes the connections.
         rooms: What the threads work with.
     """
 
-    def __init__(
-        self, state: ClientState, options: ClientOptions, prepare: Callable[[], Transport], rooms: Rooms
-    ) -> None:
+    def __init__(self, state: ClientState, options: ClientOptions, source: Source, rooms: Rooms) -> None:
         self.state = state
         self._options = options
-        self._prepare = prepare
+        self._source = source
         self._rooms = rooms
         self._asking: set[Asking] = set()  # whose threads have not ended; adding and removing one takes no lock
 
@@ -113,7 +110,7 @@ class Supervisor:
 
     def _open(self, session: Session) -> Transport | None:
         """Make one attempt; return ``None`` if it is no longer wanted."""
-        asking = Asking(self._prepare)
+        asking = Asking(self._source.prepare)
         with self.state.changed:
             session.asking = asking  # set before the look: a finalizer that disconnects may run in between
             if session.stopping:
@@ -137,19 +134,17 @@ class Supervisor:
         wanted = False
         try:
             self._start_threads(session, connection, announced)
-            wanted = self._announce(session)
+            wanted = self._announce(session, connection)
         finally:
             announced.put(wanted)
 
     def _start_threads(self, session: Session, connection: Transport, announced: queue.SimpleQueue[bool]) -> None:
-        rooms, options = self._rooms, self._options
         lost = partial(session.mail.put, Mail.LOST)
-        pace = options.heartbeat_interval, options.heartbeat_timeout
-        reading = connection, session.event_queue, weakref.ref(rooms.intake), lost
+        reading = connection, session.event_queue, weakref.ref(self._rooms.intake), lost
         session.threads.append(start("reader", _read_after, announced, *reading))
-        session.threads.append(start("heartbeat", beat, connection, session.event_queue, *pace))
+        session.threads.append(start("heartbeat", self._source.beat, connection, session.event_queue))
 
-    def _announce(self, session: Session) -> bool:
+    def _announce(self, session: Session, connection: Transport) -> bool:
         """Report a new connection; return ``False`` if it is no longer wanted."""
         with self.state.changed:
             if session.stopping:
@@ -158,17 +153,15 @@ class Supervisor:
             attempts, reconnected = schedule.attempts, schedule.connections > 0
             schedule.connections += 1
             schedule.connected_at, session.connected_since = time.monotonic(), datetime.now(timezone.utc)
-            gap = schedule.connected_at - schedule.lost_at if reconnected else None
+            gap = connection.gap_since(schedule.lost_at) if reconnected else None
+            resumed = reconnected and gap is None
             schedule.received_before = self._rooms.counters.messages_received
-            self._rooms.counters.count_connection(gap)
+            self._rooms.counters.count_connection(gap, reconnected=reconnected)
             self.state.note_failure(session, None)
-            welcome = ConnectedEvent(timestamp_now(), reconnected, attempts, gap)
+            welcome = ConnectedEvent(timestamp_now(), reconnected, attempts, gap, resumed)
             events = self.state.advance(session, Trigger.OPENED, welcome)
         report(session, events)
-        if gap is None:
-            logger.info("connected (attempt %d)", attempts)
-        else:
-            logger.info("connected again after %.1f s without a connection (attempt %d)", gap, attempts)
+        _log_welcome(welcome)
         self._publish(session.result, None)
         self._rooms.streams.mark_reconnection()
         return True
@@ -346,6 +339,15 @@ def _loss_of(connection: Transport) -> DisconnectedError:
     loss = DisconnectedError(f"the connection was lost ({error})", code, reason)
     loss.__cause__ = error
     return loss
+
+
+def _log_welcome(welcome: ConnectedEvent) -> None:
+    if welcome.gap is not None:
+        logger.info("connected again after %.1f s without a connection (attempt %d)", welcome.gap, welcome.attempts)
+    elif welcome.resumed:
+        logger.info("connected again, and nothing was missed (attempt %d)", welcome.attempts)
+    else:
+        logger.info("connected (attempt %d)", welcome.attempts)
 
 
 def _log_loss(loss: DisconnectedError, *, closed_by_server: bool) -> None:

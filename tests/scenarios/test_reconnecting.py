@@ -192,6 +192,7 @@ def test_a_reconnection_tells_the_length_of_the_gap(masquerade_server: EventServ
         masquerade_server.drop()
         again = record.wait("connected", 2)
         assert 0.2 <= again.gap <= time.monotonic() - dropped_at
+        assert not again.resumed
         assert client.stats.reconnects == 1
         assert client.stats.connections == 2
 

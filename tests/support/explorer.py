@@ -134,6 +134,9 @@ class FakeConnection:
             raise ConnectError("the attempt failed", None)
         self.opened = True
 
+    def gap_since(self, lost_at: float) -> float | None:
+        return 1.0 if self._world.schedule.choose(2) else None
+
     def lose(self) -> None:
         self._end(1006, DisconnectedError("lost"))
 

@@ -24,9 +24,9 @@ def test_counters_begin_at_nothing() -> None:
 
 def test_a_connection_that_replaces_a_lost_one_is_counted_twice_and_with_its_gap() -> None:
     counters = Counters()
-    counters.count_connection(None)
-    counters.count_connection(1.5)
-    counters.count_connection(0.25)
+    counters.count_connection(None, reconnected=False)
+    counters.count_connection(1.5, reconnected=True)
+    counters.count_connection(0.25, reconnected=True)
     assert counters.snapshot(None) == {**NOTHING, "connections": 3, "reconnects": 2, "gap_seconds": 1.75}
 
 

@@ -299,3 +299,17 @@ def test_a_wait_in_a_callable_would_hold_up_the_attempt(name: str) -> None:
     with pytest.raises(ConnectError):
         connector.prepare()
     assert roles == [name]
+
+
+@pytest.mark.parametrize("value", [None, "token", 1])
+def test_a_get_token_that_cannot_be_called_is_a_type_error_that_does_not_show_it(value: Any) -> None:
+    with pytest.raises(TypeError, match=rf"^get_token must be callable, not {type(value).__name__}$"):
+        Connector(
+            "ws://localhost/ws", value, headers=None, token_in="query", options=ConnectionOptions(), guard=Guard()
+        )
+
+
+@pytest.mark.parametrize("value", ["", "Query", "cookie", None, 1])
+def test_a_place_for_the_token_that_is_not_one_of_the_two_is_a_value_error(value: Any) -> None:
+    with pytest.raises(ValueError, match=r"^token_in must be 'query' or 'header', not "):
+        make("ws://localhost/ws", token_in=value)

@@ -11,7 +11,6 @@ from masquerade_ws.checks import check_count, check_duration
 from masquerade_ws.lifecycle.options import ClientOptions
 
 GOOD: dict[str, Any] = {
-    "get_token": lambda: "token",
     "token_timeout": 30.0,
     "initial_reconnect_delay": 1.0,
     "max_reconnect_delay": 30.0,
@@ -22,7 +21,6 @@ GOOD: dict[str, Any] = {
     "connect_timeout": 10.0,
     "heartbeat_timeout": 10.0,
     "queue_size": 10_000,
-    "token_in": "query",
     "around_event": None,
     "final_close_codes": frozenset(),
 }
@@ -49,9 +47,7 @@ def test_the_defaults_of_the_client_are_accepted() -> None:
         *[("reconnect_jitter", value) for value in (0, 0.5, 1, 1.0)],
         ("auto_reconnect", False),
         ("queue_size", 1),
-        ("token_in", "header"),
         ("around_event", contextlib.nullcontext),
-        ("get_token", str),
     ],
 )
 def test_a_good_value_is_kept(name: str, value: object) -> None:
@@ -66,7 +62,6 @@ def test_a_good_value_is_kept(name: str, value: object) -> None:
         *[(name, value) for name in POSITIVE for value in (0, 0.0, -0.0)],
         *[("reconnect_jitter", value) for value in (-0.1, 1.1, math.nan, math.inf, 10**400)],
         *[("queue_size", value) for value in (0, -1)],
-        *[("token_in", value) for value in ("", "Query", "cookie", None, 1)],
     ],
     ids=short,
 )
@@ -83,20 +78,12 @@ def test_a_value_out_of_range_is_a_value_error_that_names_the_argument(name: str
         *[("reconnect_jitter", value) for value in ("0", False, None)],
         *[("auto_reconnect", value) for value in (0, 1, "yes", None)],
         *[("queue_size", value) for value in (1.0, "1", True, None)],
-        *[("get_token", value) for value in (None, "token", 1)],
         *[("around_event", value) for value in ("x", 1, contextlib.nullcontext())],
     ],
 )
 def test_a_value_of_another_type_is_a_type_error_that_names_argument_and_type(name: str, value: object) -> None:
     with pytest.raises(TypeError, match=rf"^{name} must be .*, not {type(value).__name__}$"):
         ClientOptions(**{**GOOD, name: value})
-
-
-def test_a_token_given_in_place_of_get_token_is_not_shown() -> None:
-    with pytest.raises(TypeError) as caught:
-        ClientOptions(**{**GOOD, "get_token": "secret"})
-    assert "secret" not in str(caught.value)
-    assert "secret" not in repr(ClientOptions(**GOOD))
 
 
 def test_options_cannot_be_changed() -> None:
