@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import uuid
 from collections.abc import Iterator
 
 import pytest
 
 from masquerade_ws import WebSocketClient
 from masquerade_ws.testing import EventServer
+from tests.support.engines import EngineServer
 from tests.support.scenes import Hang, client_of
 
 WORKERS = 4  # more than most machines have cores, since a test mostly waits
@@ -50,3 +52,20 @@ def hang() -> Iterator[Hang]:
     hang = Hang()
     yield hang
     hang.over.set()
+
+
+@pytest.fixture(scope="session")
+def engine_server() -> Iterator[EngineServer]:
+    """A server for the relay's streams, shared by the tests of a process: each has a namespace of its own."""
+    with EngineServer() as server:
+        yield server
+
+
+@pytest.fixture
+def namespace(engine_server: EngineServer) -> Iterator[str]:
+    """A namespace that no other test has; nothing of it is left."""
+    name = uuid.uuid4().hex
+    yield name
+    keys = engine_server.run("KEYS", f"mws:{{{name}}}:*")
+    if keys:
+        engine_server.run("DEL", *keys)

@@ -7,6 +7,7 @@ module                        what is in it
 ``scripts``                   such scripts: an echo, peers that do not answer, or do not read
 ``proxies``                   such scripts: HTTP and SOCKS proxies
 ``fault_proxy``               a proxy that cuts, stalls and delays a connection after so many bytes
+``engines``                   real engines of the relay, Redis or Valkey, and what can happen to them
 ``tls_front``, ``openssl``    a front that does TLS, shakes hands anew, and sends interim responses
 ``scenes``                    clients that leave nothing behind, a record of their events, code on threads
 ``messages``                  events as the server writes them
