@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from masquerade_ws.deadline import Deadline
+from masquerade_ws.latch import Latch
 
 __all__ = ["await_at_exit", "notice_fork", "watch"]
 
@@ -38,7 +39,7 @@ class _Watched(Protocol):
 
 
 _watched: weakref.WeakValueDictionary[int, _Watched] = weakref.WeakValueDictionary()
-_ends: weakref.WeakValueDictionary[int, threading.Event] = weakref.WeakValueDictionary()
+_ends: weakref.WeakValueDictionary[int, Latch] = weakref.WeakValueDictionary()
 _pid = os.getpid()
 _finalized: int | None = None  # the child of `multiprocessing` whose finalizer closes the clients
 # Guards the start anew of a child that C code forked, so that each of its threads finds that done. Reentrant, since a
@@ -52,7 +53,7 @@ def watch(client: _Watched) -> None:
     _watched[id(client)] = client
 
 
-def await_at_exit(end: threading.Event) -> None:
+def await_at_exit(end: Latch) -> None:
     """Let the exit wait until ``end`` is set, by threads whose client may be forgotten by then."""
     _ends[id(end)] = end
     _close_in_child_of_multiprocessing()

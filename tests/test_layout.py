@@ -22,6 +22,7 @@ LEVELS = (
         "timestamps",
         "user_code",
         "process_hooks",
+        "latch",
         "version",
     },
     {"protocol"},

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import socket
-import threading
 
 from masquerade_ws.connection.sockets import Waker, ready
 from masquerade_ws.deadline import Deadline
+from masquerade_ws.latch import Latch
 
 __all__ = ["Attempt", "Cancelled", "OutOfTime"]
 
@@ -40,7 +40,7 @@ class Attempt:
         self.racing: list[socket.socket] = []
         self.sock: socket.socket | None = None
         self.cancelled = False
-        self.looked_up: threading.Event | None = None
+        self.looked_up: Latch | None = None
         self._waker: Waker | None = None  # made by the first wait, and often there is none
 
     def cancel(self) -> None:

@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from masquerade_ws.connection.attempt import Cancelled, OutOfTime
+from masquerade_ws.latch import Latch
 
 if TYPE_CHECKING:
     from masquerade_ws.connection.attempt import Attempt
@@ -52,7 +53,7 @@ def _look_up(host: str, port: int, attempt: Attempt) -> list[Address]:
         finally:
             done.set()
 
-    attempt.looked_up = done = threading.Event()
+    attempt.looked_up = done = Latch()
     # Ends with its look-up; a daemon, since that may take longer than the process lives.
     threading.Thread(target=look_up, name="masquerade-ws-resolver", daemon=True).start()
     if not attempt.cancelled:

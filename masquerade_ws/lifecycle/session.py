@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,6 +12,7 @@ from masquerade_ws.deadline import Deadline
 from masquerade_ws.delivery.event_queue import EventQueue
 from masquerade_ws.delivery.transport import Transport
 from masquerade_ws.errors import ConnectError, DisconnectedError, StopReconnecting
+from masquerade_ws.latch import Latch
 from masquerade_ws.lifecycle.asking import Asking
 from masquerade_ws.lifecycle.threads import Thread, receive
 from masquerade_ws.lifecycle.transitions import TRANSITIONS, Phase, Trigger
@@ -112,7 +112,7 @@ class Session:
 
     def __init__(self, queue_size: int, previous: Session | None) -> None:
         self.mail: queue.SimpleQueue[Mail] = queue.SimpleQueue()
-        self.done = threading.Event()
+        self.done = Latch()
         self.event_queue = EventQueue(queue_size)
         self.supervisor_thread: Thread | None = None
         self.dispatcher_thread: Thread | None = None
@@ -211,7 +211,7 @@ class Session:
         """
         self.stopping = self.abandoned = True
         self.move(Trigger.FORKED)
-        self.done = threading.Event()
+        self.done = Latch()
         self.done.set()
         self.event_queue.after_fork()
         for connection in (self.connection, self.leaving, self.cut):

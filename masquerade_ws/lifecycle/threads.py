@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from masquerade_ws.deadline import Deadline
 from masquerade_ws.errors import ConnectError
+from masquerade_ws.latch import Latch
 
 __all__ = ["Thread", "receive", "start"]
 
@@ -19,13 +20,15 @@ _T = TypeVar("_T")
 class Thread(threading.Thread):
     """A thread that any thread may join, which `threading` refuses to itself.
 
-    CPython before 3.13 may also raise RuntimeError if several do at once. And where gevent has replaced `threading`'s
-    class after this module was imported, the class that this one derives from never learns that its thread has ended.
+    CPython before 3.13 may also raise RuntimeError if several do at once, and when an interrupt breaks the wait off it
+    takes the thread for one that has ended, though it lives: hence nobody joins it in earnest before it is over. And
+    where gevent has replaced `threading`'s class after this module was imported, the class that this one derives from
+    never learns that its thread has ended.
     """
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
-        self._over = threading.Event()
+        self._over = Latch()
         self._joining = threading.RLock()  # reentrant: a signal handler may disconnect during a join
 
     def join(self, timeout: float | None = None) -> None:
@@ -33,14 +36,9 @@ class Thread(threading.Thread):
         if self is threading.current_thread():  # where a handler of the logger, or a finalizer, disconnects
             return
         deadline = Deadline(timeout)
-        if self._joining.acquire(timeout=-1 if timeout is None else timeout):
-            try:
-                if isinstance(self, threading.Thread):
-                    super().join(deadline.remaining())
-                else:
-                    self._over.wait(deadline.remaining())
-            finally:
-                self._joining.release()
+        if self._over.wait(timeout) and isinstance(self, threading.Thread):
+            with self._joining:
+                super().join(deadline.remaining())
 
     def run(self) -> None:
         """Run the thread."""

@@ -506,7 +506,8 @@ def test_a_disconnect_at_any_line_amid_a_change_of_the_state_breaks_nothing(thre
 import masquerade_ws
 
 home = os.path.dirname(masquerade_ws.__file__)
-files = [os.path.join(home, "lifecycle", name) for name in ("control.py", "state.py", "supervisor.py")]
+ours = [os.path.join("lifecycle", name) for name in ("control.py", "state.py", "supervisor.py", "threads.py")]
+files = [threading.__file__, *(os.path.join(home, name) for name in [*ours, "latch.py"])]
 
 def live(line):
     "Live a life, and disconnect at that line of ours on the thread; tell whether it had so many."
@@ -519,7 +520,7 @@ def live(line):
     def trace(frame, event, argument):
         if frame.f_code.co_filename not in files:
             return None
-        place = frame.f_code, frame.f_lineno
+        place = frame.f_code, frame.f_lineno, frame.f_back.f_code, frame.f_back.f_lineno
         if event == "line" and threading.current_thread().name == {thread!r} and place not in seen:
             seen.add(place)
             if len(seen) == line:
@@ -532,10 +533,11 @@ def live(line):
         client.connect()
     except DisconnectedError:
         pass
+    try:
+        client.disconnect(timeout=10)
     finally:
         sys.settrace(None)
         threading.settrace(None)
-    client.disconnect(timeout=10)
     client.connect()
     client.disconnect(timeout=10)
     until(lambda: threads() == [])

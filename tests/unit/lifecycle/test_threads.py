@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -8,8 +9,8 @@ import pytest
 
 from masquerade_ws.errors import ConnectError
 from masquerade_ws.lifecycle.threads import start
-from tests.support.raw_server import held, until
-from tests.support.scenes import running
+from tests.support.raw_server import until
+from tests.support.scenes import TIMEOUT, running
 
 
 def test_a_thread_is_a_daemon_and_tells_whose_it_is() -> None:
@@ -76,11 +77,33 @@ def test_a_wait_for_a_thread_ends_at_its_deadline() -> None:
     assert not thread.is_alive()
 
 
-def test_a_wait_after_that_of_another_thread_ends_at_its_own_deadline() -> None:
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs timers")
+def test_an_interrupted_wait_does_not_take_a_thread_that_lives_for_one_that_has_ended() -> None:
+    """As `threading` itself does before CPython 3.13."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    over = threading.Event()
+    thread = start("reader", over.wait, TIMEOUT)
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(KeyboardInterrupt):
+            thread.join(TIMEOUT)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert thread.is_alive()
+    over.set()
+    thread.join(TIMEOUT)
+    assert not thread.is_alive()
+
+
+def test_a_wait_beside_that_of_another_thread_ends_at_its_own_deadline() -> None:
     over = threading.Event()
     thread = start("reader", over.wait, 10)
     patient = running(lambda: thread.join())
-    until(lambda: held(thread._joining))
+    until(lambda: thread._over._changed._waiters)  # type: ignore[attr-defined]
     thread.join(0.01)
     assert thread.is_alive()
     over.set()
