@@ -13,8 +13,11 @@ from collections.abc import Callable
 import pytest
 
 from masquerade_ws.connection import Connection
+from masquerade_ws.connection import channel as channel_module
 from masquerade_ws.connection import established as established_module
 from masquerade_ws.connection import sender as sender_module
+from masquerade_ws.connection.options import ConnectionOptions
+from masquerade_ws.connection.sockets import send_now
 from masquerade_ws.deadline import Deadline
 from masquerade_ws.errors import ConnectError, DisconnectedError, SendError
 from tests.support.raw_server import Peer, RawServer, close_payload, frame, held, tls_contexts, until
@@ -302,45 +305,63 @@ def test_tls_ends_with_a_close_notify(ended: Callable[[Peer], None], version: ss
     assert ends == [b""]
 
 
-def test_a_frame_sent_in_part_is_not_followed_by_a_close_notify() -> None:
+def first_record(data: bytes | memoryview) -> bytes | memoryview:
+    """Return the first record of TLS; what followed it, the peer would read as another record."""
+    return data[: 5 + int.from_bytes(data[3:5], "big")]
+
+
+def contexts_without_tickets() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Return contexts of TLS; a ticket that the client has not read would turn the end of TCP into a reset."""
+    server_context, client_context = tls_contexts()
+    server_context.num_tickets = 0
+    return server_context, client_context
+
+
+def test_a_frame_sent_in_part_is_not_followed_by_a_close_notify(monkeypatch: pytest.MonkeyPatch) -> None:
     ends: list[type[Exception]] = []
 
     def script(peer: Peer) -> None:
         peer.upgrade()
-        assert stalled.wait(10)
         try:
             end_seen_by_the_server(peer)
         except ssl.SSLError as error:
             ends.append(type(error))
 
-    stalled = threading.Event()
-    server_context, client_context = tls_contexts()
+    def send_and_interrupt(sock: socket.socket, data: bytes | memoryview) -> int:
+        sock.sendall(first_record(data))
+        raise KeyboardInterrupt
+
+    server_context, client_context = contexts_without_tickets()
     with RawServer(script, tls=server_context) as server:
-        connection = Connection.open(server.url, ssl_context=client_context, send_timeout=0.2)
-        with pytest.raises(SendError):
-            connection.send(bytes(2**25))
-        stalled.set()
-        until(lambda: ends)
+        connection = Connection.open(server.url, ssl_context=client_context)
+        monkeypatch.setattr(sender_module, "send_now", send_and_interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            connection.send(bytes(20_000))
     assert ends == [ssl.SSLEOFError]
 
 
-def test_a_request_sent_in_part_is_not_followed_by_a_close_notify() -> None:
+def test_a_request_sent_in_part_is_not_followed_by_a_close_notify(monkeypatch: pytest.MonkeyPatch) -> None:
     ends: list[type[Exception]] = []
 
     def script(peer: Peer) -> None:
-        assert over.wait(10)
         try:
             end_seen_by_the_server(peer)
         except ssl.SSLError as error:
             ends.append(type(error))
 
-    over = threading.Event()
-    server_context, client_context = tls_contexts()
+    def send_in_part(sock: socket.socket, data: bytes | memoryview) -> int:
+        if len(data) < 20_000:
+            return send_now(sock, data)  # the handshake of TLS
+        connection.abort(OSError("enough"))
+        return send_now(sock, first_record(data))
+
+    server_context, client_context = contexts_without_tickets()
     with RawServer(script, tls=server_context) as server:
-        with pytest.raises(ConnectError, match="timed out during the opening handshake"):
-            Connection.open(f"{server.url}?{'x' * 2**24}", ssl_context=client_context, timeout=1)
-        over.set()
-        until(lambda: ends)
+        options = ConnectionOptions(ssl_context=client_context)
+        connection = Connection(f"{server.url}?{'x' * 20_000}", options)
+        monkeypatch.setattr(channel_module, "send_now", send_in_part)
+        with pytest.raises(ConnectError, match="closed meanwhile"):
+            connection.connect(60)
     assert ends == [ssl.SSLEOFError]
 
 

@@ -250,7 +250,10 @@ def test_5_5_1_a_close_frame_is_the_last_frame(ends: tuple[Sender, Peer]) -> Non
         peer.sock.recv(1)
 
 
-def test_a_close_frame_waits_for_a_sender_that_gets_on(ends: tuple[Sender, Peer]) -> None:
+def test_a_close_frame_waits_for_a_sender_that_gets_on(
+    ends: tuple[Sender, Peer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("masquerade_ws.connection.sender._STALL", 60.0)  # a busy machine lets no reader seem stalled
     sender, peer = ends
     received: list[tuple[int, bytes]] = []
 
@@ -302,9 +305,8 @@ def test_a_close_frame_is_not_waited_for_when_a_sender_is_stalled(ends: tuple[Se
     thread = threading.Thread(target=send)
     thread.start()
     until(lambda: sender.bytes_sent > 0)
-    start = time.monotonic()
     assert not sender.close(b"", Deadline(60))
-    assert time.monotonic() - start < 5
+    assert thread.is_alive(), "the sender's time is not up yet"
     peer.sock.close()
     thread.join()
     assert len(errors) == 1
@@ -314,8 +316,8 @@ def test_a_close_frame_is_not_waited_for_when_the_kernel_is_full(ends: tuple[Sen
     sender, _ = ends
     fill(sender)
     start = time.monotonic()
-    assert not sender.close(b"", Deadline(None))
-    assert time.monotonic() - start < 5
+    assert not sender.close(b"", Deadline(60))
+    assert time.monotonic() - start < 30
 
 
 def test_a_close_frame_to_a_peer_that_has_gone_is_not_sent(ends: tuple[Sender, Peer]) -> None:
