@@ -142,6 +142,7 @@ class Delivery:
         if queue.given_up:
             return
         self._counters.handler_errors += 1
+        queue.unheeded = error
         if isinstance(event, ErrorEvent):
             logger.error("%s raised while it handled an error event", raised_by, exc_info=error)
         else:

@@ -15,8 +15,9 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from typing import Any
 
 from masquerade_ws.delivery.filters import AnyEvent
 from masquerade_ws.events import CLIENT_EVENT_TYPES
@@ -39,8 +40,13 @@ class EventQueue:
 
     Args:
         size: How many events of the server may wait before the reader must.
+        decode: Makes events of what waits, if that is anything but messages and events. Called with the queue, it
+            yields them one after the other; the next is asked for once the listeners of the one before have returned.
 
     Attributes:
+        more_in: How many events more than one the items hold that were put, as the reader counts them after `put`.
+        more_out: How many of those were taken out, as ``decode`` counts them.
+        unheeded: The last exception of a listener; ``decode`` may reset it to learn whether one raises.
         abandoned: Whether the queue is abandoned: what the reader brings now would come after the last events, or
             among those of the next session.
         given_up: Whether the dispatcher thread is given up.
@@ -49,10 +55,11 @@ class EventQueue:
         resumed_at: When the reader last stopped waiting for room, by the monotonic clock.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, decode: Callable[[EventQueue], Iterator[AnyEvent]] | None = None) -> None:
         self._size = size
+        self._decode = decode or _decode_messages
         self._low = size // 2  # so that a reader that waited does not wake for one event at a time
-        self._queue: deque[str | bytes | AnyEvent] = deque()
+        self._queue: deque[Any] = deque()
         self._renew_locks()
         self._finishing = False
         self._released = False
@@ -63,6 +70,9 @@ class EventQueue:
         self.raised: Exception | None = None
         self.full = False
         self.resumed_at = 0.0
+        self.more_in = 0
+        self.more_out = 0
+        self.unheeded: BaseException | None = None
 
     def _renew_locks(self) -> None:
         # Guards changes of the flags, the reader's check for room, and the sorting in `abandon`. It is reentrant, since
@@ -76,7 +86,8 @@ class EventQueue:
     @property
     def length(self) -> int:
         """How many events wait for listeners."""
-        return len(self._queue)
+        more = 0 if self.abandoned or self.given_up else self.more_in - self.more_out
+        return max(0, len(self._queue) + more)
 
     def admit_undecoded(self, count: int) -> bool:
         """Return whether ``count`` messages may be put as they came, and note the time of their receipt if so.
@@ -93,11 +104,12 @@ class EventQueue:
         self._unread_since = time.time()
         return True
 
-    def put(self, events: Sequence[str | bytes | AnyEvent]) -> bool:
+    def put(self, events: Sequence[Any]) -> bool:
         """Queue what the reader brings, waiting for room.
 
         Args:
-            events: Events of the server and parse errors, or messages that `admit_undecoded` admitted.
+            events: Events of the server and parse errors, or messages that `admit_undecoded` admitted; or an item for
+                ``decode``, alone, which may hold more events than there is room for.
 
         Returns:
             Whether the reader may go on reading.
@@ -105,11 +117,11 @@ class EventQueue:
         with self._lock:
             taken = 0
             while taken < len(events):
-                if not self._released and len(self._queue) >= self._size:
+                if not self._released and self.length >= self._size:
                     self._wait_for_room()
                 if self.abandoned:
                     return False
-                room = len(events) if self._released else self._size - len(self._queue)
+                room = len(events) if self._released else self._size - self.length
                 self._queue.extend(events[taken : taken + room])
                 taken += room
                 self.wake()
@@ -117,7 +129,7 @@ class EventQueue:
 
     def _wait_for_room(self) -> None:
         self.full = True  # set before checking the length: `_take_out` shortens the queue first, then reads this
-        self._changed.wait_for(lambda: len(self._queue) <= self._low or self._released)
+        self._changed.wait_for(lambda: self.length <= self._low or self._released)
         self.resumed_at = time.monotonic()
         self.full = False
 
@@ -157,11 +169,11 @@ class EventQueue:
 
     def _take_own(self) -> list[AnyEvent]:
         """Empty the queue, and return the client's own events that were in it."""
-        taken: list[str | bytes | AnyEvent] = []
+        taken: list[Any] = []
         with suppress(IndexError):  # the dispatcher thread takes events out meanwhile
             while True:
                 taken.append(self._queue.popleft())
-        return [event for event in taken if not isinstance(event, str | bytes) and event.type in CLIENT_EVENT_TYPES]
+        return [event for event in taken if getattr(event, "type", None) in CLIENT_EVENT_TYPES]
 
     def after_fork(self) -> None:
         """Forget, in a forked child, what waits for a thread that is not there.
@@ -185,15 +197,29 @@ class EventQueue:
 
     def waiting(self) -> Iterator[AnyEvent]:
         """Take out one event after the other until there is none."""
-        return decode_each(self._take_out(), lambda: timestamp_of(self._unread_since))
+        return self._decode(self)
 
-    def _take_out(self) -> Iterator[str | bytes | AnyEvent]:
-        """Take out one item after the other, without the lock, until there is none."""
-        queue, popleft, low = self._queue, self._queue.popleft, self._low
+    def take_out(self) -> Iterator[Any]:
+        """Take out one item after the other, without the lock, until there is none; for ``decode``."""
+        popleft = self._queue.popleft
         with suppress(IndexError):  # the queue is empty
             while True:
                 event = popleft()
-                if self.full and len(queue) <= low:
-                    with self._changed:
-                        self._changed.notify_all()
+                if self.full:
+                    self.make_room()
                 yield event
+
+    def make_room(self) -> None:
+        """Let the reader go on if the queue is half empty; ``decode`` calls it after it has changed `more_out`."""
+        if self.full and self.length <= self._low:
+            with self._changed:
+                self._changed.notify_all()
+
+    @property
+    def read_at(self) -> str:
+        """When the messages came that are queued undecoded, as a timestamp."""
+        return timestamp_of(self._unread_since)
+
+
+def _decode_messages(queue: EventQueue) -> Iterator[AnyEvent]:
+    return decode_each(queue.take_out(), lambda: queue.read_at)

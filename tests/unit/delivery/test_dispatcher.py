@@ -176,6 +176,81 @@ def test_a_finish_releases_the_reader() -> None:
     assert outcome == [False]
 
 
+# Items that hold several events.
+
+
+class Bundles:
+    """Puts bundles of events into a queue and takes the events out of them."""
+
+    def __init__(self, size: int) -> None:
+        self.queue = EventQueue(size, self._decode)
+        self.unheeded: list[BaseException | None] = []
+
+    def put(self, *names: str) -> bool:
+        going_on = self.queue.put([names])
+        self.queue.more_in += len(names) - 1
+        return going_on
+
+    def _decode(self, queue: EventQueue) -> Iterator[AnyEvent]:
+        for names in queue.take_out():
+            for left in range(len(names) - 1, -1, -1):
+                queue.unheeded = None
+                yield Event(names[-1 - left])
+                self.unheeded.append(queue.unheeded)
+                queue.more_out += left > 0
+            queue.make_room()
+
+
+def test_a_bundle_counts_as_the_events_in_it() -> None:
+    bundles = Bundles(10)
+    assert bundles.put("a", "b", "c")
+    assert bundles.put("d")
+    assert bundles.queue.length == 4
+    waiting = bundles.queue.waiting()
+    lengths = [bundles.queue.length for _ in waiting]
+    assert lengths == [3, 2, 1, 0]
+
+
+def test_a_reader_waits_for_the_events_of_a_bundle() -> None:
+    bundles = Bundles(4)
+    bundles.put(*"abcdef")  # as many as came together, however many may wait
+    outcome: list[bool] = []
+    thread = threading.Thread(target=lambda: outcome.append(bundles.put("g")), daemon=True)
+    thread.start()
+    wait_until_full(bundles.queue)
+    waiting = bundles.queue.waiting()
+    taken = [next(waiting).type for _ in range(6)]
+    assert outcome == []
+    taken += [event.type for event in waiting]
+    thread.join(10)
+    assert outcome == [True]
+    assert taken + drained(bundles.queue) == [*"abcdefg"]
+    assert bundles.queue.length == 0
+
+
+def test_bundles_that_an_abandoned_queue_drops_count_no_more() -> None:
+    bundles = Bundles(10)
+    bundles.put("a", "b", "c")
+    bundles.queue.post(CONNECTED)
+    bundles.queue.abandon()
+    assert bundles.queue.length == 1
+
+
+def test_who_makes_the_events_learns_which_of_them_a_listener_did_not_take() -> None:
+    room = DispatcherRoom()
+    bundles = Bundles(10)
+    failure = ValueError("no")
+
+    def listen(event: AnyEvent) -> None:
+        if event.type == "b":
+            raise failure
+
+    room.listeners.add("*", listen)
+    bundles.put("a", "b", "c")
+    room.delivery.drain(bundles.queue)
+    assert bundles.unheeded == [None, failure, None]
+
+
 # Messages that came unread.
 
 
