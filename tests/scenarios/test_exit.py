@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,11 +58,9 @@ class Gateway:
             self.ends.append(code)
 
 
-def ends_well(
-    text: str, *args: str, flags: tuple[str, ...] = ("-X", "dev"), status: int = 0, beyond: float = BEYOND
-) -> Finished:
+def ends_well(text: str, *args: str, status: int = 0, beyond: float = BEYOND, **options: Any) -> Finished:
     """Run a script whose last word is "end"."""
-    finished = run(text, *args, flags=flags)
+    finished = run(text, *args, **options)
     assert finished.errors == ""
     assert finished.status == status
     assert finished.output.splitlines()[-1] == "end"
@@ -86,7 +85,7 @@ client.connect()
 @pytest.mark.parametrize("flags", FLAGS, ids=lambda flags: " ".join(flags) or "plain")
 def test_the_server_sees_1001(flags: tuple[str, ...]) -> None:
     with Gateway() as gateway:
-        ends_well(CONNECTED + 'say("end")', gateway.url, flags=flags)
+        ends_well(CONNECTED + 'say("end")', gateway.url, flags=flags, fresh=True)
         until(lambda: gateway.ends)
     assert gateway.ends == [1001]
 

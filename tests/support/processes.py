@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import queue
 import signal
@@ -12,14 +13,16 @@ import threading
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
-__all__ = ["Finished", "Script", "run"]
+from tests.support.template import Template
+
+__all__ = ["PRELUDE", "Finished", "Script", "run"]
 
 LIMIT = 60.0  # seconds; a script that takes so long hangs
 WARNINGS = ("-W", "error", "-W", "ignore:This process:DeprecationWarning")  # a fork beside threads is what is tested
 
-PRELUDE = """
+TOOLS = """
 import faulthandler, gc, os, signal, socket, stat, sys, threading, time, traceback, weakref
 from masquerade_ws import *
 
@@ -72,10 +75,12 @@ def say(*words):
 def go():
     "Wait for the test."
     assert sys.stdin.readline() == "go\\n"
-
+"""
+BEGINNING = """
 watch()
 url = sys.argv[1]
 """
+PRELUDE = TOOLS + BEGINNING
 
 
 class Finished(NamedTuple):
@@ -99,19 +104,21 @@ class Script:
         args: Its arguments.
         flags: Options of the interpreter.
         prelude: What runs before it.
+        fresh: Start an interpreter for it alone, instead of a fork of one that has run the usual prelude.
     """
 
     def __init__(
-        self, text: str, *args: str, flags: Sequence[str] = ("-X", "dev"), prelude: str = PRELUDE, module: str = ""
+        self,
+        text: str,
+        *args: str,
+        flags: Sequence[str] = ("-X", "dev"),
+        prelude: str = PRELUDE,
+        fresh: bool = not hasattr(os, "fork"),
     ) -> None:
-        command = ["-m", module] if module else ["-c", prelude + text]
-        self.process = subprocess.Popen(
-            [sys.executable, *flags, *WARNINGS, *command, *args],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
+        self.process = (
+            _started(flags, prelude + text, *args)
+            if fresh or prelude is not PRELUDE
+            else _template(flags).start(BEGINNING + text, *args)
         )
         self._lines: queue.Queue[str] = queue.Queue()
         self._errors: list[str] = []
@@ -192,10 +199,26 @@ class Script:
         self._ended = time.monotonic()
 
 
-def run(text: str, *args: str, flags: Sequence[str] = ("-X", "dev")) -> Finished:
-    """Run a script to its end."""
-    with Script(text, *args, flags=flags) as script:
+def run(text: str, *args: str, **options: Any) -> Finished:
+    """Run a script, with the options of `Script`, to its end."""
+    with Script(text, *args, **options) as script:
         return script.finish()
+
+
+@functools.cache
+def _template(flags: Sequence[str]) -> Template:
+    return Template([sys.executable, *flags, *WARNINGS], TOOLS)
+
+
+def _started(flags: Sequence[str], text: str, *args: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, *flags, *WARNINGS, "-c", text, *args],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def _open(pipe: IO[str] | None) -> IO[str]:
