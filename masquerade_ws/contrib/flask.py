@@ -24,15 +24,23 @@ import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-from flask import Flask, current_app
+import click
+from flask import Flask, current_app, request_started
+from flask.cli import with_appcontext
+from flask.helpers import get_debug_flag
+from werkzeug.serving import is_running_from_reloader
 
 from masquerade_ws import WebSocketClient
-from masquerade_ws.contrib.settings import read
+from masquerade_ws.contrib.autostart import Autostart
+from masquerade_ws.contrib.hosts import is_loaded_by_a_server
+from masquerade_ws.contrib.listening import Foreground
+from masquerade_ws.contrib.settings import Settings, read
 from masquerade_ws.contrib.starting import CONNECT_TIMEOUT, make, start
 
 __all__ = ["MasqueradeWS"]
 
 _NAME = "masquerade_ws"
+_AUTOSTART = "masquerade_ws.autostart"  # the key of what starts the client
 _CLIENT = "masquerade_ws.client"  # the key of the client in `app.extensions`, once it is made
 _PREFIX = "MASQUERADE_WS_"
 
@@ -46,6 +54,10 @@ class MasqueradeWS:
     `~masquerade_ws.WebSocketClient` under its name in upper case (``MASQUERADE_WS_HEARTBEAT_INTERVAL``). Callables may
     be given as dotted paths.
 
+    ``MASQUERADE_WS_AUTOSTART`` (by default ``True``) starts the client in each process that serves the application,
+    once a listener is registered. ``MASQUERADE_WS_LISTENERS="listen"`` has listeners called in the process of
+    ``flask masquerade-listen`` alone; by default (``"all"``) each process whose client runs calls them.
+
     Args:
         app: The application, if it exists already; otherwise call `init_app`.
     """
@@ -53,14 +65,15 @@ class MasqueradeWS:
     def __init__(self, app: Flask | None = None) -> None:
         self._listeners: list[tuple[str, Callable[[Any], object]]] = []
         self._clients: weakref.WeakSet[WebSocketClient] = weakref.WeakSet()
+        self._autostarts: weakref.WeakSet[Autostart] = weakref.WeakSet()
         if app is not None:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
         """Check the settings of an application, and register this extension as ``app.extensions["masquerade_ws"]``.
 
-        Nothing is started: each process makes and connects its client when it first uses `client`, and closes it
-        when it exits.
+        Nothing is started, unless a server is loading the application and a listener is registered. Otherwise each
+        process makes and connects its client when it first uses `client`. It closes it when it exits.
 
         Raises:
             RuntimeError: If the application has the extension already.
@@ -68,8 +81,13 @@ class MasqueradeWS:
         """
         if _NAME in app.extensions:
             raise RuntimeError(f"the application {app.name!r} already has the extension {_NAME}: call init_app() once")
-        _options(app)
+        _settings(app)
         app.extensions[_NAME] = self
+        app.cli.add_command(_command())
+        autostart = app.extensions[_AUTOSTART] = self._autostart(app)
+        self._autostarts.add(autostart)
+        if is_loaded_by_a_server() or _is_served_by_command():
+            autostart.application_made()
 
     @property
     def client(self) -> WebSocketClient:
@@ -82,14 +100,11 @@ class MasqueradeWS:
         Raises:
             RuntimeError: Outside an application context, or if the application does not have this extension.
         """
-        app: Flask = cast("Any", current_app)._get_current_object()
+        app = _current_app()
         if app.extensions.get(_NAME) is not self:
             raise RuntimeError(f"the application {app.name!r} does not have this extension: call init_app(app) first")
-        if _CLIENT not in app.extensions:  # if two threads make one at once, the first is kept
-            app.extensions.setdefault(_CLIENT, self._make(app))
-        client: WebSocketClient = app.extensions[_CLIENT]
-        settings = cast("dict[str, Any]", app.config)
-        start(client, settings.get(f"{_PREFIX}CONNECT_TIMEOUT", CONNECT_TIMEOUT))
+        client: WebSocketClient = self._of(app)
+        start(client, _connect_timeout(app))
         return client
 
     def on(self, type: str) -> Callable[[_HandlerT], _HandlerT]:
@@ -105,22 +120,97 @@ class MasqueradeWS:
             self._listeners.append((type, handler))
             for client in list(self._clients):
                 client.on(type, handler)
+            for autostart in list(self._autostarts):
+                autostart.notice_listeners()
             return handler
 
         return register
 
-    def _make(self, app: Flask) -> WebSocketClient:
-        """Make the client in the process that uses it: a server may patch threads and locks after the import."""
-        client = make(app.app_context, **_options(app))
+    def _autostart(self, app: Flask) -> Autostart:
+        autostart = Autostart(
+            lambda: self._of(app),
+            has_listeners=lambda: bool(self._listeners) and not _settings(app).listen_alone,
+            is_on=lambda: _settings(app).autostart,
+        )
+        autostart.watch_celery()
+
+        def first_request(app: Flask, **_: object) -> None:
+            request_started.disconnect(first_request, app)
+            if not app.testing:
+                autostart.serve("the first request has come")
+
+        app.extensions[f"{_AUTOSTART}.first_request"] = first_request  # the signal refers to it weakly
+        request_started.connect(first_request, app)
+        return autostart
+
+    def _of(self, app: Flask) -> WebSocketClient:
+        """Return the client of an application, made in the process that uses it: a server may patch threads before."""
+        if _CLIENT not in app.extensions:  # if two threads make one at once, the first is kept
+            settings = _settings(app)
+            client = make(app.app_context, **settings.arguments)
+            if not settings.listen_alone:
+                self._register(client)
+            app.extensions.setdefault(_CLIENT, client)
+        made: WebSocketClient = app.extensions[_CLIENT]
+        return made
+
+    def _register(self, client: WebSocketClient) -> None:
         self._clients.add(client)  # before the listeners, so that none registered meanwhile is missed
         for each, handler in list(self._listeners):
             client.on(each, handler)
-        return client
+
+    def _listen(self, app: Flask, *, quiet: bool) -> str | None:
+        """Run the client of an application in the foreground with all listeners; for ``flask masquerade-listen``.
+
+        Args:
+            app: The application.
+            quiet: Print nothing.
+
+        Returns:
+            Why the client has given up, or ``None`` if it was stopped.
+        """
+        client = self._of(app)
+        self._register(client)
+        foreground = Foreground(client, write=click.echo, note=lambda line: click.echo(line, err=True))
+        return foreground.run(_connect_timeout(app), quiet=quiet)
 
 
-def _options(app: Flask) -> dict[str, Any]:
-    """Return the arguments of the client, from the settings of an application."""
-    options, mistakes = read(app.config.get_namespace(_PREFIX))
-    if mistakes:
-        raise ValueError("; ".join(f"{_PREFIX}{each.name.upper() or '*'} {each}" for each in mistakes))
-    return options
+def _current_app() -> Flask:
+    app: Flask = cast("Any", current_app)._get_current_object()
+    return app
+
+
+def _settings(app: Flask) -> Settings:
+    settings = read(app.config.get_namespace(_PREFIX))
+    if settings.mistakes:
+        raise ValueError("; ".join(f"{_PREFIX}{each.name.upper() or '*'} {each}" for each in settings.mistakes))
+    return settings
+
+
+def _connect_timeout(app: Flask) -> float:
+    timeout: float = cast("dict[str, Any]", app.config).get(f"{_PREFIX}CONNECT_TIMEOUT", CONNECT_TIMEOUT)
+    return timeout
+
+
+def _is_served_by_command() -> bool:
+    """Return whether ``flask run`` loads the application in the process that serves it, not in a reloader's parent."""
+    context = click.get_current_context(silent=True)
+    if context is None or context.command.name != "run":
+        return False
+    reloads = context.params.get("reload")
+    return not (get_debug_flag() if reloads is None else reloads) or is_running_from_reloader()
+
+
+def _command() -> click.Command:
+    """Return the command ``masquerade-listen``."""
+
+    @click.command("masquerade-listen")
+    @click.option("--quiet", "-q", is_flag=True, help="Print nothing.")
+    @with_appcontext
+    def listen(quiet: bool) -> None:
+        """Call the listeners for each event, and print it as JSON, until Ctrl-C or SIGTERM."""
+        app = _current_app()
+        if (reason := app.extensions[_NAME]._listen(app, quiet=quiet)) is not None:
+            raise click.ClickException(reason)
+
+    return listen

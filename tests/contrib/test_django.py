@@ -22,11 +22,17 @@ pytest.importorskip("django", reason="needs django")
 import django
 from django.apps import apps
 from django.conf import settings
+from django.core import mail
 from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
+from django.core.handlers.asgi import ASGIHandler
+from django.core.handlers.base import BaseHandler
+from django.core.handlers.wsgi import WSGIHandler
 from django.core.management import CommandError, call_command
+from django.core.signals import request_started
 from django.db import connection
 from django.test import override_settings
+from django.test.client import ClientHandler
 
 if not settings.configured:
     settings.configure(DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}})
@@ -34,9 +40,11 @@ if not apps.ready:
     django.setup()
 
 from masquerade_ws import NotConnectedError, WaitTimeoutError
+from masquerade_ws.contrib import listening
+from masquerade_ws.contrib.autostart import Autostart
 from masquerade_ws.contrib.django import client, event_received
 from masquerade_ws.contrib.django.lazy import LazyClient, lazy
-from masquerade_ws.contrib.django.management.commands import masquerade_listen
+from masquerade_ws.contrib.django.serving import first_request
 from masquerade_ws.contrib.django.signals import EventSignal
 from masquerade_ws.testing import EventServer
 
@@ -240,6 +248,128 @@ def test_settings_that_do_not_go_together_are_found() -> None:
     assert "secret" not in str(found)
 
 
+def test_receivers_that_nothing_starts_the_client_for_are_named() -> None:
+    setting = {"URL": "ws://localhost/", "GET_TOKEN": GET_TOKEN}
+    with receiving():
+        assert complaints(setting) == complaints({**setting, "AUTOSTART": False, "LISTENERS": "listen"}) == []
+        ((code, message),) = complaints({**setting, "AUTOSTART": False})
+        assert code == "I001"
+        assert message == (
+            "MASQUERADE_WS['AUTOSTART'] is off, so receivers of event_received hear nothing until something connects."
+        )
+    assert complaints({**setting, "AUTOSTART": False}) == []
+
+
+# The start by itself.
+
+
+@contextlib.contextmanager
+def receiving(**filters: Any) -> Iterator[queue.Queue[str]]:
+    """Connect a receiver of the types of events."""
+    heard: queue.Queue[str] = queue.Queue()
+
+    def receiver(sender: str, **_: Any) -> None:
+        heard.put(sender)
+
+    event_received.connect(receiver, **filters)
+    try:
+        yield heard
+    finally:
+        event_received.disconnect(receiver, **filters)
+
+
+@pytest.fixture
+def anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that does not serve yet."""
+    before = lazy.autostart
+    again = Autostart(before._make, has_listeners=before._has_listeners, is_on=before._is_on)
+    monkeypatch.setattr(lazy, "autostart", again)
+    monkeypatch.setattr(lazy, "_has_listeners", False)
+    monkeypatch.setattr(event_received, "on_connect", again.notice_listeners)
+
+
+@pytest.mark.parametrize("handler", [WSGIHandler, ASGIHandler])
+def test_receivers_hear_once_the_application_is_made(
+    handler: type[BaseHandler], server: EventServer, project: None, anew: None
+) -> None:
+    with receiving(sender="one") as heard:
+        assert server.tokens == []
+        handler()
+        server.wait_for_connections(1, timeout=10)
+        server.emit("one")
+        assert heard.get(timeout=10) == "one"
+
+
+def test_receivers_hear_from_the_first_request_on(server: EventServer, project: None, anew: None) -> None:
+    with receiving() as heard:
+        request_started.send(ClientHandler)  # of a test's client
+        assert server.tokens == []
+        request_started.send(WSGIHandler)
+        server.wait_for_connections(1, timeout=10)
+        server.emit("one")
+        assert heard.get(timeout=10) == "one"
+    assert not request_started.disconnect(first_request)  # it has done so itself
+
+
+@pytest.mark.parametrize("decorates", [True, False])
+def test_listeners_of_the_client_itself_count_as_well(
+    decorates: bool, server: EventServer, project: None, anew: None
+) -> None:
+    WSGIHandler()
+    assert server.tokens == []
+    heard: queue.Queue[str] = queue.Queue()
+
+    def hear(event: Any) -> None:
+        heard.put(event.type)
+
+    with pytest.raises(ValueError, match=r"\*"):
+        client.on("o*ne")
+    assert (client.on("one")(hear) if decorates else client.once("one", hear)) is hear
+    server.wait_for_connections(1, timeout=10)
+    server.emit("one")
+    assert heard.get(timeout=10) == "one"
+
+
+@pytest.mark.parametrize("setting", [{"AUTOSTART": False}, {"LISTENERS": "listen"}])
+def test_settings_keep_an_application_from_starting_it(
+    setting: dict[str, Any], server: EventServer, anew: None
+) -> None:
+    with configured(server, **setting), receiving():
+        WSGIHandler()
+        assert client.state == "disconnected"
+    assert server.tokens == []
+
+
+def test_the_test_environment_starts_nothing(
+    server: EventServer, project: None, anew: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mail, "outbox", [], raising=False)
+    with receiving():
+        WSGIHandler()
+        request_started.send(WSGIHandler)
+        assert client.state == "disconnected"
+
+
+def test_receivers_that_only_the_command_runs_hear_nothing_in_a_process_that_uses_the_client(
+    server: EventServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listening, "_WAKE_INTERVAL", 0.01)
+    with configured(server, LISTENERS="listen", AUTO_RECONNECT=False), receiving() as heard:
+        with client.events("zero") as zeros:
+            server.emit("zero")
+            zeros.get(timeout=10)
+        client.disconnect()
+        player = threading.Thread(
+            target=lambda: (server.wait_for_connections(1, 10), server.emit("one"), server.close(1013, "later"))
+        )
+        player.start()
+        with pytest.raises(CommandError, match="code 1013"):
+            listen(verbosity=0)
+        player.join()
+        assert heard.get(timeout=10) == "one"
+        assert heard.empty()
+
+
 # The signal.
 
 
@@ -376,7 +506,7 @@ def interrupt(number: int) -> None:
 def test_the_command_prints_events_until_it_is_interrupted(
     number: int, server: EventServer, project: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(masquerade_listen, "_WAKE_INTERVAL", 0.01)
+    monkeypatch.setattr(listening, "_WAKE_INTERVAL", 0.01)
     before = signal.getsignal(signal.SIGTERM)
 
     def play() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import json
 import os
 import queue
+import signal
 import threading
 import weakref
 from collections.abc import Iterator
@@ -17,10 +19,13 @@ import pytest
 pytest.importorskip("flask", reason="needs flask")
 
 import flask
+import flask.cli
+from click.testing import CliRunner
 
 from masquerade_ws import NotConnectedError
 from masquerade_ws.contrib.flask import MasqueradeWS
 from masquerade_ws.testing import EventServer, Peer
+from tests.support.raw_server import until
 from tests.support.web_server import WebServer, gunicorn
 
 COMPLETED = "image.generation.completed"
@@ -225,16 +230,134 @@ def test_a_forgotten_application_takes_its_client_and_threads_along(server: Even
     assert forgotten() is None
 
 
+def test_the_first_request_starts_a_client_that_somebody_listens_with(make_app: Any, server: EventServer) -> None:
+    masquerade = MasqueradeWS()
+    heard: queue.Queue[str] = queue.Queue()
+    app = make_app()
+    masquerade.init_app(app)
+    app.test_client().get("/")
+    assert server.tokens == []  # nobody listens
+
+    @masquerade.on(COMPLETED)
+    def hear(event: Any) -> None:
+        heard.put(event.payload["job_id"])
+
+    server.wait_for_connections(1, timeout=10)
+    app.test_client().get("/")
+    server.emit(COMPLETED, {"job_id": "1", "image_url": "u"})
+    assert heard.get(timeout=10) == "1"
+    assert server.tokens == ["gallery"]
+
+
+@pytest.mark.parametrize("settings", [{"AUTOSTART": False}, {"LISTENERS": "listen"}])
+def test_settings_keep_the_first_request_from_starting_it(
+    settings: dict[str, Any], make_app: Any, server: EventServer
+) -> None:
+    masquerade = MasqueradeWS(app := make_app(**settings))
+    masquerade.on(COMPLETED)(print)
+    app.test_client().get("/")
+    assert "masquerade_ws.client" not in app.extensions
+
+
+def test_the_requests_of_tests_start_nothing(make_app: Any) -> None:
+    masquerade = MasqueradeWS(app := make_app())
+    masquerade.on(COMPLETED)(print)
+    app.testing = True
+    app.test_client().get("/")
+    assert "masquerade_ws.client" not in app.extensions
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reloaded", "starts"),
+    [
+        (["run"], False, True),
+        (["run", "--debug"], False, False),
+        (["run", "--debug"], True, True),
+        (["run", "--debug", "--no-reload"], False, True),
+        (["run", "--reload"], False, False),
+        (["shell"], False, False),
+        (["routes"], False, False),
+    ],
+    ids=str,
+)
+def test_the_command_that_serves_starts_the_client_and_no_other(
+    arguments: list[str], reloaded: bool, starts: bool, make_app: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FLASK_DEBUG", raising=False)
+    monkeypatch.delenv("WERKZEUG_RUN_MAIN", raising=False)
+    if reloaded:
+        monkeypatch.setenv("WERKZEUG_RUN_MAIN", "true")
+    made: list[Any] = []
+
+    def create_app() -> Any:
+        masquerade = MasqueradeWS()
+        masquerade.on(COMPLETED)(print)
+        masquerade.init_app(app := make_app())
+        made.append("masquerade_ws.client" in app.extensions)
+        return app
+
+    monkeypatch.setattr("flask.cli.run_simple", lambda *_, **__: None)
+    result = CliRunner().invoke(flask.cli.FlaskGroup(create_app=create_app), arguments, input="")
+    assert result.exit_code == 0, result.output
+    assert made == [starts]
+
+
+def test_the_command_calls_the_listeners_and_prints_events_until_the_client_ends(
+    make_app: Any, server: EventServer
+) -> None:
+    masquerade = MasqueradeWS(app := make_app(LISTENERS="listen", AUTO_RECONNECT=False))
+    heard: queue.Queue[str] = queue.Queue()
+    masquerade.on(COMPLETED)(lambda event: heard.put(event.payload["job_id"]))
+    connect(app)
+    server.emit(COMPLETED, {"job_id": "0", "image_url": "u"})  # no listener hears it
+    app.extensions["masquerade_ws.client"].disconnect()
+
+    def play() -> None:
+        server.wait_for_connections(1, timeout=10)
+        server.emit(COMPLETED, {"job_id": "1", "image_url": "u"})
+        server.close(1013, "later")
+
+    player = threading.Thread(target=play)
+    player.start()
+    result = app.test_cli_runner().invoke(args=["masquerade-listen"])
+    player.join()
+    assert [heard.get(timeout=10), heard.empty()] == ["1", True]
+    assert json.loads(result.stdout)["payload"]["job_id"] == "1"
+    assert result.stderr.splitlines() == [
+        "connected",
+        "disconnected, code 1013",
+        "Error: the connection was lost (code 1013) and is not replaced",
+    ]
+    assert result.exit_code == 1
+
+
+def test_the_command_is_quiet_when_asked_and_ends_well_when_it_is_interrupted(
+    make_app: Any, server: EventServer
+) -> None:
+    MasqueradeWS(app := make_app())
+    player = threading.Thread(target=lambda: (server.wait_for_connections(1, timeout=10), interrupt()))
+    player.start()
+    result = app.test_cli_runner().invoke(args=["masquerade-listen", "--quiet"])
+    player.join()
+    assert (result.output, result.exit_code) == ("", 0)
+
+
+def interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
 def test_the_development_server_has_one_client_and_each_reload_replaces_it(server: EventServer, tmp_path: Path) -> None:
     site = tmp_path / "site_of_images.py"
     site.write_text(SITE)
     command = ["-m", "flask", "--app", "site_of_images", "run", "--debug", "--port", "{port}"]
     with WebServer(command, folder=tmp_path, environment={"FLASK_MASQUERADE_WS_URL": server.url}) as web:
+        server.wait_for_connections(1, timeout=30)  # before the first request, for the listener
         assert web.ask("/job-1")[0] == 200, web.output
         assert (server.connections, len(server.tokens)) == (1, 1)
 
         site.write_text(SITE + "# changed")
         server.wait_for_connections(0, timeout=30)
+        server.wait_for_connections(1, timeout=30)
         web.await_listening()
         assert web.ask("/job-2")[0] == 200, web.output
         assert (server.connections, len({*server.tokens})) == (1, 2)
@@ -248,7 +371,12 @@ from masquerade_ws.contrib.flask import MasqueradeWS
 app = Flask("site")
 app.config.from_prefixed_env()
 app.config["MASQUERADE_WS_GET_TOKEN"] = lambda: str(os.getpid())
-masquerade = MasqueradeWS(app)
+masquerade = MasqueradeWS()
+masquerade.init_app(app)
+
+@masquerade.on("image.generation.completed")
+def hear(event):
+    print("heard", event.payload["job_id"], flush=True)
 
 if os.environ.get("USE_AT_IMPORT"):
     with app.app_context():
@@ -284,6 +412,7 @@ def test_each_worker_process_has_one_client_which_ends_with_it(
     (tmp_path / "site_of_images.py").write_text(SITE)
     command = gunicorn(*arguments, "--workers=2", "site_of_images:app")
     with WebServer(command, folder=tmp_path, environment={"FLASK_MASQUERADE_WS_URL": server.url}) as web:
+        server.wait_for_connections(2, timeout=30)  # before the first request, for the listener
         answers: list[tuple[int, str]] = []
 
         def ask(job_id: str) -> None:
@@ -294,7 +423,7 @@ def test_each_worker_process_has_one_client_which_ends_with_it(
             thread.start()
         for thread in threads:
             thread.join()
-        assert server.connections == len(server.tokens) == len({*server.tokens}) <= 2
+        assert server.connections == len(server.tokens) == len({*server.tokens}) == 2
         assert web.stop() == 0, web.output
     server.wait_for_connections(0)
     assert sorted(answers) == sorted((200, f"https://images.example/job-{number}") for number in range(12))
@@ -312,9 +441,33 @@ def test_a_client_that_was_used_before_the_fork_is_the_masters_alone(
     command = gunicorn(f"--worker-class={kind}", "--workers=1", "--preload", "site_of_images:app")
     environment = {"FLASK_MASQUERADE_WS_URL": server.url, "USE_AT_IMPORT": "yes"}
     with WebServer(command, folder=tmp_path, environment=environment) as web:
-        assert (server.connections, len(server.tokens)) == (1, 1)
         for number in range(3):
             assert web.ask(f"/job-{number}") == (200, f"https://images.example/job-{number}"), web.output
         assert (server.connections, len({*server.tokens})) == (2, 2)
         assert web.stop() == 0, web.output
     server.wait_for_connections(0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork, for gunicorn")
+def test_listeners_run_in_the_command_alone_beside_a_web_worker_that_uses_its_client(
+    server: EventServer, tmp_path: Path
+) -> None:
+    pytest.importorskip("gunicorn", reason="needs gunicorn")
+    (tmp_path / "site_of_images.py").write_text(SITE)
+    environment = {"FLASK_MASQUERADE_WS_URL": server.url, "FLASK_MASQUERADE_WS_LISTENERS": "listen"}
+    listen = ["-m", "flask", "--app", "site_of_images", "masquerade-listen"]
+    with (
+        WebServer(gunicorn("site_of_images:app"), folder=tmp_path, environment=environment) as web,
+        WebServer(listen, folder=tmp_path, environment=environment, listens=False) as listening,
+    ):
+        server.wait_for_connections(1, timeout=30)
+        assert web.ask("/job-1") == (200, "https://images.example/job-1"), web.output
+        assert server.connections == 2
+        server.emit(COMPLETED, {"job_id": "job-2", "image_url": "u"})
+        until(lambda: "heard job-2" in listening.output)
+        assert listening.stop() == 0
+        assert web.stop() == 0
+    assert "heard" not in web.output
+    lines = listening.output.splitlines()
+    assert [line for line in lines if line[0] != "{"] == ["connected", "heard job-2", "disconnected, code 1000"]
+    assert len(lines) == 4

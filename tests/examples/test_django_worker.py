@@ -107,8 +107,7 @@ def test_200_concurrent_requests_each_get_their_own_image(
     environment = {"MASQUERADE_URL": gateway.url}
     with WebServer(gunicorn(), folder=PROJECT, environment=environment) as web:
         with ThreadPoolExecutor(count) as pool:
-            while sum(line.startswith("connected") for line in reports) < 4:  # until all processes have begun
-                list(pool.map(lambda number: made(web, f"garden {number}"), range(32)))
+            until(lambda: sum(line.startswith("connected") for line in reports) == 4)
             before = time.monotonic()
             answers = list(pool.map(ask, range(count)))
             took = time.monotonic() - before
@@ -144,14 +143,14 @@ def test_every_kind_of_worker_makes_images_and_says_goodbye(
     environment = {"MASQUERADE_URL": gateway.url}
 
     with WebServer(gunicorn(*arguments, "--workers=2"), folder=PROJECT, environment=environment) as web:
+        until(lambda: sum(line.startswith("connected") for line in reports) == 2)  # before any request
         with ThreadPoolExecutor(8) as pool:
             answers = list(pool.map(lambda number: made(web, f"harbour {number}"), range(16)))
-        connected = [line for line in reports if line.startswith("connected")]
         assert web.stop() == 0, web.output
 
     assert all(is_own(answer, tmp_path / "images") for answer in answers)
-    assert 1 <= len(connected) <= 2
-    until(lambda: sum(line.startswith("disconnected") for line in reports) == len(connected))
+    assert sum(line.startswith("connected") for line in reports) == 2
+    until(lambda: sum(line.startswith("disconnected") for line in reports) == 2)
     assert all(line.endswith("code 1001") for line in reports if line.startswith("disconnected"))
 
 
@@ -178,11 +177,7 @@ def test_a_notification_is_saved_once_though_every_process_receives_it(
     environment = {"MASQUERADE_URL": server.url, **database}
     with WebServer(gunicorn(), folder=PROJECT, environment=environment) as web:
         assert "None yet." in web.ask("/notifications")[1]
-        assert server.connections == 0
-        with ThreadPoolExecutor(32) as pool:
-            while server.connections < 4:
-                list(pool.map(lambda number: made(web, f"harbour {number}"), range(32)))
-
+        server.wait_for_connections(4, timeout=30)
         server.emit("system.notification", {"severity": "info", "message": "<b>first</b>"})
         server.emit("system.notification", {"severity": "warning", "message": "second"})
         until(lambda: "second" in web.ask("/notifications")[1])
@@ -193,8 +188,10 @@ def test_a_notification_is_saved_once_though_every_process_receives_it(
     assert "<strong>info</strong> &lt;b&gt;first&lt;/b&gt;" in page
 
 
-def test_the_command_saves_notifications_without_a_web_server(server: EventServer, database: dict[str, str]) -> None:
-    environment = {"MASQUERADE_URL": server.url, **database}
+def test_the_command_alone_saves_notifications_beside_a_web_worker_that_uses_its_client(
+    server: EventServer, database: dict[str, str]
+) -> None:
+    environment = {"MASQUERADE_URL": server.url, "LISTENERS": "listen", **database}
     serving = WebServer(gunicorn("--workers=1"), folder=PROJECT, environment=environment)
     listening = subprocess.Popen(
         [sys.executable, "manage.py", "masquerade_listen"],
@@ -206,12 +203,15 @@ def test_the_command_saves_notifications_without_a_web_server(server: EventServe
     )
     with serving as web, listening:
         server.wait_for_connections(1, timeout=30)
+        made(web, "a harbour")
+        assert server.connections == 2
         server.emit("system.notification", {"severity": "info", "message": "first"})
         until(lambda: "first" in web.ask("/notifications")[1])
         listening.terminate()
         output, errors = listening.communicate(timeout=30)
     assert listening.returncode == 0, errors
-    assert json.loads(output)["payload"] == {"severity": "info", "message": "first"}
+    assert json.loads(output.splitlines()[-1])["payload"] == {"severity": "info", "message": "first"}
+    assert "Traceback" not in web.output, web.output
     assert errors.splitlines() == ["connected", "disconnected, code 1000"]
 
 
@@ -245,6 +245,7 @@ def test_the_autoreloader_has_one_client_and_each_reload_replaces_it(server: Eve
 
     command = ["manage.py", "runserver", "127.0.0.1:{port}"]
     with WebServer(command, folder=project, environment={"MASQUERADE_URL": server.url}) as web:
+        server.wait_for_connections(1, timeout=30)
         made(web, "a harbour")
         assert (server.connections, len(server.tokens)) == (1, 1)
 

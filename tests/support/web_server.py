@@ -35,9 +35,13 @@ class WebServer:
         command: What runs it: a module and its arguments, with ``{port}`` for the port.
         folder: Where it runs.
         environment: What is added to its environment.
+        listens: Whether it accepts connections at all; a command beside a server does not.
     """
 
-    def __init__(self, command: Sequence[str], *, folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, command: Sequence[str], *, folder: Path, environment: Mapping[str, str], listens: bool = True
+    ) -> None:
+        self._listens = listens
         self.port = free_port()
         self._process = subprocess.Popen(
             [sys.executable, *(part.format(port=self.port) for part in command)],
@@ -59,7 +63,8 @@ class WebServer:
 
     def __enter__(self) -> WebServer:
         try:
-            self.await_listening()
+            if self._listens:
+                self.await_listening()
         except BaseException:
             self._kill()
             raise
@@ -94,9 +99,13 @@ class WebServer:
             time.sleep(0.05)
         raise AssertionError(f"the web server does not listen: {self.output}")
 
+    def send_signal(self, number: int) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
+
     def stop(self, number: int = signal.SIGTERM) -> int:
         """End it by a signal, and return its exit status."""
-        self._process.send_signal(number)
+        self.send_signal(number)
         status = self._process.wait(LIMIT)
         self._reader.join(LIMIT)
         return status

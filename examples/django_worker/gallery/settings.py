@@ -31,5 +31,6 @@ MASQUERADE_WS = {
     "URL": os.environ.get("MASQUERADE_URL", "ws://localhost:34076/ws"),
     "GET_TOKEN": "gallery.tokens.get_token",
     "RECONNECT_JITTER": 0.5,  # the processes do not reconnect all at once
+    "LISTENERS": os.environ.get("LISTENERS", "all"),  # "listen": in the process of masquerade_listen alone
 }
 IMAGE_TIMEOUT = float(os.environ.get("IMAGE_TIMEOUT", "60"))  # seconds that a view waits for its image

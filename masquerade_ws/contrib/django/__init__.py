@@ -17,8 +17,8 @@
     @receiver(event_received, sender="image.generation.completed")
     def store(sender, event, **kwargs): ...
 
-The client starts, and with it the signals, when a process first sends, waits or opens a stream; the command
-``masquerade_listen`` runs it in a process that does nothing else.
+The client starts by itself in each process that serves, once a receiver is connected; and wherever a process first
+sends, waits or opens a stream. The command ``masquerade_listen`` runs it in a process that does nothing else.
 """
 
 from __future__ import annotations

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from django.apps import AppConfig
 from django.core import checks
-from django.core.signals import setting_changed
+from django.core.signals import request_started, setting_changed
 
 from masquerade_ws.contrib.django.conf import check_settings
 from masquerade_ws.contrib.django.lazy import lazy
+from masquerade_ws.contrib.django.serving import first_request, watch_applications
+from masquerade_ws.contrib.django.signals import event_received
 
 __all__ = ["MasqueradeConfig"]
 
@@ -20,6 +22,10 @@ class MasqueradeConfig(AppConfig):
     verbose_name = "Masquerade events"
 
     def ready(self) -> None:
-        """Register the checks; start no client."""
+        """Register the checks, and watch for what shows that this process serves; start no client."""
         checks.register(check_settings)
         setting_changed.connect(lazy.reset)
+        event_received.on_connect = lazy.autostart.notice_listeners
+        lazy.autostart.watch_celery()
+        watch_applications()
+        request_started.connect(first_request)

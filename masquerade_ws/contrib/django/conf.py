@@ -6,25 +6,26 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error
+from django.core.checks import CheckMessage, Error, Info
 from django.core.exceptions import ImproperlyConfigured
 
-from masquerade_ws.contrib.settings import MISSING, NOT_FOUND, UNKNOWN, WRONG, Mistake, read
+from masquerade_ws.contrib.django.signals import event_received
+from masquerade_ws.contrib.settings import MISSING, NOT_FOUND, UNKNOWN, WRONG, Mistake, Settings, read
 
-__all__ = ["check_settings", "options"]
+__all__ = ["check_settings", "load"]
 
 SETTING = "MASQUERADE_WS"
 _CODES = {MISSING: "E002", UNKNOWN: "E003", NOT_FOUND: "E004", WRONG: "E005"}
 
 
-def options() -> dict[str, Any]:
-    """Return the arguments of the client.
+def load() -> Settings:
+    """Return what the setting says.
 
     Raises:
-        ImproperlyConfigured: If a setting is wrong.
+        ImproperlyConfigured: If it is wrong.
     """
     found, errors = _read()
-    if errors:
+    if found is None or errors:
         raise ImproperlyConfigured(" ".join(error.msg for error in errors))
     return found
 
@@ -40,18 +41,24 @@ def check_settings(**_: Any) -> list[CheckMessage]:
     ``E003``            There is no such option.
     ``E004``            A dotted path cannot be imported.
     ``E005``            A value is not allowed.
+    ``I001``            Receivers are connected, and ``AUTOSTART`` is off: nothing starts the client for them.
     ==================  =====================================================================================
     """
-    return [*_read()[1]]
+    found, errors = _read()
+    if found is None or found.autostart or found.listen_alone or not event_received.has_receivers():
+        return [*errors]
+    message = f"{SETTING}['AUTOSTART'] is off, so receivers of event_received hear nothing until something connects."
+    hint = "Call client.connect(block=False) in each process that is to receive, or remove the option."
+    return [*errors, Info(message, hint=hint, id="masquerade_ws.I001")]
 
 
-def _read() -> tuple[dict[str, Any], list[Error]]:
+def _read() -> tuple[Settings | None, list[Error]]:
     given: object = getattr(settings, SETTING, None)
     if not isinstance(given, Mapping):
         example = '{"URL": "wss://...", "GET_TOKEN": "path.to.get_token"}'
-        return {}, [Error(f"{SETTING} must be a dictionary.", hint=f"{SETTING} = {example}", id="masquerade_ws.E001")]
-    found, mistakes = read(cast("Mapping[object, Any]", given))
-    return found, [_error(mistake) for mistake in mistakes]
+        return None, [Error(f"{SETTING} must be a dictionary.", hint=f"{SETTING} = {example}", id="masquerade_ws.E001")]
+    found = read(cast("Mapping[object, Any]", given))
+    return found, [_error(mistake) for mistake in found.mistakes]
 
 
 def _error(mistake: Mistake) -> Error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django.dispatch import Signal
@@ -19,6 +20,7 @@ class EventSignal(Signal):
     def __init__(self) -> None:
         super().__init__()
         self._senders: dict[str, str] = {}
+        self.on_connect: Callable[[], None] = _nothing  # called when a receiver has been connected
 
     def connect(self, receiver: Any, sender: object = None, weak: bool = True, dispatch_uid: object = None) -> None:
         """Connect a receiver to the events of the type ``sender``, or to all; otherwise as `Signal.connect`.
@@ -42,6 +44,11 @@ class EventSignal(Signal):
                 )
             sender = self._senders.setdefault(sender, sender)
         super().connect(receiver, sender, weak, dispatch_uid)
+        self.on_connect()
+
+    def has_receivers(self) -> bool:
+        """Return whether receivers are connected, to whatever sender."""
+        return bool(self.receivers)
 
     def disconnect(self, receiver: Any = None, sender: object = None, dispatch_uid: str | None = None) -> bool:
         """As `Signal.disconnect`."""
@@ -61,6 +68,10 @@ class EventSignal(Signal):
 
     def _known(self, sender: Any) -> Any:
         return self._senders.get(sender, sender)
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 event_received = EventSignal()
