@@ -12,13 +12,12 @@ from contextlib import contextmanager
 
 from masquerade_ws.process_hooks import notice_fork
 
-__all__ = ["CALLABLES", "DECODE", "GET_TOKEN", "HEADERS", "LISTENER", "PREDICATE", "URL", "Guard", "holds"]
+__all__ = ["DECODE", "GET_TOKEN", "HEADERS", "LISTENER", "PREDICATE", "URL", "Guard", "holds"]
 
 LISTENER = "a listener"
 GET_TOKEN = "get_token"
 URL = "url"
 HEADERS = "headers"
-CALLABLES = frozenset({GET_TOKEN, URL, HEADERS})  # of an attempt, on its own thread, which no `disconnect()` waits for
 PREDICATE = "a predicate"
 DECODE = "decode"
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
 
 from masquerade_ws import process_hooks
 from masquerade_ws.deadline import Deadline
-from masquerade_ws.delivery.blocking import CALLABLES, LISTENER
 from masquerade_ws.delivery.dispatcher import dispatch
 from masquerade_ws.delivery.filters import AnyEvent
 from masquerade_ws.errors import DisconnectedError, WaitTimeoutError, copy_of
 from masquerade_ws.lifecycle.options import ClientOptions
-from masquerade_ws.lifecycle.session import Mail, Session
-from masquerade_ws.lifecycle.state import LAST_WORDS, ClientState, ended_by_user, log_report
+from masquerade_ws.lifecycle.session import LAST_WORDS, Mail, Session
+from masquerade_ws.lifecycle.state import ClientState, ended_by_user, log_report
 from masquerade_ws.lifecycle.supervisor import Rooms, Supervisor, supervise
 from masquerade_ws.lifecycle.threads import start
 from masquerade_ws.lifecycle.transitions import Phase, Trigger
@@ -75,7 +75,7 @@ class Control:
         return session, ()
 
     def _start(self, session: Session) -> Sequence[AnyEvent]:
-        before = self._state.session, self._state.current
+        before = self._state.session, self._state.current, self._state.reported
         try:
             self._start_threads(session)
             process_hooks.await_at_exit(session.done)
@@ -85,7 +85,7 @@ class Control:
         except BaseException:  # no thread, or an interrupt
             session.move(Trigger.START_FAILED)
             session.stopping = True
-            self._state.session, self._state.current = before
+            self._state.session, self._state.current, self._state.reported = before
             session.event_queue.give_up()
             session.mail.put(Mail.STOP)  # wakes the supervisor thread, if it was started, which then ends both
             raise
@@ -127,6 +127,9 @@ class Control:
                 session.newest_stream = newest
             elif session is not None:
                 session.close_code, session.close_timeout, session.deadline = code, timeout / 2, Deadline(timeout)
+                thread = threading.current_thread()
+                waiting = session.waiting_for(thread)
+                session.unattended = waiting is not None and thread is not waiting.dispatcher_thread
                 attempted = session.connection if session.phase is Phase.CONNECTING else None
                 connected = session.phase is Phase.CONNECTED
                 cause = ended_by_user() if connected else session.end_of_waits(str(ended_by_user()), 1000)
@@ -141,21 +144,28 @@ class Control:
         return session
 
     def _await_end(self, session: Session, deadline: Deadline) -> None:
-        """Wait until a session that was stopped has ended; abandon it if it has not in time."""
-        role = self._rooms.guard.role
+        """Wait until a session that was stopped has ended; abandon it if it has not in time.
+
+        A thread for whose own end the session waits cannot wait for that: user code runs there, or a finalizer. In a
+        listener all but the last events is over on return. On other threads of the library nothing is waited for: the
+        rest follows once the user's code has returned, which may hold a lock (a log handler's) that the end needs.
+        """
         # Nothing moves until the code that a signal handler or a finalizer cut goes on.
         if self._state.changing or self._rooms.streams.held or self._rooms.listeners.held:
             return
-        if role is None or role in CALLABLES:
+        thread = threading.current_thread()
+        waiting = session.waiting_for(thread)
+        if waiting is None:
             over = session.done.wait(deadline.remaining())
             if session.supervisor_thread is not None and not session.abandoned:
                 session.supervisor_thread.join(deadline.remaining())
-        elif role == LISTENER:  # the session waits for this very thread, to deliver the last events
+        elif thread is waiting.dispatcher_thread:
             with self._state.changed:
                 over = self._state.changed.wait_for(lambda: session.quiet, deadline.later(LAST_WORDS).remaining())
-        else:  # before that, it waits for this thread, for the next event
-            connection = session.connection
-            over = (connection is None or connection.wait_tcp_closed(deadline.remaining())) and session.ended
+        else:
+            with self._state.changed:
+                self._state.leave(session)
+            return
         if not over:
             self._state.abandon(session, deadline)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,7 +18,9 @@ from masquerade_ws.lifecycle.asking import Asking
 from masquerade_ws.lifecycle.threads import Thread, receive
 from masquerade_ws.lifecycle.transitions import TRANSITIONS, Phase, Trigger
 
-__all__ = ["AttemptResult", "Mail", "Schedule", "Session"]
+__all__ = ["LAST_WORDS", "AttemptResult", "Mail", "Schedule", "Session"]
+
+LAST_WORDS = 0.5  # seconds that user code may take for the last events of a session after its time has run out
 
 
 class Mail(Enum):
@@ -90,7 +93,7 @@ class Session:
         supervisor_thread: Set once, by whoever makes the session.
         dispatcher_thread: Likewise.
         schedule: The supervisor thread's alone.
-        threads: Likewise: the reader and the heartbeat of the present connection.
+        threads: Likewise, but for these threads themselves: the reader and the heartbeat of the present connection.
         previous: From here on the life cycle's lock guards each attribute. The session that this one waits for.
         phase: Set by `move` alone.
         result: That of the attempt under way, or of the next one.
@@ -100,6 +103,9 @@ class Session:
         cut: The connection that an abandonment cut, for the supervisor thread to close.
         connected_since: When the connection was made, in UTC.
         stopping: Whether somebody called ``disconnect()``, or the client has given up.
+        unattended: Whether that was a thread for whose end the session waits, and which so cannot wait for it. The
+            supervisor thread then abandons the session when its time has run out.
+        left: Whether such a ``disconnect()`` has returned.
         abandoned: Whether nobody waits for it any longer.
         deadline: When the ``disconnect()`` that stops it returns; the next session waits no longer than that either.
         close_code: What to close the connection with.
@@ -127,6 +133,8 @@ class Session:
         self.cut: Transport | None = None
         self.connected_since: datetime | None = None
         self.stopping = False
+        self.unattended = False
+        self.left = False
         self.abandoned = False
         self.deadline = Deadline(None)
         self.close_code = 1000
@@ -147,6 +155,17 @@ class Session:
         previous = self.previous
         never_started = self.phase is Phase.PENDING and self.stopping
         return self.ended or (never_started and previous is not None and previous.quiet)
+
+    def waiting_for(self, thread: threading.Thread) -> Session | None:
+        """Return the session of which a thread is: this one or those before it, for whose ends it waits."""
+        session: Session | None = self
+        while session is not None and thread not in (
+            session.supervisor_thread,
+            session.dispatcher_thread,
+            *session.threads,
+        ):
+            session = session.previous
+        return session
 
     def end_of_waits(self, message: str, code: int) -> DisconnectedError:
         """Return the error with which those end that wait when the session ends, and it has no connection.
@@ -184,17 +203,40 @@ class Session:
             thread.join()
         self.threads = []
 
+    def join_in_time(self) -> bool:
+        """Wait for them, if nobody else sees to it for no longer than the session may take; return whether they ended.
+
+        User code on the reader thread may hang.
+        """
+        for thread in self.threads:
+            thread.join(self._allowed.remaining())
+        if not all(thread.over for thread in self.threads):
+            return False
+        self.threads = []
+        return True
+
+    @property
+    def _allowed(self) -> Deadline:
+        """How long the supervisor thread may wait for user code to return."""
+        return self.deadline.later(LAST_WORDS) if self.unattended else Deadline(None)
+
     def close_cut(self) -> None:
         """Close the connection that was cut, once no thread is busy with it, and wait for its threads."""
         if self.cut is not None:
             self.cut.abort(self.cause)
             self.join()
 
-    def finish_dispatching(self, deadline: Deadline) -> None:
-        """Let the dispatcher thread deliver what is left, and wait for its end."""
+    def finish_dispatching(self, deadline: Deadline | None = None) -> bool:
+        """Let the dispatcher thread deliver what is left, and wait for its end; return whether it has ended.
+
+        Args:
+            deadline: How long to wait; ``None``: as long as `join_in_time` does.
+        """
         self.event_queue.finish()
-        if self.dispatcher_thread is not None:
-            self.dispatcher_thread.join(deadline.remaining())
+        if self.dispatcher_thread is None:
+            return True
+        self.dispatcher_thread.join((deadline or self._allowed).remaining())
+        return self.dispatcher_thread.over
 
     def end_unsupervised(self) -> None:
         """End the threads of a client that nobody refers to any more, so that there is nobody to report to."""

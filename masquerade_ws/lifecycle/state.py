@@ -18,15 +18,12 @@ from masquerade_ws.delivery.stream_index import StreamIndex
 from masquerade_ws.delivery.transport import Transport
 from masquerade_ws.errors import ConnectError, DisconnectedError, SendError
 from masquerade_ws.events import ConnectionState, DisconnectedEvent, ErrorEvent, StateChangeEvent, timestamp_now
-from masquerade_ws.lifecycle.session import Mail, Session
+from masquerade_ws.lifecycle.session import LAST_WORDS, Mail, Session
 from masquerade_ws.lifecycle.transitions import STATES, Phase, Trigger
 from masquerade_ws.log import logger
 from masquerade_ws.stats import Counters
 
-__all__ = ["LAST_WORDS", "ClientState", "ended_by_user", "log_report", "report"]
-
-
-LAST_WORDS = 0.5  # seconds that listeners may take for the last events of a session that hung
+__all__ = ["ClientState", "ended_by_user", "log_report", "report"]
 
 
 class ClientState:
@@ -39,6 +36,7 @@ class ClientState:
     Attributes:
         counters: As given.
         current: What the client's ``state`` says.
+        reported: What the last ``state:change`` says that was queued.
         last_error: Why the last attempt failed or the last connection was lost; ``None`` while connected.
         session: The newest session.
     """
@@ -55,6 +53,7 @@ class ClientState:
     def _reset(self) -> None:
         vars(self).pop("_changed", None)
         self.current: ConnectionState = "disconnected"
+        self.reported: ConnectionState = "disconnected"
         self.last_error: ConnectError | DisconnectedError | None = None
         self.session = None
 
@@ -173,10 +172,11 @@ class ClientState:
     ) -> Sequence[AnyEvent]:
         """Make a transition, and queue what it is reported by, in the one order; return that, for `report`."""
         session.move(trigger)
-        old, self.current = self.current, STATES[session.phase]
+        old, new = self.reported, STATES[session.phase]
+        self.reported, self.current = new, "disconnected" if session.left else new
         events = list(news)
-        if old != self.current:
-            events.insert(0, StateChangeEvent(old, self.current, timestamp_now()))
+        if old != new:
+            events.insert(0, StateChangeEvent(old, new, timestamp_now()))
         if error is not None:
             context: Literal["connection", "send"] = "send" if isinstance(error, SendError) else "connection"
             events.insert(0, ErrorEvent(error, context, timestamp_now()))
@@ -202,6 +202,12 @@ class ClientState:
         self.retire(session, cause)
         session.result.cancelled = True
         self.changed.notify_all()
+
+    def leave(self, session: Session) -> None:
+        """Let the client's state say where a session will end, though it waits for the thread that calls this."""
+        session.left = True
+        if self.session is session and session.stopping:
+            self.current = "disconnected"
 
     def let_go(self, session: Session) -> Transport | None:
         """Take the connection out of a session, or the one that it has lost."""

@@ -253,7 +253,8 @@ class Supervisor:
         session.event_queue.release()
         if connection is not None:
             connection.close(session.close_code, timeout=session.close_timeout)
-        session.join()
+        if not session.join_in_time():
+            self.state.abandon(session, Deadline(0))
         with self.state.changed:
             if session.ended:
                 return
@@ -299,10 +300,13 @@ def supervise(supervisor_ref: weakref.ref[Supervisor], session: Session) -> None
             timeout = supervisor.step(session, mail)
             del supervisor
         session.close_cut()
-        session.finish_dispatching(Deadline(None))
+        over = session.finish_dispatching()
         supervisor = supervisor_ref()
         if supervisor is not None and not session.abandoned:
-            supervisor.state.finish(session)
+            if over:
+                supervisor.state.finish(session)
+            else:
+                supervisor.state.abandon(session, Deadline(0))
     except BaseException:
         supervisor = supervisor_ref()
         if supervisor is not None:

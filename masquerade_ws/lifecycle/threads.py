@@ -31,6 +31,11 @@ class Thread(threading.Thread):
         self._over = Latch()
         self._joining = threading.RLock()  # reentrant: a signal handler may disconnect during a join
 
+    @property
+    def over(self) -> bool:
+        """Whether the thread has done what it was made for."""
+        return self._over.is_set()
+
     def join(self, timeout: float | None = None) -> None:
         """Wait for the end of the thread, or for ``timeout`` seconds, but not for oneself."""
         if self is threading.current_thread():  # where a handler of the logger, or a finalizer, disconnects

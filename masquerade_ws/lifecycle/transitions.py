@@ -38,7 +38,8 @@ Who may cause what:
 * ``ABANDON`` is for a session that hangs, mostly in user code. The ``disconnect()`` that stopped it makes the move once
   its time has run out, and so does the next session, which waits no longer than that. What the supervisor thread of an
   abandoned session still does is seen by nobody. A supervisor thread that dies abandons its own session, so that nobody
-  waits for it.
+  waits for it; and so does one whose session was stopped by user code on a thread for which the session waits, once the
+  time has run out.
 * ``FORKED`` ends each session in a forked child, whichever phase it was in: the threads are the parent's.
 
 Who waits: a blocking ``connect()`` for the result of one attempt; ``disconnect()`` for the end of the session that it

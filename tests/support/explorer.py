@@ -3,16 +3,16 @@
 The supervisor is the real one. Time, sockets and threads are fakes: where a thread would block or let others run (in
 ``get_token``, in an attempt, in a closing handshake, while it joins another, before it takes the life cycle's lock),
 the schedule may let any other act, and so it may when that lock is released. Threads may be refused, a ``connect()``
-interrupted, and the process may fork. What the listeners were called with in the end is checked: each transition, in
-order.
+interrupted, and the process may fork. A ``disconnect()`` may be the reader's, in user code that does not return. What
+the listeners were called with in the end is checked: each transition, in order.
 """
 
 from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,6 +22,7 @@ from masquerade_ws import ConnectError, DisconnectedError, WebSocketClient, dead
 from masquerade_ws.delivery.dispatcher import Delivery
 from masquerade_ws.delivery.event_queue import EventQueue
 from masquerade_ws.lifecycle import control, state, supervisor
+from masquerade_ws.lifecycle import session as sessions
 from masquerade_ws.lifecycle.session import Mail, Session
 from masquerade_ws.lifecycle.transitions import TRANSITIONS, Phase, Trigger
 
@@ -79,17 +80,21 @@ class PreemptedCondition(threading.Condition):
 
 
 class FakeThread:
-    """A thread that the explorer plays; joining it lets others act, and it has ended after that."""
+    """A thread that the explorer plays; joining it lets others act, and it is over after that.
+
+    A reader thread may hang, where somebody joins it for a time only.
+    """
 
     def __init__(self, world: Explorer, name: str, *args: Any) -> None:
         self.name = name
         self.args = args
         self._world = world
-        self.ended = False
+        self.over = False
 
     def join(self, timeout: float | None = None) -> None:
         self._world.others_act()
-        self.ended = True
+        hangs = self.name == "reader" and timeout is not None and self._world.schedule.choose(2) == 1
+        self.over = self.over or not hangs
         if self.name == "dispatcher":
             self._world.dispatch(*self.args)
 
@@ -186,14 +191,18 @@ class Explorer:
         self._now = 1000.0
         self._depth = 0
         self._starting: Session | None = None  # the one that `connect` starts itself, and may be interrupted then
-        self._stopped: list[Session] = []  # those of each `disconnect()` that has not begun to wait
+        # The session of each `disconnect()` that has not begun to wait, and the thread that calls it.
+        self._stopped: list[tuple[Session, object]] = []
+        self._thread = object()  # the one that calls now
         self._sessions: list[Session] = []  # those with a supervisor thread that has not ended
         self._dispatchers: list[FakeThread] = []
         self._connections: list[FakeConnection] = []
         clock = SimpleNamespace(monotonic=lambda: self._now)
         patch.setattr(deadline, "time", clock)
         patch.setattr(supervisor, "time", clock)
-        patch.setattr(state, "LAST_WORDS", 0.0)
+        for module in (control, sessions, state):
+            patch.setattr(module, "LAST_WORDS", 0.0)
+        patch.setattr(control, "threading", SimpleNamespace(current_thread=lambda: self._thread))
         for module in (control, supervisor):
             patch.setattr(module, "start", self._started)
         self.client = WebSocketClient("ws://localhost/ws", lambda: "token", max_reconnect_delay=8, **options)
@@ -214,9 +223,9 @@ class Explorer:
             raise ConnectError("no thread could be started")
         thread = FakeThread(self, name, *args)
         if thread.name == "supervisor":
-            session = thread.args[1]
-            self._sessions.append(session)
-            self._starting = None if session.previous else session
+            supervised = thread.args[1]
+            self._sessions.append(supervised)
+            self._starting = None if supervised.previous else supervised
         elif thread.name == "dispatcher":
             self._dispatchers.append(thread)
         return thread
@@ -278,6 +287,9 @@ class Explorer:
             self._pass_time,
             self._deliver,
             self._fork,
+            self._disconnect_in_user_code,
+            *[self._run] * 4,  # so that connections come to be made
+            *[self._connect] * 2,
         ]
         acts[self.schedule.choose(len(acts))]()
 
@@ -289,10 +301,24 @@ class Explorer:
     def _disconnect(self) -> None:
         """Begin a `disconnect()`; all that others do until `_abandon` happens before it waits."""
         self._wish(False)
-        session = self._control._stop(1000, 5.0)
-        if session is not None:
-            assert session.stopping
-            self._stopped.append(session)
+        stopped = self._control._stop(1000, 5.0)
+        if stopped is not None:
+            assert stopped.stopping
+            self._stopped.append((stopped, self._thread))
+
+    def _disconnect_in_user_code(self) -> None:
+        """Do so on the reader thread, if there is one."""
+        newest = self._state.session
+        readers = [] if newest is None else [thread for thread in newest.threads if thread.name == "reader"]
+        if readers and not readers[0].over:
+            with self._on(readers[0]):
+                self._disconnect()
+
+    @contextmanager
+    def _on(self, thread: object) -> Iterator[None]:
+        before, self._thread = self._thread, thread
+        yield
+        self._thread = before
 
     def _wish(self, wanted: bool) -> None:
         self.wanted, self.call_begins = wanted, True
@@ -300,9 +326,11 @@ class Explorer:
     def _abandon(self) -> None:
         """Go on with one of the calls of `disconnect()`, whose time is over by now."""
         if self._stopped:
-            session = self._stopped.pop(self.schedule.choose(len(self._stopped)))
-            if not self._waits_for_abandonment(session):
-                self._control._await_end(session, deadline.Deadline(0))
+            stopped, thread = self._stopped.pop(self.schedule.choose(len(self._stopped)))
+            if not self._waits_for_abandonment(stopped):
+                with self._on(thread):
+                    self._control._await_end(stopped, deadline.Deadline(0))
+                assert self._state.session is not stopped or self.client.state == "disconnected"
 
     def _fork(self) -> None:
         """Go on in a forked child: as the thread that is in the middle of something, or as one that is in nothing."""
@@ -366,7 +394,7 @@ class Explorer:
             self._supervisor.step(session, None if session.mail.empty() else session.mail.get())
         if session.ended:
             session.close_cut()
-            session.finish_dispatching(deadline.Deadline(None))
+            session.finish_dispatching()
             if not session.abandoned:
                 self._state.finish(session)
             session.done.set()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from masquerade_ws import ConnectError, DisconnectedError, Event, WebSocketClient
+from masquerade_ws import ConnectError, DisconnectedError, Event, NotConnectedError, WebSocketClient
 from masquerade_ws.testing import EventServer
-from tests.support.raw_server import Peer, RawServer, close_payload, frame, until
+from tests.support.raw_server import Peer, RawServer, frame, until
 from tests.support.scenes import (
     CLOSING,
     CONNECTING,
@@ -156,32 +158,186 @@ def test_disconnect_in_get_token_gives_that_attempt_up(masquerade_server: EventS
     assert masquerade_server.tokens == []
 
 
-def test_disconnect_in_a_predicate_closes_in_good_order(client: WebSocketClient) -> None:
-    seen: list[Any] = []
-    codes: list[int] = []
+@contextmanager
+def sending_news(codes: list[int]) -> Iterator[RawServer]:
+    """Serve two messages to whoever says something, and four more together on the next word; note how it closes."""
 
     def script(peer: Peer) -> None:
         peer.upgrade()
-        peer.read_frame()
-        peer.send(frame(1, b'{"type": "news"}'))
-        codes.append(peer.read_close())
-        peer.send(frame(8, close_payload(1000)))
+        parts = iter([(0, 1), (2, 3, 4, 5)])
+        while (received := peer.read_frame())[0] != 8:
+            peer.send(b"".join(frame(1, b'{"type": "news.%d"}' % number) for number in next(parts)))
+        codes.append(int.from_bytes(received[1][:2], "big"))
+        peer.send(frame(*received))
 
-    def leave(event: object) -> bool:
-        seen.extend([elapsed(client.disconnect), client.state])
+    with RawServer(script) as server:
+        yield server
+
+
+NEWS = [f"news.{number}" for number in range(6)]
+
+
+@pytest.mark.parametrize("place", ["a predicate", "decode"])
+def test_disconnect_on_the_reader_thread_delivers_what_came_before_it(place: str) -> None:
+    codes: list[int] = []
+    seen: list[Any] = []
+    left = threading.Event()
+
+    def leave(event: Any) -> bool:
+        if event["type"] == "news.3":
+            seen.extend([elapsed(lambda: client.disconnect(timeout=TIMEOUT)), client.state])
+            with pytest.raises(NotConnectedError):
+                client.emit("late")
+            left.set()
         return True
 
-    with RawServer(script) as server, client_of(server.url) as client:
+    def decode(message: str | bytes) -> Any:
+        event = json.loads(message)
+        leave(event)
+        return event
+
+    options = {"decode": decode} if place == "decode" else {}
+
+    def listen(_: Event) -> None:
+        client.emit("go on")
+        assert left.wait(TIMEOUT)
+
+    with sending_news(codes) as server, client_of(server.url, **options) as client:
+        record = Record(client, "*", "state:change", "disconnected")
+        client.once("news.0", listen)
         client.connect()
-        stream = client.events("news", where=leave)
+        stream = client.events(where=None if place == "decode" else lambda event: leave(event.to_dict()))
         last = client.events("disconnected")
+        waiting = running(lambda: client.wait_for("never"))
         client.emit("go")
         assert last.get(TIMEOUT).code == 1000
+        with pytest.raises(DisconnectedError, match="disconnect"):
+            waiting.result()
         until(lambda: names_of_threads() == [])
-        assert seen[0] < 3
-        assert seen[1] == "disconnected"
-        assert [event.type for event in stream] in ([], ["news"])
+        assert seen[0] < TIMEOUT / 2
+        assert seen[1] == client.state == "disconnected"
+        assert record.story[:4] == [*CONNECTING[:2], *NEWS[:2]]
+        assert [told for told in record.story[4:-2] if told != CLOSING[0]] == NEWS[2:]
+        assert record.story[-2:] == CLOSING[1:]
+        assert [event.type for event in stream] == NEWS
     assert codes == [1000]
+
+
+def test_the_reader_thread_may_restart_the_client() -> None:
+    codes: list[int] = []
+    left = threading.Event()
+
+    def leave(event: Any) -> bool:
+        if not left.is_set():
+            client.disconnect()
+            client.connect(block=False)
+            client.disconnect()
+            client.connect(block=False)
+            left.set()
+        return True
+
+    with sending_news(codes) as server, client_of(server.url) as client:
+        record = Record(client, "*", "disconnected", "connected")
+        client.connect()
+        stream = client.events(where=leave)
+        client.emit("go")
+        assert left.wait(TIMEOUT)
+        until(lambda: client.state == "connected")
+        assert client.stats.connections == 2
+        assert [event.type for event in stream] == NEWS[:2]
+        record.wait("connected", 2)
+        assert record.story == ["connected", *NEWS[:2], "disconnected", "connected"]
+        until(lambda: names_of_threads() == FOUR)
+    assert codes[0] == 1000
+
+
+@pytest.mark.parametrize("hung", ["the predicate", "a listener"])
+def test_waits_end_when_a_disconnect_on_the_reader_thread_has_had_its_time(hung: str, hang: Hang) -> None:
+    def leave(event: Any) -> bool:
+        client.disconnect(timeout=0.2)
+        if hung == "the predicate":
+            hang()
+        return True
+
+    with sending_news([]) as server, client_of(server.url) as client:
+        record = Record(client, "disconnected")
+        if hung == "a listener":
+            client.once("news.0", hang)
+        client.connect()
+        stream = client.events("news.1", where=leave)
+        last = client.events("disconnected")
+        waiting = running(lambda: client.wait_for("never"))
+        client.emit("go")
+        assert hang.entered.wait(TIMEOUT)
+        with pytest.raises(DisconnectedError, match="disconnect"):
+            waiting.result()
+        assert client.state == "disconnected"
+        assert [event.code for event in last] == [1000]
+        assert len(list(stream)) <= (hung == "a listener")
+        hang.over.set()
+        until(lambda: names_of_threads() == [])
+        assert len(record.events) <= (hung == "the predicate")
+
+
+def test_disconnect_in_a_predicate_of_the_clients_own_event_is_as_in_a_listener(
+    client: WebSocketClient, masquerade_server: EventServer
+) -> None:
+    states: list[str] = []
+
+    def leave(event: object) -> bool:
+        if not states:
+            client.disconnect(timeout=TIMEOUT)
+            states.append(client.state)
+        return True
+
+    record = Record(client)
+    stream = client.events("connected", "state:change", "disconnected", where=leave)
+    client.connect(block=False)
+    until(lambda: states and names_of_threads() == [])
+    assert states == ["disconnected"]
+    assert len(list(stream)) == len(record.events)
+    assert record.story[0] == CONNECTING[0]
+    assert record.events[-1].type in ("state:change", "disconnected")
+
+
+def test_disconnect_in_a_predicate_on_the_users_own_thread_waits_for_all(
+    client: WebSocketClient, masquerade_server: EventServer
+) -> None:
+    def leave(event: object) -> bool:
+        client.disconnect(timeout=TIMEOUT)
+        assert names_of_threads() == []
+        return True
+
+    client.connect()
+    stream = client.events()
+    masquerade_server.emit("news")
+    masquerade_server.emit("more")
+    assert stream.wait_for("news", where=leave, timeout=TIMEOUT).type == "news"
+
+
+def test_disconnect_in_a_log_handler_on_the_heartbeat_thread_waits_for_nothing_that_waits_for_it(
+    masquerade_server: EventServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    took: list[Any] = []
+
+    class Leaving(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "sent a heartbeat" in record.getMessage() and not took:
+                took.extend([elapsed(lambda: client.disconnect(timeout=TIMEOUT)), client.state])
+
+    caplog.set_level(logging.DEBUG, "masquerade_ws")
+    handler = Leaving()
+    with client_of(masquerade_server.url, heartbeat_interval=0.05) as client:
+        record = Record(client)
+        logging.getLogger("masquerade_ws").addHandler(handler)
+        try:
+            client.connect()
+            until(lambda: took and names_of_threads() == [])
+        finally:
+            logging.getLogger("masquerade_ws").removeHandler(handler)
+        assert took[0] < TIMEOUT / 2
+        assert took[1] == "disconnected"
+        assert record.story == [*CONNECTING, *CLOSING]
 
 
 # What hangs

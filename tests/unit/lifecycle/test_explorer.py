@@ -41,8 +41,8 @@ def test_every_row_of_the_table_is_reached_and_no_state_is_stuck() -> None:
 
 @pytest.mark.parametrize("options", OPTIONS, ids=["retrying", "giving-up"])
 def test_no_state_is_stuck_after_any_short_schedule(options: dict[str, bool]) -> None:
-    """All beginnings of four acts; where a choice has fewer than eight, the higher ones are one of them once more."""
-    for given in itertools.product(range(8), repeat=4):
+    """All beginnings of four acts; where a choice has fewer than nine, the higher ones are one of them once more."""
+    for given in itertools.product(range(9), repeat=4):
         explore(Schedule(given, length=4), **options)
 
 
