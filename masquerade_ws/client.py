@@ -35,7 +35,7 @@ from masquerade_ws.events import (
 from masquerade_ws.lifecycle.connector import Connector
 from masquerade_ws.lifecycle.control import Control
 from masquerade_ws.lifecycle.heartbeat import beat
-from masquerade_ws.lifecycle.options import ClientOptions
+from masquerade_ws.lifecycle.options import ClientOptions, HeartbeatOptions
 from masquerade_ws.lifecycle.source import Source
 from masquerade_ws.lifecycle.state import ClientState
 from masquerade_ws.lifecycle.supervisor import Rooms, Supervisor
@@ -360,7 +360,10 @@ class WebSocketClient(Client):
         reconnect_jitter: The share (0 to 1) of a delay that chance may take off.
         min_uptime: A connection that lasted less does not start the schedule of delays anew.
         connect_timeout: For one whole attempt, from name resolution to the answer of the server.
-        heartbeat_timeout: The silence after a heartbeat that makes the peer count as dead; ``None`` allows any.
+        heartbeat_timeout: The silence after a heartbeat that makes the peer count as dead, unless its system still
+            acknowledges what is sent (Linux alone can tell); ``None`` allows any silence.
+        busy_timeout: The silence that makes the peer count as dead where its system does, since its program may be
+            busy; less than ``heartbeat_timeout`` counts as that, ``None`` allows any.
         send_timeout: A send that cannot finish in this time fails and drops the connection.
         max_message_size: Bytes after decompression; a larger message ends the connection with code 1009.
         queue_size: How many events may wait for listeners before reading stops.
@@ -371,6 +374,7 @@ class WebSocketClient(Client):
         ssl_context: Replaces the default, which verifies the server with the roots of the system.
         token_timeout: For ``get_token``, ``url`` and ``headers`` of one attempt together; ``None`` allows any.
         final_close_codes: Close codes of the server after which the client gives up.
+        heartbeat_message: ``False`` sends pings alone as heartbeats, without the JSON message.
         proxy: URL of a proxy; ``None`` takes the environment's, ``False`` none.
         compression: ``"deflate"`` offers permessage-deflate (RFC 7692).
         decode: Replaces the wire format of what is received. Called with each message, ``str`` or ``bytes``; returns
@@ -396,6 +400,7 @@ class WebSocketClient(Client):
         min_uptime: float = 0.0,
         connect_timeout: float = 10.0,
         heartbeat_timeout: float | None = 10.0,
+        busy_timeout: float | None = 120.0,
         send_timeout: float = 10.0,
         max_message_size: int = 16 * 2**20,
         queue_size: int = 10_000,
@@ -406,6 +411,7 @@ class WebSocketClient(Client):
         ssl_context: ssl.SSLContext | None = None,
         token_timeout: float | None = 30.0,
         final_close_codes: Collection[int] = (),
+        heartbeat_message: bool = True,
         proxy: str | Literal[False] | None = None,
         compression: Literal["deflate"] | None = None,
         decode: Decode | None = None,
@@ -414,15 +420,19 @@ class WebSocketClient(Client):
             token_timeout=token_timeout,
             initial_reconnect_delay=initial_reconnect_delay,
             max_reconnect_delay=max_reconnect_delay,
-            heartbeat_interval=heartbeat_interval,
             auto_reconnect=auto_reconnect,
             reconnect_jitter=reconnect_jitter,
             min_uptime=min_uptime,
             connect_timeout=connect_timeout,
-            heartbeat_timeout=heartbeat_timeout,
             queue_size=queue_size,
             around_event=around_event,
             final_close_codes=final_close_codes,
+        )
+        heartbeat_options = HeartbeatOptions(
+            heartbeat_interval=heartbeat_interval,
+            heartbeat_timeout=heartbeat_timeout,
+            busy_timeout=busy_timeout,
+            heartbeat_message=heartbeat_message,
         )
         connection_options = ConnectionOptions(
             subprotocols=subprotocols,
@@ -439,11 +449,7 @@ class WebSocketClient(Client):
         )
         decoder = None if decode is None else MessageDecoder(decode, guard)
         super().__init__(
-            Source(
-                lambda: connector.name,
-                connector.prepare,
-                partial(beat, interval=heartbeat_interval, timeout=heartbeat_timeout),
-            ),
+            Source(lambda: connector.name, connector.prepare, partial(beat, options=heartbeat_options)),
             options,
             guard,
             lambda listeners, streams, state: Intake(listeners, streams, state.counters, decoder),

@@ -203,6 +203,13 @@ class Connection:
         """Return whether something received waits to be read, be it the stream's end."""
         return self._established is not None and self._established.receiver.readable()
 
+    def acknowledged(self, within: float) -> bool | None:
+        """Return whether the peer's system acknowledges what is sent; ``None`` if our system cannot tell.
+
+        While something is on its way, an acknowledgement in the last ``within`` seconds counts.
+        """
+        return None if self._established is None else self._established.acknowledged(within)
+
     # Sending
 
     def send(self, data: str | bytes) -> None:
@@ -234,15 +241,20 @@ class Connection:
             raise ValueError("data must not be longer than 125 bytes")
         self._send(PING, data)
 
-    def beat(self, text: str, patience: float) -> None:
+    def beat(self, text: str | None, patience: float) -> None:
         """Send a message and a ping, but let other threads' sends go first for at most ``patience`` seconds.
+
+        Args:
+            text: The message; ``None`` leaves it at the ping.
+            patience: As said.
 
         Raises:
             SendError: If it was not sent, and that is not why the connection ends.
             DisconnectedError: If that is why the connection ends: nobody asked for this send.
         """
         deadline = Deadline(patience)
-        self._send(TEXT, text.encode(), deadline.remaining(), of_user=False)
+        if text is not None:
+            self._send(TEXT, text.encode(), deadline.remaining(), of_user=False)
         self._send(PING, b"", deadline.remaining(), of_user=False)
 
     def _send(self, opcode: int, payload: bytes, patience: float | None = None, *, of_user: bool = True) -> None:

@@ -24,6 +24,7 @@ import time
 from typing import TYPE_CHECKING
 
 from masquerade_ws.connection.sockets import is_failure, shutdown
+from masquerade_ws.connection.tcp_info import acknowledged
 from masquerade_ws.deadline import Deadline
 from masquerade_ws.errors import DisconnectedError, SendError, copy_of
 from masquerade_ws.protocol.frames import build_close
@@ -72,6 +73,10 @@ class EstablishedConnection:
                 yield messages
                 del messages  # not to be kept until the next come
         self._closure.check()
+
+    def acknowledged(self, within: float) -> bool | None:
+        """Return whether the peer's system acknowledges what is sent; ``None`` if our system cannot tell."""
+        return acknowledged(self._sock, within)
 
     def send(
         self, opcode: int, payload: bytes, timeout: float, patience: float | None = None, *, of_user: bool = True

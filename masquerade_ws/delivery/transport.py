@@ -58,11 +58,20 @@ class Transport(Traffic, Protocol):
         """Return whether something received waits to be read."""
         ...
 
+    def acknowledged(self, within: float) -> bool | None:
+        """Return whether the peer's system acknowledges what is sent; ``None`` if that cannot be told.
+
+        While something is on its way, an acknowledgement in the last ``within`` seconds counts.
+        """
+
     def send(self, data: str | bytes) -> None:
         """Send a message, or raise `SendError`."""
 
-    def beat(self, text: str, patience: float) -> None:
-        """Send a heartbeat and a ping, after other threads' sends; `DisconnectedError` if that ends it."""
+    def beat(self, text: str | None, patience: float) -> None:
+        """Send a heartbeat, if there is a text, and a ping, after other threads' sends.
+
+        `DisconnectedError` if that ends it.
+        """
 
     def finish(self) -> None:
         """Do what remains after the last batch, waiting for the peer for a moment."""

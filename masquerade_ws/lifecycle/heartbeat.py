@@ -4,37 +4,58 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 
 from masquerade_ws.delivery.event_queue import EventQueue
 from masquerade_ws.delivery.transport import Transport
 from masquerade_ws.errors import DisconnectedError, SendError
 from masquerade_ws.events import HeartbeatEvent
+from masquerade_ws.lifecycle.options import HeartbeatOptions
 from masquerade_ws.lifecycle.pulse import Pulse, Verdict
 from masquerade_ws.log import logger
 from masquerade_ws.protocol.codec import encode
 
 __all__ = ["beat"]
 
+_BUSY = (
+    "the peer has been silent for %g s after a heartbeat, but its system is alive: its program may be busy, and has %s "
+    "(busy_timeout)"
+)
+# What a silence was that ended the connection, and what to set.
+_DEATHS = {
+    Verdict.DEAD: "for {0.heartbeat_timeout:g} s after a heartbeat, and so was its system: heartbeat_timeout ran out, "
+    "which may be longer where the network fails for longer",
+    Verdict.SILENT: "for {0.heartbeat_timeout:g} s after a heartbeat: heartbeat_timeout ran out, which must be longer "
+    "where the server is busy for longer, since this system cannot tell a busy peer from a dead one",
+    Verdict.STUCK: "for {0.busy_timeout:g} s after a heartbeat, but its system is alive: busy_timeout ran out, which "
+    "must be longer where the server is busy for longer",
+}
 
-def beat(connection: Transport, event_queue: EventQueue, interval: float, timeout: float | None) -> None:
+
+def beat(connection: Transport, event_queue: EventQueue, options: HeartbeatOptions) -> None:
     """Run the heartbeat thread, which ends with the connection, whose end wakes it.
 
     Args:
         connection: The connection to keep and to watch.
         event_queue: Knows whether the reader pauses, in which time the peer cannot be heard.
-        interval: Seconds from one heartbeat to the next.
-        timeout: Seconds of silence after a heartbeat that a living peer may keep; ``None`` allows any.
+        options: The client's.
     """
-    pulse = Pulse(interval, timeout, time.monotonic(), time.process_time())
+    timeout, busy_timeout = options.heartbeat_timeout, options.busy_timeout
+    pulse = Pulse(options.heartbeat_interval, timeout, busy_timeout, time.monotonic(), time.process_time())
+    acknowledged = partial(connection.acknowledged, (timeout or 0.0) / 2)
     while not connection.wait_tcp_closed(pulse.wake - time.monotonic()):
         now = time.monotonic()
-        verdict = pulse.look(now, time.process_time(), _last_sign(connection, event_queue, pulse.unanswered))
-        if verdict is Verdict.DEAD:
-            connection.abort(DisconnectedError(f"the peer was silent for {timeout} s after a heartbeat"))
-        elif verdict is Verdict.BEAT:
+        sign = _last_sign(connection, event_queue, pulse.unanswered)
+        verdict = pulse.look(now, time.process_time(), sign, acknowledged)
+        if verdict is Verdict.BEAT:
             before = connection.bytes_sent
-            sent = _send(connection, pulse.patience(now))
+            text = encode(HeartbeatEvent({})) if options.heartbeat_message else None
+            sent = _send(connection, text, pulse.patience(now))
             pulse.beaten(now, time.monotonic(), sent=sent, taken=connection.bytes_sent != before)
+        elif verdict is Verdict.BUSY:
+            logger.info(_BUSY, timeout, "any time" if busy_timeout is None else f"until {busy_timeout:g} s after it")
+        elif verdict in _DEATHS:
+            connection.abort(DisconnectedError(f"the peer was silent {_DEATHS[verdict].format(options)}"))
 
 
 def _last_sign(connection: Transport, event_queue: EventQueue, since: float | None) -> float:
@@ -50,9 +71,9 @@ def _last_sign(connection: Transport, event_queue: EventQueue, since: float | No
     return sign
 
 
-def _send(connection: Transport, patience: float) -> bool:
+def _send(connection: Transport, text: str | None, patience: float) -> bool:
     try:
-        connection.beat(encode(HeartbeatEvent({})), patience)
+        connection.beat(text, patience)
     except (SendError, DisconnectedError) as error:  # another thread's send goes on, or the connection ends with this
         logger.debug("a heartbeat was not sent: %s", error)
         return False

@@ -71,6 +71,7 @@ def test_a_url_of_another_type_is_refused(url: Any) -> None:
         "min_uptime",
         "heartbeat_interval",
         "heartbeat_timeout",
+        "busy_timeout",
         "connect_timeout",
         "send_timeout",
     ],
@@ -81,7 +82,9 @@ def test_a_duration_that_is_none_is_refused(name: str, value: float) -> None:
         WebSocketClient(URL, str, **{name: value})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", ["heartbeat_interval", "heartbeat_timeout", "connect_timeout", "send_timeout"])
+@pytest.mark.parametrize(
+    "name", ["heartbeat_interval", "heartbeat_timeout", "busy_timeout", "connect_timeout", "send_timeout"]
+)
 def test_a_duration_that_must_pass_is_not_zero(name: str) -> None:
     with pytest.raises(ValueError, match=name):
         WebSocketClient(URL, str, **{name: 0})  # type: ignore[arg-type]
@@ -98,6 +101,7 @@ def test_a_duration_that_must_pass_is_not_zero(name: str) -> None:
         ("reconnect_jitter", None),
         ("auto_reconnect", 1),
         ("debug", "yes"),
+        ("heartbeat_message", "no"),
         ("max_message_size", 1.5),
         ("queue_size", "10"),
         ("around_event", 1),

@@ -22,7 +22,12 @@ from tests.support.scripts import idle
 
 CUTS: list[Kind] = ["truncate", "reset"]
 SILENCES: list[Kind] = ["stall", "silence", "vanish"]
-SHORT = {"connect_timeout": 0.3, "heartbeat_interval": 0.1, "heartbeat_timeout": 0.2}  # how long silence is borne
+SHORT = {
+    "connect_timeout": 0.3,
+    "heartbeat_interval": 0.1,
+    "heartbeat_timeout": 0.2,
+    "busy_timeout": 0.2,
+}  # how long silence is borne
 NEWS = json.dumps({"type": "news", "payload": {"text": "ä" * 30}}).encode()
 TOLD = Event("told", {"text": "ü" * 60})  # long enough for a length of 16 bits
 GOING_AWAY = frame(8, close_payload(1001, "going away"))

@@ -43,7 +43,7 @@ def test_a_dead_peer_is_found_in_time_reported_once_and_replaced(kind: Kind, pla
     with (
         RawServer(script) as server,
         FaultProxy(server.port, lambda number: faults[number] if number < 1 else Faults()) as proxy,
-        client_of(proxy.url, heartbeat_interval=0.2, heartbeat_timeout=0.4) as client,
+        client_of(proxy.url, heartbeat_interval=0.2, heartbeat_timeout=0.4, busy_timeout=0.4) as client,
     ):
         record = Record(client)
         client.connect()
@@ -68,7 +68,12 @@ def test_a_dead_peer_is_found_in_time_reported_once_and_replaced(kind: Kind, pla
 def test_a_peer_that_dies_while_a_message_is_being_sent_is_found_in_time(masquerade_server: EventServer) -> None:
     """The heartbeat waits for the send to end, and the send for the peer: longer than a dead one may be kept."""
     with client_of(
-        masquerade_server.url, heartbeat_interval=0.2, heartbeat_timeout=0.4, send_timeout=60, connect_timeout=1
+        masquerade_server.url,
+        heartbeat_interval=0.2,
+        heartbeat_timeout=0.4,
+        busy_timeout=0.4,
+        send_timeout=60,
+        connect_timeout=1,
     ) as client:
         record = Record(client)
         client.connect()
@@ -100,7 +105,9 @@ def test_a_long_upload_to_a_peer_that_takes_it_slowly_is_not_a_death() -> None:
 
     with (
         RawServer(script) as server,
-        client_of(server.url, heartbeat_interval=0.5, heartbeat_timeout=1.5, send_timeout=60) as client,
+        client_of(
+            server.url, heartbeat_interval=0.5, heartbeat_timeout=1.5, busy_timeout=1.5, send_timeout=60
+        ) as client,
     ):
         record = Record(client, "error")
         client.connect()
@@ -277,7 +284,7 @@ def test_a_flood_waits_for_a_slow_listener_without_loss() -> None:
 
     with (
         RawServer(flood) as server,
-        client_of(server.url, queue_size=100, heartbeat_interval=0.2, heartbeat_timeout=2) as client,
+        client_of(server.url, queue_size=100, heartbeat_interval=0.2, heartbeat_timeout=2, busy_timeout=2) as client,
         ExitStack() as at_the_end,
     ):
         at_the_end.callback(hang.set)

@@ -222,7 +222,7 @@ def test_a_dead_peer_is_found_and_replaced() -> None:
     with RawServer(dies_once) as server:
         passes_patched(
             """
-client = make(heartbeat_interval=0.2, heartbeat_timeout=0.2, initial_reconnect_delay=0.05)
+client = make(heartbeat_interval=0.2, heartbeat_timeout=0.2, busy_timeout=0.2, initial_reconnect_delay=0.05)
 errors = []
 client.on("error", lambda event: errors.append(event.context))
 client.connect()

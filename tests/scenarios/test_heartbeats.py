@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
 
 import pytest
 
-from masquerade_ws import DisconnectedError, SendError
+from masquerade_ws import DisconnectedError, SendError, WebSocketClient
 from masquerade_ws.testing import EventServer
 from tests.support.messages import TIMESTAMP
-from tests.support.raw_server import Peer, RawServer, close_payload, frame, until
-from tests.support.scenes import TIMEOUT, Record, client_of, elapsed
+from tests.support.proxies import http_proxy
+from tests.support.raw_server import Peer, RawServer, close_payload, frame, tls_contexts, until
+from tests.support.scenes import TIMEOUT, Record, client_of, elapsed, flood
 from tests.support.scripts import deaf, stay
 
 
@@ -81,7 +88,8 @@ def test_the_latency_is_that_of_the_last_ping(masquerade_server: EventServer) ->
 
 
 def test_a_dead_peer_is_found_in_time_reported_once_and_replaced(masquerade_server: EventServer) -> None:
-    with client_of(masquerade_server.url, heartbeat_interval=0.1, heartbeat_timeout=0.3, connect_timeout=0.5) as client:
+    limits = {"heartbeat_interval": 0.1, "heartbeat_timeout": 0.3, "busy_timeout": 0.3, "connect_timeout": 0.5}
+    with client_of(masquerade_server.url, **limits) as client:
         record = Record(client)
         client.connect()
         masquerade_server.freeze()
@@ -102,7 +110,8 @@ def test_a_peer_that_stalls_in_the_middle_of_a_frame_is_dead() -> None:
         peer.upgrade(glued=frame(1, b'{"type": "news"}')[:-5])
         peer.read_to_end()
 
-    with RawServer(script) as server, client_of(server.url, heartbeat_interval=0.1, heartbeat_timeout=0.2) as client:
+    limits = {"heartbeat_interval": 0.1, "heartbeat_timeout": 0.2, "busy_timeout": 0.2}
+    with RawServer(script) as server, client_of(server.url, **limits) as client:
         record = Record(client)
         client.connect()
         assert record.wait("error").context == "connection"
@@ -119,7 +128,8 @@ def test_any_byte_of_the_peer_is_a_sign_of_life() -> None:
             threading.Event().wait(0.05)
         stay(peer)
 
-    with RawServer(script) as server, client_of(server.url, heartbeat_interval=0.1, heartbeat_timeout=2) as client:
+    limits = {"heartbeat_interval": 0.1, "heartbeat_timeout": 2, "busy_timeout": 2}
+    with RawServer(script) as server, client_of(server.url, **limits) as client:
         record = Record(client, "slow", "error")
         client.connect()
         record.wait("slow")
@@ -162,10 +172,134 @@ def test_without_a_limit_a_silent_peer_is_kept(masquerade_server: EventServer) -
         assert record.of("error") == []
 
 
+class Busy:
+    """What a server does whose handler reads nothing for a while, and then answers all that came meanwhile."""
+
+    def __init__(self) -> None:
+        self.over = threading.Event()
+
+    def __call__(self, peer: Peer) -> None:
+        peer.upgrade()
+        assert self.over.wait(2 * TIMEOUT)
+        opcode = 0
+        while opcode != 8:
+            opcode, payload = peer.read_frame()
+            peer.send(frame(10 if opcode == 9 else opcode, payload))
+
+
+HASTE = {"heartbeat_interval": 0.1, "heartbeat_timeout": 0.1}
+linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux alone can tell a busy peer from a dead one")
+
+
+@contextmanager
+def client_by(way: str, script: Busy) -> Iterator[WebSocketClient]:
+    """Make a client of a server with this script, over TLS, through a proxy, or neither."""
+    server_context, client_context = tls_contexts() if way == "TLS" else (None, None)
+    with RawServer(script, tls=server_context) as server, RawServer(http_proxy([])) as proxy:
+        proxy_url = f"http://127.0.0.1:{proxy.port}" if way == "proxy" else False
+        with client_of(server.url, ssl_context=client_context, proxy=proxy_url, **HASTE) as client:
+            try:
+                yield client
+            finally:
+                script.over.set()
+
+
+@linux
+@pytest.mark.parametrize("way", ["plain", "TLS", "proxy"])
+def test_a_server_that_is_busy_keeps_its_connection(way: str) -> None:
+    busy = Busy()
+    with client_by(way, busy) as client:
+        record = Record(client, "heartbeat", "error", "disconnected")
+        client.connect()
+        until(lambda: client.stats.messages_sent >= 12)
+        assert client.state == "connected"
+        assert client.stats.latency is None
+        busy.over.set()
+        record.wait("heartbeat", 12)  # they come back
+        until(lambda: client.stats.latency is not None)
+        client.disconnect()
+        assert [event.type for event in record.events if event.type != "heartbeat"] == ["disconnected"]
+        assert client.stats.connections == 1
+
+
+@linux
+def test_a_server_that_is_frozen_is_dead_after_busy_timeout(masquerade_server: EventServer) -> None:
+    with client_of(masquerade_server.url, connect_timeout=0.5, busy_timeout=0.8, **HASTE) as client:
+        record = Record(client, "error", "connected")
+        client.connect()
+        masquerade_server.freeze()
+        assert elapsed(lambda: record.wait("error")) >= 0.8 / 2  # one heartbeat may be under way already
+        assert "busy_timeout ran out" in str(record.of("error")[0].error)
+        masquerade_server.thaw()
+        assert record.wait("connected", 2).reconnected
+
+
+STOPPABLE = """
+import sys
+from masquerade_ws.testing import EventServer
+with EventServer() as server:
+    print(server.url, flush=True)
+    sys.stdin.read()
+"""
+
+
+@linux
+def test_a_server_whose_process_is_stopped_is_dead_after_busy_timeout() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", STOPPABLE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        with client_of(process.stdout.readline().strip(), busy_timeout=1.0, connect_timeout=0.5, **HASTE) as client:
+            record = Record(client, "error", "connected")
+            client.connect()
+            until(lambda: client.stats.latency is not None)
+            os.kill(process.pid, signal.SIGSTOP)
+            assert elapsed(lambda: record.wait("error")) >= 1.0 / 2
+            assert "busy_timeout ran out" in str(record.of("error")[0].error)
+            os.kill(process.pid, signal.SIGCONT)
+            assert record.wait("connected", 2).reconnected
+
+
+@linux
+def test_a_server_that_reads_nothing_more_is_given_up_by_the_send_that_it_holds_up() -> None:
+    with RawServer(deaf) as server, client_of(server.url, send_timeout=0.5, auto_reconnect=False, **HASTE) as client:
+        record = Record(client, "error", "disconnected")
+        client.connect()
+        with pytest.raises(SendError):
+            flood(client)
+        record.wait("disconnected")
+        assert [event.context for event in record.of("error")] == ["send"]
+
+
+def test_without_the_message_a_heartbeat_is_a_ping_alone() -> None:
+    opcodes: list[int] = []
+
+    def script(peer: Peer) -> None:
+        peer.upgrade()
+        while 8 not in opcodes:
+            opcode, payload = peer.read_frame()
+            opcodes.append(opcode)
+            peer.send(frame(10 if opcode == 9 else opcode, payload))
+
+    with (
+        RawServer(script) as server,
+        client_of(server.url, heartbeat_interval=0.02, heartbeat_message=False) as client,
+        client,
+    ):
+        until(lambda: len(opcodes) >= 10)
+        until(lambda: client.stats.latency is not None)
+        stats = client.stats
+        assert (stats.messages_sent, stats.messages_received) == (0, 0)
+        assert min(stats.bytes_sent, stats.bytes_received) > 0
+        client.disconnect()
+    assert set(opcodes) == {8, 9}
+
+
 def test_our_own_pause_is_not_the_peers_silence(masquerade_server: EventServer) -> None:
     """The queue is full behind a blocked listener for many intervals; then all is delivered."""
     entered, hang = threading.Event(), threading.Event()
-    with client_of(masquerade_server.url, queue_size=10, heartbeat_interval=0.1, heartbeat_timeout=1) as client:
+    limits = {"queue_size": 10, "heartbeat_interval": 0.1, "heartbeat_timeout": 1, "busy_timeout": 1}
+    with client_of(masquerade_server.url, **limits) as client:
         record = Record(client, "news", "error", "disconnected")
         client.on("news", lambda _: (entered.set(), hang.wait(TIMEOUT)))
         client.connect()

@@ -21,7 +21,7 @@ import trustme
 
 from masquerade_ws.connection import Connection
 from tests.support.raw_server import until
-from tests.support.real_servers import FRAGMENTED, REASON
+from tests.support.real_servers import ASLEEP, FRAGMENTED, REASON
 from tests.support.scenes import TIMEOUT, Record, client_of, running
 
 HERE = Path(__file__).parents[1] / "support"
@@ -30,11 +30,14 @@ NEEDED = {
     "aiohttp": ["aiohttp"],
     "uvicorn-websockets": ["uvicorn", "websockets"],
     "uvicorn-wsproto": ["uvicorn", "wsproto"],
+    "tornado": ["tornado"],
+    "granian": ["granian"],
 }
 FRAGMENTING = ["websockets", "ws", "nginx"]
 PINGING = ["websockets", "aiohttp", "ws", "nginx"]
 PINGING_BY_ITSELF = ["uvicorn-websockets", "uvicorn-wsproto"]
-ALL = [*NEEDED, "ws", "nginx"]
+BUSY = ["aiohttp", "tornado", "granian"]
+ALL = ["websockets", "aiohttp", *PINGING_BY_ITSELF, "ws", "nginx"]
 COMPRESSIONS = pytest.mark.parametrize("compression", [None, "deflate"])
 
 NGINX = """
@@ -282,3 +285,30 @@ def test_a_client_comes_back_when_the_server_does(name: str, tmp_path: Path) -> 
         with client.events("greeting") as stream:
             client.emit("greeting", {"n": 1})
             assert stream.get(timeout=TIMEOUT).payload == {"n": 1}
+
+
+@pytest.mark.parametrize("name", BUSY)
+def test_a_server_that_is_busy_in_its_handler_keeps_its_connection(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It reads the next frame when its handler returns, and so answers no ping for several times the time-out."""
+    caplog.set_level("INFO", "masquerade_ws")
+    pace = {"heartbeat_interval": ASLEEP / 8, "heartbeat_timeout": ASLEEP / 8, "heartbeat_message": False}
+    with (
+        peer_called(name, tmp_path) as peer,
+        client_of(peer.url, decode=wrapped, **pace) as client,
+        client.events("connected", "answer") as events,
+    ):
+        client.connect(block=False)  # one of them listens a moment later
+        assert events.get(timeout=TIMEOUT).type == "connected"
+        connection = client._state.connection
+        assert connection is not None
+        connection.send("sleep")
+        assert events.get(timeout=TIMEOUT).payload == {"text": "sleep"}
+        assert client.stats.connections == 1
+    assert any("may be busy" in record.getMessage() for record in caplog.records)
+
+
+def wrapped(text: str | bytes) -> dict[str, Any]:
+    """Make an event of what a server sends that knows no events."""
+    return {"type": "answer", "payload": {"text": text}}

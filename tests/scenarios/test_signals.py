@@ -326,7 +326,7 @@ class Pulse:
 
 BEATING = """
 client = WebSocketClient(url, lambda: "t", heartbeat_interval={interval}, heartbeat_timeout={timeout},
-                         initial_reconnect_delay=60)
+                         busy_timeout={timeout}, initial_reconnect_delay=60)
 
 @client.on("error")
 def show(event):

@@ -1,11 +1,15 @@
 """WebSocket servers of other authors: ``python tests/support/real_servers.py NAME PORT`` runs one; port 0 means any.
 
-It tells its port first, and then how each connection ended. It echoes every message but four:
+It tells its port first, and then how each connection ended. It echoes every message but five:
 
 - ``query`` is answered with the query of the request's URL,
 - ``ping`` with a ping, and that one's pong with ``pong``,
 - ``fragments`` with a mebibyte in many frames,
-- ``close`` with code 4001 and a reason.
+- ``close`` with code 4001 and a reason,
+- ``sleep`` with ``sleep``, after some seconds in which its handler reads nothing.
+
+Three know the last one, and two of these that alone: servers that read the next frame, and answer a ping, when their
+handler is done with the one before.
 
 ``real_servers.js`` is the same for Node.
 """
@@ -22,6 +26,7 @@ from typing import Any
 __all__ = ["FRAGMENTED"]
 
 REASON = "auf Wiederhören"
+ASLEEP = 2.0  # seconds
 FRAGMENTED = "0123456789abcdé€" * 2**16
 
 
@@ -84,6 +89,9 @@ async def aiohttp(sock: socket.socket) -> None:
                     await peer.ping(b"hello")
                 elif message.data == "close":
                     await peer.close(code=4001, message=REASON.encode())
+                elif message.data == "sleep":
+                    await asyncio.sleep(ASLEEP)
+                    await peer.send_str("sleep")
                 else:
                     await peer.send_str(message.data)
             elif message.type is WSMsgType.BINARY:
@@ -103,6 +111,41 @@ async def aiohttp(sock: socket.socket) -> None:
     await web.SockSite(runner, sock).start()
     ready(sock)
     await asyncio.Event().wait()
+
+
+async def tornado(sock: socket.socket) -> None:
+    from tornado.httpserver import HTTPServer
+    from tornado.web import Application
+    from tornado.websocket import WebSocketHandler
+
+    class Handler(WebSocketHandler):
+        async def on_message(self, message: str | bytes) -> None:
+            await asyncio.sleep(ASLEEP)
+            self.write_message(message)
+
+    sock.setblocking(False)
+    HTTPServer(Application([("/ws", Handler)])).add_socket(sock)
+    ready(sock)
+    await asyncio.Event().wait()
+
+
+async def drowsy(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """Echo after a while, for granian, which reads when it is asked to receive."""
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (event := await receive())["type"] == "websocket.receive":
+        await asyncio.sleep(ASLEEP)
+        await send({"type": "websocket.send", "text": event["text"]})
+
+
+async def granian(sock: socket.socket) -> None:
+    from granian.constants import Interfaces
+    from granian.server.embed import Server
+
+    ready(sock)
+    port = sock.getsockname()[1]
+    sock.close()  # it listens by itself, a moment later
+    await Server(drowsy, port=port, interface=Interfaces.ASGINL, log_enabled=False).serve()
 
 
 async def asgi(scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -132,6 +175,8 @@ async def uvicorn(sock: socket.socket, protocol: Any) -> None:
 SERVERS = {
     "websockets": websockets,
     "aiohttp": aiohttp,
+    "tornado": tornado,
+    "granian": granian,
     "uvicorn-websockets": lambda sock: uvicorn(sock, "websockets"),
     "uvicorn-wsproto": lambda sock: uvicorn(sock, "wsproto"),
 }

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,7 @@ from masquerade_ws.delivery.event_queue import EventQueue
 from masquerade_ws.errors import DisconnectedError, SendError
 from masquerade_ws.events import Event
 from masquerade_ws.lifecycle.heartbeat import beat
+from masquerade_ws.lifecycle.options import HeartbeatOptions
 from tests.support.raw_server import Peer, RawServer, frame, until
 from tests.support.scripts import deaf
 
@@ -23,15 +26,22 @@ LONG = 600.0
 class Beating:
     """A connection with its heartbeat thread, and with a reader thread if wanted."""
 
-    def __init__(self, url: str, interval: float, timeout: float | None, *, reads: bool, send_timeout: float) -> None:
+    def __init__(self, url: str, *, reads: bool, send_timeout: float, **options: Any) -> None:
         self.connection = Connection.open(url, proxy=False, send_timeout=send_timeout)
         self.dispatcher = EventQueue(1)
-        beats = (self.connection, self.dispatcher, interval, timeout)
-        self.thread = threading.Thread(target=beat, args=beats)
+        self.thread = self.beat(**options)
         self.reader = threading.Thread(target=self._read)
-        self.thread.start()
         if reads:
             self.reader.start()
+
+    def beat(self, interval: float, timeout: float | None, **options: Any) -> threading.Thread:
+        """Start a heartbeat thread; unless said otherwise, the peer's system changes nothing."""
+        options.setdefault("busy_timeout", timeout)
+        options.setdefault("heartbeat_message", True)
+        chosen = HeartbeatOptions(heartbeat_interval=interval, heartbeat_timeout=timeout, **options)
+        thread = threading.Thread(target=beat, args=(self.connection, self.dispatcher, chosen))
+        thread.start()
+        return thread
 
     def _read(self) -> None:
         try:
@@ -60,9 +70,12 @@ def beating(
     *,
     reads: bool = True,
     send_timeout: float = 10.0,
+    **options: Any,
 ) -> Iterator[Beating]:
     with RawServer(script) as server:
-        room = Beating(server.url, interval, timeout, reads=reads, send_timeout=send_timeout)
+        room = Beating(
+            server.url, reads=reads, send_timeout=send_timeout, interval=interval, timeout=timeout, **options
+        )
         try:
             yield room
         finally:
@@ -100,6 +113,23 @@ def test_a_heartbeat_is_an_event_and_then_a_ping() -> None:
     assert message["timestamp"].endswith("Z")
 
 
+def test_a_heartbeat_may_be_a_ping_alone() -> None:
+    frames: list[tuple[int, bytes]] = []
+
+    def script(peer: Peer) -> None:
+        peer.upgrade()
+        while True:
+            frames.append(peer.read_frame())
+            peer.send(frame(PONG, frames[-1][1]))
+
+    with beating(script, 0.02, None, heartbeat_message=False) as room:
+        until(lambda: len(frames) >= 4)
+        until(lambda: room.connection.latency is not None)
+        assert room.sent == 0
+        assert room.connection.bytes_sent >= 4 * 6
+    assert set(frames) == {(PING, b"")}
+
+
 def test_the_first_heartbeat_waits_for_its_time() -> None:
     with beating(answer_pings, LONG, 10) as room:
         assert not room.connection.wait_tcp_closed(0.05)
@@ -134,7 +164,7 @@ def test_a_silent_peer_is_dead_after_the_time_that_it_was_given() -> None:
         room.thread.join(10)
         error = room.connection.error
         assert isinstance(error, DisconnectedError)
-        assert str(error) == "the peer was silent for 0.1 s after a heartbeat"
+        assert str(error).startswith("the peer was silent for 0.1 s after a heartbeat, but its system is alive")
         assert room.connection.close_code == 1006
 
 
@@ -142,6 +172,66 @@ def test_the_time_of_a_silent_peer_runs_from_the_first_heartbeat_without_an_answ
     with beating(swallow, 0.02, 0.3) as room:
         assert room.connection.wait_tcp_closed(10)
         assert 1 <= room.sent < 20
+
+
+def busy(peer: Peer) -> None:
+    peer.upgrade()
+    peer.hang()
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux alone can tell")
+
+
+@linux
+@pytest.mark.parametrize(("busy_timeout", "granted"), [(LONG, "until 600 s after it"), (None, "any time")])
+def test_a_silent_peer_whose_system_is_alive_lives_on_which_is_logged_once(
+    busy_timeout: float | None, granted: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "masquerade_ws")
+    with beating(busy, 0.05, 0.1, busy_timeout=busy_timeout) as room:
+        until(lambda: room.sent >= 12)
+        assert not room.connection.tcp_closed
+    silent = "the peer has been silent for 0.1 s after a heartbeat, but its system is alive: its program may be busy"
+    logged = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert set(logged) == {("INFO", f"{silent}, and has {granted} (busy_timeout)")}
+    assert len(logged) < 3  # the peer is asked anew once if this process was held up
+
+
+@linux
+def test_a_peer_that_is_busy_for_too_long_is_dead() -> None:
+    start = time.monotonic()
+    with beating(busy, 0.05, 0.1, busy_timeout=0.5) as room:
+        assert room.connection.wait_tcp_closed(10)
+        assert time.monotonic() - start >= 0.55
+        room.thread.join(10)
+        silent = "the peer was silent for 0.5 s after a heartbeat, but its system is alive"
+        advice = "busy_timeout ran out, which must be longer where the server is busy for longer"
+        assert str(room.connection.error) == f"{silent}: {advice}"
+
+
+def test_where_the_system_cannot_tell_a_busy_peer_from_a_dead_one_both_are_dead(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with beating(busy, 0.05, 0.1, busy_timeout=LONG) as room:
+        assert room.connection.wait_tcp_closed(10)
+        room.thread.join(10)
+        advice = "heartbeat_timeout ran out, which must be longer where the server is busy for longer"
+        assert str(room.connection.error) == (
+            f"the peer was silent for 0.1 s after a heartbeat: {advice}, "
+            "since this system cannot tell a busy peer from a dead one"
+        )
+
+
+def test_a_peer_whose_system_acknowledges_nothing_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How a system comes to that is shown with a real cable, between two network namespaces."""
+    monkeypatch.setattr(Connection, "acknowledged", lambda connection, within: within > 0.06)
+    with beating(busy, 0.05, 0.1, busy_timeout=LONG) as room:
+        assert room.connection.wait_tcp_closed(10)
+        room.thread.join(10)
+        silent = "the peer was silent for 0.1 s after a heartbeat, and so was its system"
+        advice = "heartbeat_timeout ran out, which may be longer where the network fails for longer"
+        assert str(room.connection.error) == f"{silent}: {advice}"
 
 
 def test_without_a_limit_a_silent_peer_is_never_dead() -> None:
@@ -164,10 +254,8 @@ def full(dispatcher: EventQueue) -> Iterator[None]:
 
 def test_a_peer_is_not_dead_while_we_do_not_read_but_may_be_after_that() -> None:
     with beating(swallow, LONG, LONG, reads=False) as room:
-        beats = (room.connection, room.dispatcher, 0.02, 0.1)
-        thread = threading.Thread(target=beat, args=beats)
         with full(room.dispatcher):
-            thread.start()
+            thread = room.beat(0.02, 0.1)
             until(lambda: room.sent >= 15)
             assert not room.connection.tcp_closed
         assert room.connection.wait_tcp_closed(10)
@@ -187,9 +275,7 @@ def greet(peer: Peer) -> None:
 def test_what_waits_to_be_read_is_a_sign_of_life(interval: float, timeout: float) -> None:
     with beating(greet, LONG, LONG, reads=False) as room:
         until(room.connection.readable)
-        beats = (room.connection, room.dispatcher, interval, timeout)
-        thread = threading.Thread(target=beat, args=beats)
-        thread.start()
+        thread = room.beat(interval, timeout)
         until(lambda: room.sent >= 8)
         assert not room.connection.tcp_closed
         room.end()
