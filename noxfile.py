@@ -71,7 +71,7 @@ def coverage(session: nox.Session) -> None:
 
 
 @nox.session
-@nox.parametrize("target", [nox.param(target, id=target) for target in ("frames", "codec")])
+@nox.parametrize("target", [nox.param(target, id=target) for target in ("frames", "codec", "fronts")])
 def fuzz(session: nox.Session, target: str) -> None:
     """Feed a parser, for a minute, with what is made of the samples in ``tests/fuzz/corpus``."""
     found = session.create_tmp()

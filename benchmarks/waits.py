@@ -19,6 +19,7 @@ from masquerade_ws.delivery.filters import Filter
 from masquerade_ws.delivery.listeners import Listeners
 from masquerade_ws.delivery.reader import Intake
 from masquerade_ws.delivery.stream_index import StreamIndex
+from masquerade_ws.delivery.takers import Takers
 from masquerade_ws.stats import Counters
 
 ROUNDS, EVENTS, STREAMS, SIZE = 15, 20_000, 2_000, 130
@@ -57,7 +58,7 @@ def readers_part(streams: int) -> float:
     kept: list[EventStream] = [EventStream(index, Filter([PROGRESS], other, guard), 1) for other in OTHERS[:streams]]
     for stream in kept:
         index.add(stream)
-    intake, dispatcher = Intake(listeners, index, Counters()), EventQueue(1)
+    intake, dispatcher = Intake(Takers(listeners, index), Counters()), EventQueue(1)
     messages: list[str | bytes] = [event_of_size(SIZE)] * EVENTS
     start = time.perf_counter()
     intake.take(messages, dispatcher)

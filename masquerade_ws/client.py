@@ -24,6 +24,7 @@ from masquerade_ws.delivery.patterns import check_type
 from masquerade_ws.delivery.reader import Intake
 from masquerade_ws.delivery.stream_index import StreamIndex
 from masquerade_ws.delivery.streams import EventStream
+from masquerade_ws.delivery.takers import Takers
 from masquerade_ws.errors import ConnectError, DisconnectedError, NotConnectedError, copy_of
 from masquerade_ws.events import (
     ConnectionState,
@@ -66,7 +67,7 @@ class Client:
         source: Source,
         options: ClientOptions,
         guard: Guard,
-        intake: Callable[[Listeners, StreamIndex, ClientState], Intake],
+        intake: Callable[[Takers, ClientState], Intake],
         debug: bool,
     ) -> None:
         check_flag("debug", debug)
@@ -76,11 +77,12 @@ class Client:
         self._listeners = Listeners()
         self._near_misses = NearMisses()
         self._streams = StreamIndex(guard)
-        self._delivery = Delivery(self._listeners, self._streams, options.around_event, counters)
+        takers = Takers(self._listeners, self._streams)
+        self._delivery = Delivery(takers, options.around_event, counters)
         self._state = ClientState(self._streams, counters)
         rooms = Rooms(
             self._delivery,
-            intake(self._listeners, self._streams, self._state),
+            intake(takers, self._state),
             self._listeners,
             self._streams,
             counters,
@@ -452,7 +454,7 @@ class WebSocketClient(Client):
             Source(lambda: connector.name, connector.prepare, partial(beat, options=heartbeat_options)),
             options,
             guard,
-            lambda listeners, streams, state: Intake(listeners, streams, state.counters, decoder),
+            lambda takers, state: Intake(takers, state.counters, decoder),
             debug,
         )
 

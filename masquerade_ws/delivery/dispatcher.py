@@ -16,8 +16,8 @@ from typing import cast
 from masquerade_ws.delivery.blocking import LISTENER, Guard
 from masquerade_ws.delivery.event_queue import EventQueue
 from masquerade_ws.delivery.filters import AnyEvent
-from masquerade_ws.delivery.listeners import Listener, Listeners
-from masquerade_ws.delivery.stream_index import StreamIndex
+from masquerade_ws.delivery.listeners import Listener
+from masquerade_ws.delivery.takers import Takers
 from masquerade_ws.delivery.unheard import UnheardErrors
 from masquerade_ws.events import CLIENT_EVENT_TYPES, ErrorEvent
 from masquerade_ws.log import logger
@@ -34,8 +34,7 @@ class Delivery:
     """Who gets an event: the listeners, and for the client's own events the streams as well.
 
     Args:
-        listeners: Who listens.
-        streams: Who waits.
+        takers: Who listens and waits.
         around_event: Makes the context that is entered around the listeners of an event.
         counters: Where errors are counted.
 
@@ -45,13 +44,13 @@ class Delivery:
 
     def __init__(
         self,
-        listeners: Listeners,
-        streams: StreamIndex,
+        takers: Takers,
         around_event: Callable[[AnyEvent], object] | None,
         counters: Counters,
     ) -> None:
-        self._listeners = listeners
-        self._streams = streams
+        self._takers = takers
+        self._listeners = takers.listeners
+        self._streams = takers.streams
         self._around_event = around_event
         self._counters = counters
         self.unheard = UnheardErrors(time.monotonic)
@@ -66,7 +65,7 @@ class Delivery:
             SystemExit: If a listener raised it; likewise any other exception that ends the program.
         """
         listeners, around_event = self._listeners, self._around_event
-        for event in queue.waiting():
+        for event in queue.waiting(None if self._takers.takes_all() else self._takers):
             known = listeners.by_type.get(event.type)
             if known is None or around_event is not None:  # the client's own, or of a type not seen lately
                 self.deliver(event, queue)

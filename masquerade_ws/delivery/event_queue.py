@@ -21,7 +21,7 @@ from typing import Any
 
 from masquerade_ws.delivery.filters import AnyEvent
 from masquerade_ws.events import CLIENT_EVENT_TYPES
-from masquerade_ws.protocol.codec import decode_each
+from masquerade_ws.protocol.codec import Takers, decode_each
 from masquerade_ws.timestamps import timestamp_of
 
 __all__ = ["EventQueue"]
@@ -57,7 +57,7 @@ class EventQueue:
 
     def __init__(self, size: int, decode: Callable[[EventQueue], Iterator[AnyEvent]] | None = None) -> None:
         self._size = size
-        self._decode = decode or _decode_messages
+        self._decode = decode
         self._low = size // 2  # so that a reader that waited does not wake for one event at a time
         self._queue: deque[Any] = deque()
         self._renew_locks()
@@ -195,9 +195,15 @@ class EventQueue:
         with self._lock:  # `abandon` may be holding the last events
             return bool(self._queue) or not self._finishing
 
-    def waiting(self) -> Iterator[AnyEvent]:
-        """Take out one event after the other until there is none."""
-        return self._decode(self)
+    def waiting(self, takers: Takers | None = None) -> Iterator[AnyEvent]:
+        """Take out one event after the other until there is none.
+
+        Args:
+            takers: Who takes events: messages of other types are passed over; ``None``: somebody takes all.
+        """
+        if self._decode is not None:
+            return self._decode(self)
+        return decode_each(self.take_out(), lambda: self.read_at, takers)
 
     def take_out(self) -> Iterator[Any]:
         """Take out one item after the other, without the lock, until there is none; for ``decode``."""
@@ -219,7 +225,3 @@ class EventQueue:
     def read_at(self) -> str:
         """When the messages came that are queued undecoded, as a timestamp."""
         return timestamp_of(self._unread_since)
-
-
-def _decode_messages(queue: EventQueue) -> Iterator[AnyEvent]:
-    return decode_each(queue.take_out(), lambda: queue.read_at)

@@ -10,6 +10,7 @@ from masquerade_ws.checks import check_callable
 from masquerade_ws.delivery.blocking import holds
 from masquerade_ws.delivery.patterns import check_type, matches
 from masquerade_ws.events import CLIENT_EVENT_TYPES
+from masquerade_ws.protocol.codec import Fronts
 
 __all__ = ["Listener", "Listeners"]
 
@@ -57,12 +58,14 @@ class Listeners:
 
     Attributes:
         by_type: Who listens to those of the server's types that came lately; `for_type` finds all.
+        fronts: Forgotten with each change.
     """
 
     def __init__(self) -> None:
         self._renew_lock()
         self._all: dict[Listener, Listener] = {}
         self.by_type: dict[str, tuple[Listener, ...]] = {}
+        self.fronts = Fronts()
 
     def __bool__(self) -> bool:
         return bool(self._all)
@@ -102,7 +105,7 @@ class Listeners:
             known = self._all.setdefault(added, added)
             if not once:
                 known.once = False
-            self.by_type = {}
+            self._forget()
         return handler
 
     def remove(self, type: str, handler: Callable[[Any], object]) -> None:
@@ -160,7 +163,12 @@ class Listeners:
             dropped = self._all.pop(listener, None)
             if dropped is not None:
                 dropped.active = False
-                self.by_type = {}
+                self._forget()
+
+    def _forget(self) -> None:
+        """Forget what was found before a change."""
+        self.by_type = {}
+        self.fronts.forget()
 
 
 def _checked(type: str, handler: Callable[[Any], object], once: bool = False) -> Listener:

@@ -18,6 +18,7 @@ from masquerade_ws.delivery.filters import AnyEvent, Filter, fields_of
 from masquerade_ws.delivery.patterns import is_pattern, matches
 from masquerade_ws.delivery.streams import EventStream
 from masquerade_ws.errors import DisconnectedError
+from masquerade_ws.protocol.codec import Fronts
 
 __all__ = ["RECONNECTED", "StreamIndex"]
 
@@ -68,6 +69,7 @@ class StreamIndex:
         newest_event: The type of the last event that the server sent, and when it came by the monotonic clock; not
             kept up while nobody waits.
         why_idle: Returns why the stream with a serial number gets no event until the next ``connect()``, if so.
+        fronts: Forgotten with each change of what streams take.
     """
 
     def __init__(self, guard: Guard) -> None:
@@ -75,6 +77,7 @@ class StreamIndex:
         self.dropped = 0
         self.newest_event: tuple[str, float] | None = None
         self.why_idle: Callable[[int], DisconnectedError | None] = _never
+        self.fronts = Fronts()
         self._all: weakref.WeakSet[EventStream[Any]] = weakref.WeakSet()  # ended ones too: they can still be read
         self._reset()
 
@@ -93,7 +96,8 @@ class StreamIndex:
 
     def __bool__(self) -> bool:
         with self._lock:  # a stream that is narrowed is out for a moment
-            return bool(self._entries or self._due)
+            self._make_due_changes()  # or one that is gone would count until the next event that somebody takes
+            return bool(self._entries)
 
     @property
     def held(self) -> bool:
@@ -119,6 +123,7 @@ class StreamIndex:
             self._serial = stream.serial = self._serial + 1
             self._due.append(_Insertion(entry, stream.filter))
             self._change(cutting)
+            self.fronts.forget()
 
     def narrow(self, stream: EventStream[Any], taken: Filter) -> None:
         """Give a stream another filter; no event that both take is missed or doubled."""
@@ -128,6 +133,7 @@ class StreamIndex:
             if entry is not None:  # otherwise it has ended
                 self._due += entry, _Insertion(entry, taken)
                 self._change(cutting)
+                self.fronts.forget()
                 stream.filter = taken
 
     def discard(self, stream: EventStream[Any]) -> None:
@@ -136,6 +142,12 @@ class StreamIndex:
         with self._lock:
             self._due.append(_entry_of(stream))
             self._change(cutting)
+
+    def takes(self, type: str) -> bool:
+        """Return whether a stream may take events of a type."""
+        with self._lock:
+            self._make_due_changes()
+            return type in self._by_name or any(matches(name, type) for name in self._patterns)
 
     def deliver(self, event: AnyEvent, *, asking: bool = True) -> bool:
         """Put an event into each stream that takes it.
@@ -273,6 +285,7 @@ class StreamIndex:
                 self._by_name.pop(name, None)
                 self._patterns = tuple(pattern for pattern in self._patterns if pattern != name)
         del self._entries[known]
+        self.fronts.forget()
 
 
 def _asks(stream: EventStream[Any]) -> bool:

@@ -18,6 +18,7 @@ from masquerade_ws.delivery.filters import AnyEvent, Filter
 from masquerade_ws.delivery.listeners import Listeners
 from masquerade_ws.delivery.stream_index import StreamIndex
 from masquerade_ws.delivery.streams import EventStream
+from masquerade_ws.delivery.takers import Takers
 from masquerade_ws.errors import ConnectError, DisconnectedError, ParseError
 from masquerade_ws.events import ConnectedEvent, DisconnectedEvent, ErrorEvent, Event
 from masquerade_ws.stats import Counters
@@ -38,7 +39,8 @@ class DispatcherRoom:
         self.listeners = Listeners()
         self.streams = StreamIndex(self.guard)
         self.counters = Counters()
-        self.delivery = Delivery(self.listeners, self.streams, around_event, self.counters)
+        self.takers = Takers(self.listeners, self.streams)
+        self.delivery = Delivery(self.takers, around_event, self.counters)
         self.queue = EventQueue(size)
         self.told: list[Any] = []
         self.ended = threading.Event()
@@ -769,7 +771,7 @@ def test_a_thread_that_dies_itself_notifies_whoever_supervises_it_and_lets_the_r
             raise MemoryError
 
     room = DispatcherRoom()
-    room.delivery = Starved(room.listeners, room.streams, None, room.counters)
+    room.delivery = Starved(room.takers, None, room.counters)
     room.thread.start()
     room.queue.put([Event("a")])
     room.join()

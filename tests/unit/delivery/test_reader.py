@@ -19,6 +19,7 @@ from masquerade_ws.delivery.message_decoder import MessageDecoder
 from masquerade_ws.delivery.reader import Intake, read
 from masquerade_ws.delivery.stream_index import StreamIndex
 from masquerade_ws.delivery.streams import EventStream
+from masquerade_ws.delivery.takers import Takers
 from masquerade_ws.errors import DisconnectedError, ParseError
 from masquerade_ws.events import ErrorEvent, Event
 from masquerade_ws.stats import Counters
@@ -32,8 +33,9 @@ class IntakeRoom:
     def __init__(self, size: int = 100) -> None:
         self.listeners = Listeners()
         self.streams = StreamIndex(Guard())
+        self.takers = Takers(self.listeners, self.streams)
         self.counters = Counters()
-        self.intake = Intake(self.listeners, self.streams, self.counters)
+        self.intake = Intake(self.takers, self.counters)
         self.queue = EventQueue(size)
         self.ended = threading.Event()
 
@@ -123,7 +125,7 @@ def test_a_dispatcher_thread_at_rest_gets_the_messages_as_they_came_unless_someb
     room = IntakeRoom(size=4)
     room.listeners.add("a", repr)
     messages: list[str | bytes] = [wire("a"), "{"]
-    delivery = Delivery(room.listeners, room.streams, None, room.counters)
+    delivery = Delivery(room.takers, None, room.counters)
     dispatching = room.queue, weakref.ref(delivery), room.streams.guard, room.ended.set
     thread = threading.Thread(target=dispatch, args=dispatching, daemon=True)
     thread.start()
@@ -145,11 +147,64 @@ def test_an_error_is_for_the_dispatcher_though_nobody_listens() -> None:
     assert types(IntakeRoom().take(["{", wire("a")])) == ["error"]
 
 
-def test_every_message_is_counted_malformed_ones_too() -> None:
+def test_every_message_is_counted_malformed_ones_and_those_that_nobody_takes_too() -> None:
     room = IntakeRoom()
     room.take([wire("a"), "{", b"\xff"])
+    before = room.counters.snapshot(None)["last_event_at"]
     room.take([wire("a")])
     assert room.counters.snapshot(None)["messages_received"] == 4
+    assert room.counters.snapshot(None)["last_event_at"] >= before
+
+
+def test_what_nobody_takes_is_not_decoded() -> None:
+    room = IntakeRoom()
+    room.listeners.add("a", repr)
+    stream = room.stream("b")
+    cut = wire("c")[:-1]
+    assert types(room.take([cut, wire("a"), cut.encode(), wire("b"), cut])) == ["a"]
+    assert room.streams.newest_event is not None
+    assert room.streams.newest_event[0] == "c"
+    room.take([wire("b"), '{"payload":1}'])
+    assert room.streams.newest_event[0] == "error"
+    stream.close()
+    assert types(list(stream)) == ["b", "b"]
+    room.listeners.add("*", repr)
+    assert types(room.take([cut])) == ["error"]
+
+
+def test_a_stream_that_a_predicate_opens_gets_what_follows_in_the_same_batch() -> None:
+    room = IntakeRoom()
+    opened: list[EventStream[Any]] = []
+
+    def open_another(event: Event) -> bool:
+        opened.append(room.stream("b"))
+        return True
+
+    asking: EventStream[Any] = EventStream(room.streams, Filter(["a"], open_another, room.streams.guard), 1)
+    room.streams.add(asking)
+    room.take([wire("b", n=1), wire("a"), wire("b", n=2), wire("b", n=3)])
+    opened[0].close()
+    assert [event.payload["n"] for event in opened[0]] == [2, 3]
+
+
+def test_the_dispatcher_thread_does_not_decode_what_nobody_listens_to_any_more() -> None:
+    room = IntakeRoom()
+    heard: list[Event] = []
+    room.listeners.add("a", heard.append)
+    delivery = Delivery(room.takers, None, room.counters)
+    unread: list[str | bytes] = [wire("b")[:-1], wire("a", n=1), wire("b"), wire("a", n=2).encode()]
+    room.queue.put(unread)
+    delivery.drain(room.queue)
+    assert [event.payload["n"] for event in heard] == [1, 2]
+    assert room.counters.parse_errors == 0
+    room.listeners.remove("a", heard.append)
+    room.queue.put([wire("a")[:-1]])
+    delivery.drain(room.queue)
+    assert room.counters.parse_errors == 0
+    room.listeners.add("*", repr)
+    room.queue.put([wire("a")[:-1]])
+    delivery.drain(room.queue)
+    assert room.counters.parse_errors == 1
 
 
 def test_messages_are_logged_for_debugging_alone(caplog: pytest.LogCaptureFixture) -> None:
@@ -181,7 +236,7 @@ def lettering() -> IntakeRoom:
     made.clear()
     room = IntakeRoom()
     decoder = MessageDecoder(letters, room.streams.guard)
-    room.intake = Intake(room.listeners, room.streams, room.counters, decoder)
+    room.intake = Intake(room.takers, room.counters, decoder)
     return room
 
 
@@ -191,6 +246,13 @@ def test_events_of_the_user_s_own_format_go_to_streams_and_listeners(lettering: 
     assert types(lettering.take(["abca"])) == ["a", "a"]
     stream.close()
     assert types(list(stream)) == ["b"]
+
+
+def test_each_message_of_the_user_s_own_format_is_decoded_whoever_takes_what(lettering: IntakeRoom) -> None:
+    lettering.listeners.add("z", repr)
+    lettering.stream("z")
+    assert lettering.take([wire("b")]) == []
+    assert made == list(wire("b"))
 
 
 def test_a_generator_goes_on_only_once_its_events_are_queued(lettering: IntakeRoom) -> None:
