@@ -13,7 +13,8 @@ import platform
 import statistics
 import subprocess
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ RESULTS = Path(__file__).parent / "results"
 NAMES = {
     "masquerade-orjson": "masquerade-ws",
     "masquerade": "masquerade-ws[speed]",
+    "masqueradenamed-orjson": "masquerade-ws, a listener to one type",
     "connection": "masquerade-ws, a connection alone",
     "websocketapp-wsaccel": "websocket-client",
     "websocketapp": "websocket-client with wsaccel",
@@ -31,18 +33,25 @@ NAMES = {
     "websocketclient": "websocket-client with wsaccel",
     "websocketclienttimeout-wsaccel": "websocket-client, timeout=10.0",
     "websockets": "websockets, threaded",
-    "picows": "picows, json.loads(text)",
-    "picowsbytes": "picows, json.loads(bytes)",
+    "picows-orjson": "picows, json.loads(text)",
+    "picowsbytes-orjson": "picows, json.loads(bytes)",
+    "picowsbytes": "picows, orjson.loads(bytes)",
+    "websocketrs-orjson": "websocket-rs, json.loads",
+    "websocketrs": "websocket-rs, orjson.loads",
 }
+OWN = ["masquerade-orjson", "masquerade"]
+RUST = ["websocketrs-orjson", "websocketrs"] if find_spec("websocket_rs") else []  # needs Python 3.12
 FLOOD = [
-    "masquerade-orjson",
-    "masquerade",
+    *OWN,
     "websocketapp-wsaccel",
     "websocketapp",
     "websockets",
-    "picows",
+    "picows-orjson",
+    "picowsbytes-orjson",
     "picowsbytes",
+    *RUST,
 ]
+FIGURES = ["time", "CPU time an event"]
 
 
 class Measurement(NamedTuple):
@@ -70,9 +79,17 @@ def measurements(scale: int) -> list[Measurement]:
     readers = ["masquerade-orjson", "websockets"]
     size = 16 * 2**20
     return [
-        Measurement("Events of 130 bytes into a listener", "throughput", [130, 200_000 // scale], FLOOD, ["time"]),
-        Measurement("Events of 2 KiB into a listener", "throughput", [2048, 40_000 // scale], FLOOD, ["time"]),
-        Measurement("Events of 64 KiB into a listener", "throughput", [65536, 1_000 // scale], FLOOD, ["time"]),
+        Measurement("Events of 130 bytes into a listener", "throughput", [130, 200_000 // scale], FLOOD, FIGURES),
+        Measurement("Events of 2 KiB into a listener", "throughput", [2048, 40_000 // scale], FLOOD, FIGURES),
+        Measurement("Events of 64 KiB into a listener", "throughput", [65536, 1_000 // scale], FLOOD, FIGURES),
+        Measurement("Waiting in a flood of another type", "waiting", [130, 200_000 // scale], [*OWN, *RUST], FIGURES),
+        Measurement(
+            "Iterating over events of 130 bytes",
+            "iterating",
+            [130, 200_000 // scale],
+            [*OWN, "websockets", *RUST],
+            FIGURES,
+        ),
         Measurement("Latency at 500 events a second", "latency", [*pace, 0], readers, ["median", "99 %"]),
         Measurement("Latency beside a computing thread", "latency", [*pace, 1], readers, ["median", "99 %"]),
         Measurement(
@@ -130,13 +147,15 @@ def table(one: Measurement, rows: list[tuple[str, list[float], list[float]]]) ->
     lines = []
     for contender, medians, ratios in rows:
         for name, median, ratio in zip(one.figures, medians, ratios, strict=True):
-            amount = f"{median:,.4g}" if not one.ratio or name == "calls of recv" else _time(one, median)
+            amount = f"{median:,.4g}" if not one.ratio or name == "calls of recv" else _time(one, name, median)
             lines.append([one.title, NAMES[contender], name, amount, f"{ratio:.2f}"])
     return lines
 
 
-def _time(one: Measurement, seconds: float) -> str:
-    if one.function in ("throughput", "send"):
+def _time(one: Measurement, figure: str, seconds: float) -> str:
+    if figure == "CPU time an event":
+        return f"{seconds * 1e6:,.2f} µs"
+    if one.function in ("throughput", "waiting", "iterating", "send"):
         return f"{one.numbers[1] / seconds:,.0f} a second"
     return f"{seconds * 1e6:,.0f} µs"
 
@@ -155,10 +174,17 @@ def rst(lines: list[list[str]]) -> str:
 
 def machine() -> str:
     """Describe the machine and the versions that the figures depend on."""
-    packages = ("websocket-client", "wsaccel", "websockets", "picows", "orjson")
-    versions = ", ".join(f"{package} {version(package)}" for package in packages)
+    packages = ("websocket-client", "wsaccel", "websockets", "picows", "websocket-rs", "orjson")
+    versions = ", ".join(filter(None, map(_installed, packages)))
     system = f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}"
     return f"{system}, Python {platform.python_version()}; {versions}"
+
+
+def _installed(package: str) -> str | None:
+    try:
+        return f"{package} {version(package)}"
+    except PackageNotFoundError:
+        return None
 
 
 def main() -> None:

@@ -47,7 +47,18 @@ def _busy_thread(wanted: bool) -> Iterator[None]:
         thread.join()
 
 
-# Throughput: seconds from the word "go" to the last of `count` events in the callback, decoded.
+# Floods: seconds from the word "go" until all is done, and seconds of CPU time for each event.
+
+
+class _Stopwatch:
+    """Runs from its making on."""
+
+    def __init__(self) -> None:
+        self._start, self._cpu = _now(), time.process_time()
+
+    def figures(self, count: int) -> list[float]:
+        seconds = _now() - self._start
+        return [seconds, (time.process_time() - self._cpu) / count]
 
 
 def _count_down(count: int) -> tuple[Callable[[object], None], threading.Event]:
@@ -63,27 +74,42 @@ def _count_down(count: int) -> tuple[Callable[[object], None], threading.Event]:
     return handler, done
 
 
-def throughput_masquerade(url: str, size: int, count: int, waits: int = 0) -> float:
-    """Measure the client; ``waits`` streams wait for other jobs meanwhile."""
-    from masquerade_ws import WebSocketClient  # noqa: PLC0415 - each process imports its own contender alone
+def _json_loads() -> Callable[[Any], Any]:
+    """Return the function of orjson, or of the standard library if that is missing."""
+    try:
+        from orjson import loads  # noqa: PLC0415 - each process imports its own contender alone
+    except ImportError:
+        return json.loads
+    return loads
+
+
+# Throughput: `count` events in the callback, decoded.
+
+
+def throughput_masquerade(url: str, size: int, count: int) -> list[float]:
+    """Measure the client with a listener to everything."""
+    return _listen(url, size, count, "*")
+
+
+def throughput_masqueradenamed(url: str, size: int, count: int) -> list[float]:
+    """Measure it with a listener to the type of the events, at most 256 bytes each."""
+    return _listen(url, size, count, "image.generation.progress")
+
+
+def _listen(url: str, size: int, count: int, name: str) -> list[float]:
+    from masquerade_ws import WebSocketClient  # noqa: PLC0415
 
     handler, done = _count_down(count)
     client = WebSocketClient(f"{url}/blast/{size}/{count}", _token)
-    client.on("*", handler)
-    streams = [
-        client.events("image.generation.progress", where={"job_id": f"other-{number}"}) for number in range(waits)
-    ]
+    client.on(name, handler)
     with client:
-        start = _now()
+        watch = _Stopwatch()
         client.emit("go")
         done.wait()
-        seconds = _now() - start
-    for stream in streams:
-        stream.close()
-    return seconds
+        return watch.figures(count)
 
 
-def throughput_websocketapp(url: str, size: int, count: int) -> float:
+def throughput_websocketapp(url: str, size: int, count: int) -> list[float]:
     """Measure websocket-client's callback client."""
     import websocket  # noqa: PLC0415
 
@@ -97,43 +123,56 @@ def throughput_websocketapp(url: str, size: int, count: int) -> float:
     thread = threading.Thread(target=app.run_forever, daemon=True)
     thread.start()
     opened.wait()
-    start = _now()
+    watch = _Stopwatch()
     app.send("go")
     done.wait()
-    seconds = _now() - start
+    figures = watch.figures(count)
     app.close()
-    return seconds
+    return figures
 
 
-def throughput_websockets(url: str, size: int, count: int) -> float:
+def throughput_websockets(url: str, size: int, count: int) -> list[float]:
     """Measure the threaded client of websockets."""
     from websockets.sync.client import connect  # noqa: PLC0415
 
     handler, _ = _count_down(count)
     with connect(f"{url}/blast/{size}/{count}", compression=None) as connection:
-        start = _now()
+        watch = _Stopwatch()
         connection.send("go")
         for _ in range(count):
             handler(json.loads(connection.recv()))
-        seconds = _now() - start
+        figures = watch.figures(count)
         connection.close_socket()
-    return seconds
+    return figures
 
 
-def throughput_picowsbytes(url: str, size: int, count: int) -> float:
+def throughput_websocketrs(url: str, size: int, count: int) -> list[float]:
+    """Measure the synchronous client in Rust."""
+    from websocket_rs.sync.client import connect  # noqa: PLC0415
+
+    handler, loads = _count_down(count)[0], _json_loads()
+    with connect(f"{url}/blast/{size}/{count}") as connection:
+        watch = _Stopwatch()
+        connection.send("go")
+        for _ in range(count):
+            handler(loads(connection.recv()))
+        return watch.figures(count)
+
+
+def throughput_picowsbytes(url: str, size: int, count: int) -> list[float]:
     """Measure it with JSON read from bytes, as frames have them."""
     return throughput_picows(url, size, count, binary=True)
 
 
-def throughput_picows(url: str, size: int, count: int, binary: bool = False) -> float:
+def throughput_picows(url: str, size: int, count: int, binary: bool = False) -> list[float]:
     """Measure the Cython client for asyncio."""
     import asyncio  # noqa: PLC0415
 
     import picows  # noqa: PLC0415
 
-    loads = json.loads
+    loads = _json_loads()
 
-    async def main() -> float:
+    async def main() -> list[float]:
         finished = asyncio.get_running_loop().create_future()
         left = count
 
@@ -143,16 +182,69 @@ def throughput_picows(url: str, size: int, count: int, binary: bool = False) -> 
                 loads(frame.get_payload_as_bytes() if binary else frame.get_payload_as_utf8_text())
                 left -= 1
                 if not left:
-                    finished.set_result(_now())
+                    finished.set_result(watch.figures(count))
 
         transport, _ = await picows.ws_connect(Listener, f"{url}/blast/{size}/{count}")
-        start = _now()
+        watch = _Stopwatch()
         transport.send(picows.WSMsgType.TEXT, b"go")
-        seconds: float = await finished - start
+        figures: list[float] = await finished
         transport.disconnect()
-        return seconds
+        return figures
 
     return asyncio.run(main())
+
+
+# Waiting: one event after `count` of another type, which nobody waits for.
+
+
+def waiting_masquerade(url: str, size: int, count: int) -> list[float]:
+    """Measure a wait."""
+    from masquerade_ws import WebSocketClient  # noqa: PLC0415
+
+    with WebSocketClient(f"{url}/flood/{size}/{count}", _token) as client, client.events("last") as stream:
+        watch = _Stopwatch()
+        client.emit("go")
+        stream.get()
+        return watch.figures(count)
+
+
+def waiting_websocketrs(url: str, size: int, count: int) -> list[float]:
+    """Measure a loop that decodes what comes to see whether it is the one."""
+    from websocket_rs.sync.client import connect  # noqa: PLC0415
+
+    loads = _json_loads()
+    with connect(f"{url}/flood/{size}/{count}") as connection:
+        watch = _Stopwatch()
+        connection.send("go")
+        while loads(connection.recv())["type"] != "last":
+            pass
+        return watch.figures(count)
+
+
+# Iterating: `count` events in a loop of the program's own thread.
+
+
+def iterating_masquerade(url: str, size: int, count: int) -> list[float]:
+    """Measure a loop over a stream of everything."""
+    from masquerade_ws import WebSocketClient  # noqa: PLC0415
+
+    handler, _ = _count_down(count)
+    with WebSocketClient(f"{url}/blast/{size}/{count}", _token) as client, client.events(maxsize=count) as stream:
+        watch = _Stopwatch()
+        client.emit("go")
+        for _ in range(count):
+            handler(next(stream))
+        return watch.figures(count)
+
+
+def iterating_websockets(url: str, size: int, count: int) -> list[float]:
+    """Measure what is a loop for a listener, too."""
+    return throughput_websockets(url, size, count)
+
+
+def iterating_websocketrs(url: str, size: int, count: int) -> list[float]:
+    """Measure what is a loop for a listener, too."""
+    return throughput_websocketrs(url, size, count)
 
 
 # Latency: median and 99th percentile, in seconds, from before the server's send to the event in the user's hands.

@@ -1,7 +1,8 @@
 """The server of all measurements: it sends prebuilt bytes, so that its own speed does not count.
 
-The path says what a connection gets: ``/blast/<size>/<count>``, ``/pace/<count>/<rate>``, ``/sink/<bytes>``,
-``/message/<size>`` or ``/idle``. The server begins when the client sends its first bytes.
+The path says what a connection gets: ``/blast/<size>/<count>``, ``/flood/<size>/<count>`` (the same and one event more,
+of another type), ``/pace/<count>/<rate>``, ``/sink/<bytes>``, ``/message/<size>`` or ``/idle``. The server begins when
+the client sends its first bytes.
 """
 
 from __future__ import annotations
@@ -74,6 +75,11 @@ def _blast(sock: socket.socket, size: int, count: int) -> None:
     sock.sendall(block[: rest * len(frames[0])])
 
 
+def _flood(sock: socket.socket, size: int, count: int) -> None:
+    _blast(sock, size, count)
+    sock.sendall(_frame(_text("last", {})))
+
+
 def _pace(sock: socket.socket, count: int, rate: int) -> None:
     sock.recv(4096)
     start = time.monotonic()
@@ -108,7 +114,7 @@ def _idle(sock: socket.socket) -> None:
             frames = frames[stop:]
 
 
-_ACTS = {"blast": _blast, "pace": _pace, "sink": _sink, "message": _message, "idle": _idle}
+_ACTS = {"blast": _blast, "flood": _flood, "pace": _pace, "sink": _sink, "message": _message, "idle": _idle}
 
 
 def _serve(sock: socket.socket) -> None:
