@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,9 +30,37 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     """Run the whole suite side by side; whoever names tests, or a number of workers, gets what was asked for."""
     option = config.option
     asked = getattr(option, "numprocesses", 0) is not None or option.usepdb or option.capture == "no"
-    is_worker = "PYTEST_XDIST_WORKER" in os.environ  # it runs this hook as well
-    if config.args_source is pytest.Config.ArgsSource.TESTPATHS and not asked and not is_worker:
+    worker = getattr(config, "workerinput", None)  # which runs this hook as well
+    if worker is not None:
+        begin_elsewhere(config, worker)
+    elif config.args_source is pytest.Config.ArgsSource.TESTPATHS and not asked:
         option.numprocesses, option.dist = WORKERS, "worksteal"
+
+
+def begin_elsewhere(config: pytest.Config, worker: dict[str, Any]) -> None:
+    """Let each worker import the tests from another one on, so that all assertions are rewritten once, not by each."""
+    if [Path(argument).name for argument in config.args] == config.getini("testpaths"):
+        files = sorted(map(str, Path(__file__).parent.rglob("test_*.py")))
+        first = len(files) * int(worker["workerid"].removeprefix("gw")) // worker["workercount"]
+        config.args = files[first:] + files[:first]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Have the same order in all workers."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: item.path)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Spare the garbage collector the half million objects that make up the tests, and stay."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.fixture
