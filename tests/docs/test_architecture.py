@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,16 +55,15 @@ def names_of(path: Path) -> set[str]:
     return {*names_in(ast.parse(path.read_text(encoding="utf-8")).body)}
 
 
-NAMES = {path.relative_to(PACKAGE).as_posix(): names_of(path) for path in PACKAGE.rglob("*.py")}
-ALL_NAMES = {
-    *(name for names in NAMES.values() for name in names),
-    *(name.rpartition(".")[2] for names in NAMES.values() for name in names),
-    *names_of(ROOT / "noxfile.py"),
-}
+@functools.cache  # not made when the module is imported, as each process does that shares the tests
+def all_names() -> set[str]:
+    """Return all names of the package, and their last parts."""
+    found = names_of(ROOT / "noxfile.py").union(*map(names_of, PACKAGE.rglob("*.py")))
+    return {*found, *(name.rpartition(".")[2] for name in found)}
 
 
 def is_known(name: str) -> bool:
-    return name in ALL_NAMES or name in OUTSIDE or re.sub(r"^(client|stats)\.", "", name) in ALL_NAMES
+    return name in all_names() or name in OUTSIDE or re.sub(r"^(client|stats)\.", "", name) in all_names()
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -89,7 +89,7 @@ def test_each_name_that_a_page_names_exists(page: str) -> None:
 def test_a_step_is_in_the_module_that_the_page_names(pair: tuple[str, str]) -> None:
     module, name = pair
 
-    assert name in NAMES[module]
+    assert name in names_of(PACKAGE / module)
 
 
 WHERE = tables_of(CONTRIBUTING)["behaviour | module | where in it"]
@@ -100,7 +100,7 @@ def test_a_behaviour_is_where_the_table_says(row: list[str]) -> None:
     _, module, where = row
 
     assert literals(where)
-    assert {*literals(where)} <= NAMES[literals(module)[0]]
+    assert {*literals(where)} <= names_of(PACKAGE / literals(module)[0])
 
 
 def test_each_package_is_described() -> None:
