@@ -1,6 +1,7 @@
 """The synchronous event client of the Masquerade image service."""
 
 from masquerade_ws.client import WebSocketClient
+from masquerade_ws.delivery.image_jobs import ImageJob
 from masquerade_ws.delivery.streams import EventStream
 from masquerade_ws.errors import (
     ConnectError,
@@ -61,6 +62,7 @@ __all__ = [
     "ImageGenerationProgressPayload",
     "ImageGenerationStartedEvent",
     "ImageGenerationStartedPayload",
+    "ImageJob",
     "KnownEvent",
     "MasqueradeError",
     "NotConnectedError",

@@ -17,6 +17,7 @@ from masquerade_ws.connection.options import ConnectionOptions
 from masquerade_ws.delivery.blocking import Guard
 from masquerade_ws.delivery.dispatcher import Delivery
 from masquerade_ws.delivery.filters import Filter, Where
+from masquerade_ws.delivery.image_jobs import ImageJob
 from masquerade_ws.delivery.listeners import Listeners
 from masquerade_ws.delivery.message_decoder import Decode, MessageDecoder
 from masquerade_ws.delivery.near_misses import NearMisses
@@ -37,12 +38,13 @@ from masquerade_ws.lifecycle.connector import Connector
 from masquerade_ws.lifecycle.control import Control
 from masquerade_ws.lifecycle.heartbeat import beat
 from masquerade_ws.lifecycle.options import ClientOptions, HeartbeatOptions
+from masquerade_ws.lifecycle.poller import Poller
 from masquerade_ws.lifecycle.source import Source
 from masquerade_ws.lifecycle.state import ClientState
 from masquerade_ws.lifecycle.supervisor import Rooms, Supervisor
 from masquerade_ws.lifecycle.waiting import Waiting
 from masquerade_ws.log import logger, show_debug
-from masquerade_ws.overloads import PolledT, typed_as_events, typed_as_on, typed_as_wait_for
+from masquerade_ws.overloads import PolledT, typed_as_events, typed_as_future, typed_as_on, typed_as_wait_for
 from masquerade_ws.process_hooks import notice_fork
 from masquerade_ws.protocol.codec import encode
 from masquerade_ws.sanitize import excerpt
@@ -87,8 +89,9 @@ class Client:
             self._streams,
             counters,
             guard,
+            Poller(),
         )
-        self._waiting = Waiting(self._state, self._streams, guard)
+        self._waiting = Waiting(self._state, self._streams, guard, rooms.poller)
         self._control = Control(self._state, Supervisor(self._state, options, source, rooms), options, rooms)
         if debug:
             show_debug()
@@ -131,7 +134,8 @@ class Client:
             ConnectError: If the attempt failed. With ``auto_reconnect`` the client goes on trying.
             DisconnectedError: If ``disconnect()`` was called meanwhile.
             WaitTimeoutError: If the attempt is not over after ``timeout``.
-            RuntimeError: If it would block in a listener, a callable of an attempt, ``decode`` or a predicate.
+            RuntimeError: If it would block in a listener, a callable of an attempt, ``decode``, a predicate or a
+                done-callback.
         """
         check_flag("block", block)
         check_timeout(timeout)
@@ -266,7 +270,8 @@ class Client:
         Raises:
             WaitTimeoutError: If no event came in time.
             DisconnectedError: If the client is not started, gives up, or ``disconnect()`` is called.
-            RuntimeError: If it would block in a listener, a callable of an attempt, ``decode`` or a predicate.
+            RuntimeError: If it would block in a listener, a callable of an attempt, ``decode``, a predicate or a
+                done-callback.
         """
         check_timeout(timeout)
         check_callable("poll", poll, optional=True)
@@ -301,6 +306,55 @@ class Client:
         self._waiting.check_running()
         return self.events()
 
+    @typed_as_future
+    def future(self, *types: str, where: Where = None) -> Any:
+        """Return the next event that matches as a `concurrent.futures.Future`, which takes no thread.
+
+        It is armed from now on. Its result is the event; its exception is what would end `wait_for`. It is done at once
+        with `DisconnectedError` if the client is not running. Legal in a listener.
+
+        Its callbacks run on the thread that ends it, mostly one of the client's, and must not block; what one raises is
+        reported as what a listener raises. With a callback it is kept until it is done, and keeps the client; without
+        one it is forgotten once nothing refers to it.
+
+        Args:
+            types: As for `wait_for`.
+            where: As for `wait_for`.
+        """
+        self._near_misses.warn(types)
+        return self._waiting.future(types, where, self)
+
+    def submit_image_job(
+        self,
+        start: Callable[[], str],
+        *,
+        on_progress: Callable[[ImageGenerationProgressEvent], object] | None = None,
+        poll: Callable[[str], PolledT | None] | None = None,
+        fail_after_gap: bool = False,
+    ) -> ImageJob[ImageGenerationCompletedEvent | PolledT]:
+        """Start an image job and return it as a future, an `ImageJob`, which takes no thread. Legal in a listener.
+
+        Args:
+            start: Starts the job and returns its id. Called in this thread, before this returns.
+            on_progress: Called with each progress event of the job on the dispatcher thread, as a listener is; one that
+                raises ends the future with that. With it, the future ends on that thread too, after the progress.
+            poll: Called with the job's id once it is started and after each connection made since; what it returns,
+                unless ``None``, is the result. All ``poll`` of a client run on one thread of their own, one after the
+                other.
+            fail_after_gap: As for `run_image_job`.
+
+        Raises:
+            DisconnectedError: If the client is not started, has given up, or is being disconnected.
+            TypeError: If an argument is of the wrong type, or ``start`` does not return a str.
+        """
+        check_callable("start", start)
+        check_callable("on_progress", on_progress, optional=True)
+        check_callable("poll", poll, optional=True)
+        check_flag("fail_after_gap", fail_after_gap)
+        return self._waiting.submit_image_job(
+            start, on_progress=on_progress, poll=poll, fail_after_gap=fail_after_gap, keeps=self
+        )
+
     def run_image_job(
         self,
         start: Callable[[], str],
@@ -308,6 +362,7 @@ class Client:
         timeout: float | None = None,
         on_progress: Callable[[ImageGenerationProgressEvent], object] | None = None,
         poll: Callable[[str], PolledT | None] | None = None,
+        fail_after_gap: bool = False,
     ) -> ImageGenerationCompletedEvent | PolledT:
         """Start an image job and wait for its end; no event of it can slip between the two.
 
@@ -317,21 +372,28 @@ class Client:
             on_progress: Called in this thread with each progress event of the job; one that raises ends the wait.
             poll: Called with the job's id when the wait begins and after each connection made during it; what it
                 returns, unless ``None``, is the answer.
+            fail_after_gap: Whether the job counts as failed if a connection is made after ``start`` was called, unless
+                nothing can have been missed (``resumed``) or ``poll`` has an answer; for a gateway that has forgotten
+                the job then. The one that was there before never counts.
 
         Returns:
             The event that tells of the completion, or what ``poll`` returned.
 
         Raises:
-            ImageGenerationError: If the job failed.
+            ImageGenerationError: If the job failed, or counts as failed.
             WaitTimeoutError: If it did not end in time.
             DisconnectedError: If the client is not started, gives up, or ``disconnect()`` is called.
-            RuntimeError: If it would block in a listener, a callable of an attempt, ``decode`` or a predicate.
+            RuntimeError: If it would block in a listener, a callable of an attempt, ``decode``, a predicate or a
+                done-callback.
         """
         check_timeout(timeout)
         check_callable("start", start)
         check_callable("on_progress", on_progress, optional=True)
         check_callable("poll", poll, optional=True)
-        return self._waiting.run_image_job(start, timeout, on_progress, poll, self)
+        check_flag("fail_after_gap", fail_after_gap)
+        return self._waiting.run_image_job(
+            start, timeout=timeout, on_progress=on_progress, poll=poll, fail_after_gap=fail_after_gap, keeps=self
+        )
 
     def __repr__(self) -> str:
         if "_control" not in vars(self):  # set last

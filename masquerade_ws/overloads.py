@@ -31,9 +31,20 @@ from masquerade_ws.events import StateChangeEvent as StateChange
 from masquerade_ws.events import SystemNotificationEvent as Notification
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from masquerade_ws.delivery.streams import EventStream
 
-__all__ = ["Events", "On", "WaitFor", "typed_as_events", "typed_as_on", "typed_as_wait_for"]
+__all__ = [
+    "Events",
+    "FutureOf",
+    "On",
+    "WaitFor",
+    "typed_as_events",
+    "typed_as_future",
+    "typed_as_on",
+    "typed_as_wait_for",
+]
 
 _StartedName: TypeAlias = Literal["image.generation.started"]
 _ProgressName: TypeAlias = Literal["image.generation.progress"]
@@ -314,6 +325,45 @@ class Events(Protocol):
     def __call__(self, *types: str, where: _Where[Event] = None, maxsize: int = 10_000) -> EventStream[Event]: ...
 
 
+class FutureOf(Protocol):
+    """Return the next event that matches, as a future."""
+
+    @overload
+    def __call__(self, type: _StartedName, /, *, where: _Where[Started] = None) -> Future[Started]: ...
+    @overload
+    def __call__(self, type: _ProgressName, /, *, where: _Where[Progress] = None) -> Future[Progress]: ...
+    @overload
+    def __call__(self, type: _CompletedName, /, *, where: _Where[Completed] = None) -> Future[Completed]: ...
+    @overload
+    def __call__(self, type: _FailedName, /, *, where: _Where[Failed] = None) -> Future[Failed]: ...
+    @overload
+    def __call__(self, type: _NotificationName, /, *, where: _Where[Notification] = None) -> Future[Notification]: ...
+    @overload
+    def __call__(self, type: _HeartbeatName, /, *, where: _Where[Heartbeat] = None) -> Future[Heartbeat]: ...
+    @overload
+    def __call__(self, type: _ConnectedName, /, *, where: _Where[Connected] = None) -> Future[Connected]: ...
+    @overload
+    def __call__(self, type: _DisconnectedName, /, *, where: _Where[Disconnected] = None) -> Future[Disconnected]: ...
+    @overload
+    def __call__(self, type: _StateChangeName, /, *, where: _Where[StateChange] = None) -> Future[StateChange]: ...
+    @overload
+    def __call__(self, type: _ErrorName, /, *, where: _Where[Error] = None) -> Future[Error]: ...
+    @overload
+    def __call__(
+        self, type: _ServerName, /, *types: _ServerName, where: _Where[KnownEvent] = None
+    ) -> Future[KnownEvent]: ...
+    @overload
+    def __call__(
+        self, type: _ClientName, /, *types: _ClientName, where: _Where[ClientEvent] = None
+    ) -> Future[ClientEvent]: ...
+    @overload
+    def __call__(
+        self, type: _AnyName, /, *types: _AnyName, where: _Where[KnownEvent | ClientEvent] = None
+    ) -> Future[KnownEvent | ClientEvent]: ...
+    @overload
+    def __call__(self, *types: str, where: _Where[Event] = None) -> Future[Event]: ...
+
+
 def _unchanged(method: Any) -> Any:
     return method
 
@@ -321,3 +371,4 @@ def _unchanged(method: Any) -> Any:
 typed_as_on: Callable[[Callable[..., Any]], On] = _unchanged
 typed_as_wait_for: Callable[[Callable[..., Any]], WaitFor] = _unchanged
 typed_as_events: Callable[[Callable[..., Any]], Events] = _unchanged
+typed_as_future: Callable[[Callable[..., Any]], FutureOf] = _unchanged

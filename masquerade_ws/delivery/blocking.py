@@ -1,7 +1,7 @@
 """Where user code runs on a thread that others wait for, and so must not block.
 
 A wait there would never end: a listener that waits for an event keeps the dispatcher thread from delivering it, a
-predicate keeps the reader thread from receiving it.
+predicate, or the callback of a future, keeps the reader thread from receiving it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from masquerade_ws.process_hooks import notice_fork
 
-__all__ = ["DECODE", "GET_TOKEN", "HEADERS", "LISTENER", "PREDICATE", "URL", "Guard", "holds"]
+__all__ = ["DECODE", "DONE_CALLBACK", "GET_TOKEN", "HEADERS", "LISTENER", "PREDICATE", "URL", "Guard", "holds"]
 
 LISTENER = "a listener"
 GET_TOKEN = "get_token"
@@ -20,6 +20,7 @@ URL = "url"
 HEADERS = "headers"
 PREDICATE = "a predicate"
 DECODE = "decode"
+DONE_CALLBACK = "a done-callback"  # of a future, on whichever thread ends it
 
 
 def holds(condition: threading.Condition) -> bool:

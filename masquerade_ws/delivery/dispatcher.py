@@ -1,8 +1,9 @@
 """The dispatcher thread: it calls the listeners, one event after the other.
 
-It waits in `EventQueue.wait`, and ends after the last event of its session, or when its client is gone. Before it ends
-it lets the reader thread pass, since nobody else would make room, and notifies the supervisor thread, which ends the
-session if that is not what ended the dispatcher thread.
+It waits in `EventQueue.wait`, and ends after the last event of its session, or when its client is gone. After that
+event it ends the waits of the session, which another thread does only if this one hangs. Before it ends it lets the
+reader thread pass, since nobody else would make room, and notifies the supervisor thread, which ends the session if
+that is not what ended the dispatcher thread.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from contextlib import AbstractContextManager, ExitStack
 from typing import cast
 
 from masquerade_ws.delivery.blocking import LISTENER, Guard
-from masquerade_ws.delivery.event_queue import EventQueue
+from masquerade_ws.delivery.event_queue import Errand, EventQueue
 from masquerade_ws.delivery.filters import AnyEvent
 from masquerade_ws.delivery.listeners import Listener
 from masquerade_ws.delivery.takers import Takers
@@ -67,15 +68,18 @@ class Delivery:
         listeners, around_event = self._listeners, self._around_event
         for event in queue.waiting(None if self._takers.takes_all() else self._takers):
             known = listeners.by_type.get(event.type)
-            if known is None or around_event is not None:  # the client's own, or of a type not seen lately
-                self.deliver(event, queue)
+            if known is None or around_event is not None:  # the client's own, of a type not seen lately, or an errand
+                if isinstance(event, Errand):
+                    self._run(event, queue)
+                else:
+                    self.deliver(event, queue)
                 continue
             for listener in known:
                 if listener.active and (not listener.once or listeners.claim(listener)):
                     try:
                         listener.handler(event)
                     except BaseException as error:
-                        self._report(error, LISTENER, event, queue)
+                        self._report(error, LISTENER, cast("AnyEvent", event), queue)
                     if queue.given_up:
                         return
 
@@ -91,8 +95,8 @@ class Delivery:
         """
         listeners = self._listeners.for_type(event.type)
         if event.type in CLIENT_EVENT_TYPES:
-            if isinstance(event, ErrorEvent) and event.context == "parse":
-                self._counters.parse_errors += 1  # here, since messages may be decoded on two threads
+            if isinstance(event, ErrorEvent):
+                self._count(event)
             waited_for = self._streams.deliver(event)
             if queue.given_up:  # a predicate hung
                 return
@@ -102,6 +106,19 @@ class Delivery:
             self._call_within(self._around_event, listeners, event, queue)
         else:
             self._call(listeners, event, queue)
+
+    def _count(self, event: ErrorEvent) -> None:
+        """Count what may have come from more than one thread: decoding, and callbacks of futures."""
+        if event.context == "parse":
+            self._counters.parse_errors += 1
+        elif event.context == "handler":
+            self._counters.handler_errors += 1
+
+    def _run(self, errand: Errand, queue: EventQueue) -> None:
+        if errand.event is not None and self._around_event is not None:
+            self._call_within(self._around_event, (Listener(errand.type, errand.run, once=False),), errand.event, queue)
+        else:
+            errand.run(errand.event)
 
     def _call_within(
         self,
@@ -140,9 +157,9 @@ class Delivery:
         """Report what user code raised, and raise it again if it ends the program; neither if that came too late."""
         if queue.given_up:
             return
-        self._counters.handler_errors += 1
         queue.unheeded = error
         if isinstance(event, ErrorEvent):
+            self._counters.handler_errors += 1
             logger.error("%s raised while it handled an error event", raised_by, exc_info=error)
         else:
             self.deliver(ErrorEvent(as_exception(error, raised_by), "handler", timestamp_now()), queue)
@@ -150,32 +167,49 @@ class Delivery:
             raise error
 
 
-def dispatch(queue: EventQueue, delivery_ref: weakref.ref[Delivery], guard: Guard, ended: Callable[[], object]) -> None:
+def dispatch(
+    queue: EventQueue,
+    delivery_ref: weakref.ref[Delivery],
+    guard: Guard,
+    ended: Callable[[], object],
+    end_waits: Callable[[], object],
+) -> None:
     """Run the dispatcher thread, which ends after the last event of its session, or with its client.
-
-    An exception that ends the program ends the client, and has been reported: the thread delivers the client's own
-    events, that the client has ended among them, and then ends without a traceback.
 
     Args:
         queue: Where the events come from.
         delivery_ref: What delivers them; it is gone once nobody refers to the client any more.
         guard: Refuses waits in listeners.
         ended: Called when the session has to end, and when the thread ends.
+        end_waits: Called after the last event. Futures have callbacks, and what these raise is delivered as well.
     """
     try:
         with guard.running(LISTENER):
-            while queue.wait():
-                delivery = delivery_ref()
-                if delivery is None:
-                    return
-                try:
-                    delivery.drain(queue)
-                except BaseException as error:
-                    if not ends_program(error):
-                        raise
-                    ended()
-                    queue.abandon()
-                del delivery
+            if _deliver_all(queue, delivery_ref, ended):
+                end_waits()
+                while not queue.close():
+                    _deliver_all(queue, delivery_ref, ended)
     finally:
         queue.finish()  # nobody else would make room for the reader
         ended()
+
+
+def _deliver_all(queue: EventQueue, delivery_ref: weakref.ref[Delivery], ended: Callable[[], object]) -> bool:
+    """Deliver what comes until the session ends; return whether it has, since the client may be gone before.
+
+    An exception that ends the program ends the client, and has been reported: the thread delivers the client's own
+    events, that the client has ended among them, and then ends without a traceback.
+    """
+    while queue.wait():
+        delivery = delivery_ref()
+        if delivery is None:
+            return False
+        try:
+            delivery.drain(queue)
+        except BaseException as error:
+            if not ends_program(error):
+                raise
+            ended()
+            queue.abandon()
+        del delivery
+    return True

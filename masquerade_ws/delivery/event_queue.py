@@ -17,14 +17,29 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from masquerade_ws.delivery.filters import AnyEvent
-from masquerade_ws.events import CLIENT_EVENT_TYPES
+from masquerade_ws.events import CLIENT_EVENT_TYPES, ErrorEvent
 from masquerade_ws.protocol.codec import Takers, decode_each
 from masquerade_ws.timestamps import timestamp_of
 
-__all__ = ["EventQueue"]
+__all__ = ["Errand", "EventQueue"]
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """What the dispatcher thread does for one image job, in its turn among the events.
+
+    Attributes:
+        event: The event that it is about, which ``around_event`` gets; ``None`` if it is about none.
+        run: Called with that; must not raise.
+    """
+
+    event: AnyEvent | None
+    run: Callable[[AnyEvent | None], object]
+    type: ClassVar[str] = ""  # no event has it, so that whoever looks for listeners finds none
 
 
 class EventQueue:
@@ -42,6 +57,7 @@ class EventQueue:
         size: How many events of the server may wait before the reader must.
         decode: Makes events of what waits, if that is anything but messages and events. Called with the queue, it
             yields them one after the other; the next is asked for once the listeners of the one before have returned.
+            Events and errands among the items it yields as they are.
 
     Attributes:
         more_in: How many events more than one the items hold that were put, as the reader counts them after `put`.
@@ -63,6 +79,7 @@ class EventQueue:
         self._renew_locks()
         self._finishing = False
         self._released = False
+        self._closed = False  # whether the dispatcher thread takes nothing more
         self._at_rest = False  # whether the dispatcher thread waits
         self._unread_since = 0.0  # when the messages came that are queued undecoded
         self.abandoned = False
@@ -85,7 +102,7 @@ class EventQueue:
 
     @property
     def length(self) -> int:
-        """How many events wait for listeners."""
+        """How many events wait for listeners, and errands."""
         more = 0 if self.abandoned or self.given_up else self.more_in - self.more_out
         return max(0, len(self._queue) + more)
 
@@ -105,7 +122,7 @@ class EventQueue:
         return True
 
     def put(self, events: Sequence[Any]) -> bool:
-        """Queue what the reader brings, waiting for room.
+        """Queue what the reader brings, waiting for room, even for nothing: errands may have filled the queue.
 
         Args:
             events: Events of the server and parse errors, or messages that `admit_undecoded` admitted; or an item for
@@ -116,16 +133,18 @@ class EventQueue:
         """
         with self._lock:
             taken = 0
-            while taken < len(events):
+            while True:
                 if not self._released and self.length >= self._size:
                     self._wait_for_room()
                 if self.abandoned:
                     return False
-                room = len(events) if self._released else self._size - self.length
+                # `post` and `submit` may fill the queue meanwhile.
+                room = len(events) if self._released else max(0, self._size - self.length)
                 self._queue.extend(events[taken : taken + room])
                 taken += room
                 self.wake()
-            return not self._released
+                if taken >= len(events):
+                    return not self._released
 
     def _wait_for_room(self) -> None:
         self.full = True  # set before checking the length: `_take_out` shortens the queue first, then reads this
@@ -136,6 +155,15 @@ class EventQueue:
     def post(self, *events: AnyEvent) -> None:
         """Queue the client's own events, without the lock, since the life cycle's is held; call `wake` after that."""
         self._queue.extend(events)
+
+    def submit(self, item: ErrorEvent | Errand) -> bool:
+        """Queue an error of user code, or an errand, from any thread; return whether its turn will come."""
+        with self._lock:
+            if self._closed or self.abandoned:
+                return False
+            self._queue.append(item)
+        self.wake()
+        return True
 
     def wake(self) -> None:
         """Wake the dispatcher thread, if it is at rest, for what has changed before the call."""
@@ -182,7 +210,7 @@ class EventQueue:
         """
         self._renew_locks()
         self._queue.clear()
-        self._finishing = self._released = self.given_up = True
+        self._finishing = self._released = self._closed = self.given_up = True
 
     def wait(self) -> bool:
         """Wait for events; return whether any may be there or come, since the dispatcher thread ends otherwise."""
@@ -195,8 +223,14 @@ class EventQueue:
         with self._lock:  # `abandon` may be holding the last events
             return bool(self._queue) or not self._finishing
 
-    def waiting(self, takers: Takers | None = None) -> Iterator[AnyEvent]:
-        """Take out one event after the other until there is none.
+    def close(self) -> bool:
+        """Take nothing more, if nothing is left; return whether that is so."""
+        with self._lock:
+            self._closed = not self._queue
+            return self._closed
+
+    def waiting(self, takers: Takers | None = None) -> Iterator[AnyEvent | Errand]:
+        """Take out one event, or errand, after the other until there is none.
 
         Args:
             takers: Who takes events: messages of other types are passed over; ``None``: somebody takes all.

@@ -136,5 +136,5 @@ def read(
 
 
 def _hand_over(brought: Iterable[Sequence[str | bytes | AnyEvent]], queue: EventQueue) -> bool:
-    """Queue what messages brought; return whether the reader may go on reading."""
-    return all(queue.put(events) for events in brought if events)
+    """Queue what messages brought; return whether the reader may go on reading, now that there is room again."""
+    return all(queue.put(events) for events in brought if events or queue.length)

@@ -40,7 +40,7 @@ class _Owner(Protocol):
     guard: Guard
     newest_event: tuple[str, float] | None
 
-    def discard(self, stream: EventStream[Any]) -> None:
+    def discard(self, stream: EventStream[Any], /) -> None:
         """Put nothing into ``stream`` any more."""
 
     def why_idle(self, serial: int, /) -> DisconnectedError | None:

@@ -99,7 +99,8 @@ class Control:
         died = partial(session.mail.put, Mail.STOP)
         delivery, guard = weakref.ref(self._rooms.delivery), self._rooms.guard
         session.supervisor_thread = start("supervisor", supervise, weakref.ref(self._supervisor), session)
-        session.dispatcher_thread = start("dispatcher", dispatch, session.event_queue, delivery, guard, died)
+        end_waits = partial(_end_waits, weakref.ref(self._state), session)
+        session.dispatcher_thread = start("dispatcher", dispatch, session.event_queue, delivery, guard, died, end_waits)
 
     def disconnect(self, timeout: float) -> None:
         """Stop the session that runs, and wait for its end, for at most ``timeout`` seconds."""
@@ -172,6 +173,7 @@ class Control:
     def after_fork(self) -> None:
         """Start the client anew in a forked child, and leave the connection and the threads to the parent."""
         self._rooms.guard.after_fork()
+        self._rooms.poller.after_fork()
         self._supervisor.after_fork()
         self._rooms.listeners.after_fork()
         self._state.after_fork()
@@ -189,3 +191,9 @@ class Control:
                 connected_since=session.connected_since if session and connection else None,
                 events_waiting=session.event_queue.length if session else 0,
             )
+
+
+def _end_waits(state_ref: weakref.ref[ClientState], session: Session) -> None:
+    state = state_ref()
+    if state is not None:
+        state.end_waits(session)

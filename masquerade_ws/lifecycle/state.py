@@ -13,6 +13,7 @@ from typing import Literal
 
 from masquerade_ws.deadline import Deadline
 from masquerade_ws.delivery.blocking import holds
+from masquerade_ws.delivery.event_queue import EventQueue
 from masquerade_ws.delivery.filters import AnyEvent
 from masquerade_ws.delivery.stream_index import StreamIndex
 from masquerade_ws.delivery.transport import Transport
@@ -47,8 +48,10 @@ class ClientState:
         self._streams = streams
         self.counters = counters
         self._reset()
-        why_idle = weakref.WeakMethod(self.why_idle)  # the streams outlive the client of which they are
+        # Streams and futures outlive the client of which they are.
+        why_idle, event_queue = weakref.WeakMethod(self.why_idle), weakref.WeakMethod(self.event_queue)
         streams.why_idle = lambda serial: ask(serial) if (ask := why_idle()) is not None else None
+        streams.event_queue = lambda: ask() if (ask := event_queue()) is not None else None
 
     def _reset(self) -> None:
         vars(self).pop("_changed", None)
@@ -108,6 +111,11 @@ class ClientState:
         session = self.session
         return session.connection if session is not None and self.current == "connected" else None
 
+    def event_queue(self) -> EventQueue | None:
+        """Return the queue for listeners of the newest session, if there is one."""
+        session = self.session
+        return None if session is None else session.event_queue
+
     def why_idle(self, serial: int) -> DisconnectedError | None:
         """Return why a stream gets no event until the next ``connect()``, or ``None`` if it gets some.
 
@@ -163,6 +171,10 @@ class ClientState:
             self._streams.deliver(event, asking=False)  # whoever disconnects is not to hang in a predicate
         with self.changed:
             session.done.set()  # a later `disconnect()` ends the later streams itself
+        self.end_waits(session)
+
+    def end_waits(self, session: Session) -> None:
+        """End the streams and futures that end with a session, if they have not ended."""
         self._streams.end(session.newest_stream, session.cause)
 
     # Under the lock.

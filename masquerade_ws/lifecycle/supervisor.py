@@ -17,13 +17,14 @@ from masquerade_ws.delivery.blocking import Guard
 from masquerade_ws.delivery.dispatcher import Delivery
 from masquerade_ws.delivery.listeners import Listeners
 from masquerade_ws.delivery.reader import Intake, read
-from masquerade_ws.delivery.stream_index import StreamIndex
+from masquerade_ws.delivery.stream_index import Reconnection, StreamIndex
 from masquerade_ws.delivery.transport import Transport
 from masquerade_ws.errors import ConnectError, DisconnectedError, StopReconnecting, copy_of
 from masquerade_ws.events import ConnectedEvent, DisconnectedEvent, timestamp_now
 from masquerade_ws.lifecycle.asking import Asking
 from masquerade_ws.lifecycle.backoff import delay_before
 from masquerade_ws.lifecycle.options import ClientOptions
+from masquerade_ws.lifecycle.poller import Poller
 from masquerade_ws.lifecycle.session import AttemptResult, Mail, Session
 from masquerade_ws.lifecycle.source import Source
 from masquerade_ws.lifecycle.state import ClientState, report
@@ -53,6 +54,7 @@ class Rooms:
     streams: StreamIndex
     counters: Counters
     guard: Guard
+    poller: Poller
 
 
 class Supervisor:
@@ -159,11 +161,12 @@ class Supervisor:
             self._rooms.counters.count_connection(gap, reconnected=reconnected)
             self.state.note_failure(session, None)
             welcome = ConnectedEvent(timestamp_now(), reconnected, attempts, gap, resumed)
+            made = Reconnection(self._rooms.counters.connections, resumed)
             events = self.state.advance(session, Trigger.OPENED, welcome)
         report(session, events)
         _log_welcome(welcome)
         self._publish(session.result, None)
-        self._rooms.streams.mark_reconnection()
+        self._rooms.streams.mark_connection(made)
         return True
 
     def _publish(self, result: AttemptResult, error: ConnectError | None) -> None:

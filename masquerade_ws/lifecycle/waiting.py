@@ -1,4 +1,4 @@
-"""What a thread waits for on a client that runs: an event, or the end of an image job."""
+"""What a client that runs is waited on for: an event, or the end of an image job; by a thread, or by a future."""
 
 from __future__ import annotations
 
@@ -9,38 +9,39 @@ from typing import Any, TypeVar
 from masquerade_ws.deadline import Deadline
 from masquerade_ws.delivery.blocking import Guard
 from masquerade_ws.delivery.filters import Filter, Where
-from masquerade_ws.delivery.stream_index import RECONNECTED, StreamIndex
+from masquerade_ws.delivery.futures import EventFuture
+from masquerade_ws.delivery.image_jobs import JOB_EVENTS, ImageJob, last_progress, lost_in_a_gap, outcome_of, started
+from masquerade_ws.delivery.stream_index import Reconnection, StreamIndex
 from masquerade_ws.delivery.streams import EventStream
-from masquerade_ws.errors import DisconnectedError, ImageGenerationError, WaitTimeoutError, copy_of
-from masquerade_ws.events import (
-    ImageGenerationCompletedEvent,
-    ImageGenerationFailedEvent,
-    ImageGenerationProgressEvent,
-)
+from masquerade_ws.errors import DisconnectedError, WaitTimeoutError, copy_of
+from masquerade_ws.events import ImageGenerationCompletedEvent, ImageGenerationProgressEvent
+from masquerade_ws.lifecycle.poller import Poller
 from masquerade_ws.lifecycle.state import ClientState
-from masquerade_ws.sanitize import excerpt
+from masquerade_ws.process_hooks import notice_fork
 
 __all__ = ["Waiting"]
 
 _PolledT = TypeVar("_PolledT")
 
-_SHOWN = 100  # characters of what the server says of a job's progress
-_JOB_EVENTS = ("image.generation.progress", "image.generation.completed", "image.generation.failed")
-
 
 class Waiting:
     """The waits on one client.
+
+    A wait that asks after each connection counts those made since it was opened, or since its job was started: the news
+    of a connection may come after somebody has seen that it is there, and begun to wait.
 
     Args:
         state: The client's.
         streams: Where a wait gets its events from.
         guard: Knows where a wait would hold up what it waits for.
+        poller: Asks the ``poll`` of jobs for which no thread waits.
     """
 
-    def __init__(self, state: ClientState, streams: StreamIndex, guard: Guard) -> None:
+    def __init__(self, state: ClientState, streams: StreamIndex, guard: Guard, poller: Poller) -> None:
         self._state = state
         self._streams = streams
         self._guard = guard
+        self._poller = poller
 
     def wait_for(
         self, types: Iterable[str], where: Where, timeout: float | None, poll: Callable[[], Any] | None, keeps: object
@@ -56,17 +57,22 @@ class Waiting:
         """
         deadline = Deadline(timeout)
         with self._open("wait_for", types, where, keeps, polls=poll is not None) as stream:
-            while (event := stream.take(deadline)) is RECONNECTED:
-                if poll is not None and (answer := poll()) is not None:
+            baseline = self._state.counters.connections
+            if poll is not None and (answer := poll()) is not None:
+                return answer
+            while isinstance(item := stream.take(deadline), Reconnection):
+                if poll is not None and item.number > baseline and (answer := poll()) is not None:
                     return answer
-            return event
+            return item
 
     def run_image_job(
         self,
         start: Callable[[], str],
+        *,
         timeout: float | None,
         on_progress: Callable[[ImageGenerationProgressEvent], object] | None,
         poll: Callable[[str], _PolledT | None] | None,
+        fail_after_gap: bool,
         keeps: object,
     ) -> ImageGenerationCompletedEvent | _PolledT:
         """Start an image job and wait for its end; `WebSocketClient.run_image_job` says more.
@@ -76,35 +82,98 @@ class Waiting:
             timeout: Seconds to wait, the time that ``start`` takes included.
             on_progress: Called with each progress event of the job.
             poll: Called with the job's id when the wait begins and after each connection made during it.
+            fail_after_gap: Whether the job counts as failed if a connection is made during it.
             keeps: The client, which lives on while somebody waits.
         """
         deadline = Deadline(timeout)
-        with self._open("run_image_job", _JOB_EVENTS, None, keeps, polls=poll is not None) as stream:
-            job_id = start()
-            if not isinstance(job_id, str):
-                raise TypeError(f"start must return the id of the job, a str, not {type(job_id).__name__}")
-            self._streams.narrow(stream, Filter(_JOB_EVENTS, {"job_id": job_id}, self._guard))
+        polls = poll is not None or fail_after_gap
+        with self._open("run_image_job", JOB_EVENTS, None, keeps, polls=polls) as stream:
+            baseline = self._state.counters.connections
+            job_id = started(start)
+            self._streams.narrow(stream, Filter(JOB_EVENTS, {"job_id": job_id}, self._guard))
+            if poll is not None and (answer := poll(job_id)) is not None:
+                return answer
             progress: ImageGenerationProgressEvent | None = None
             while True:
                 try:
-                    event = stream.take(deadline)
+                    item = stream.take(deadline)
                 except WaitTimeoutError:
                     raise WaitTimeoutError(
-                        f"job {job_id} has not ended within {timeout:g} s; {_last(progress)}"
+                        f"job {job_id} has not ended within {timeout:g} s; {last_progress(progress)}"
                     ) from None
-                if event is RECONNECTED:
+                if isinstance(item, Reconnection):
+                    if item.number <= baseline:
+                        continue
                     if poll is not None and (answer := poll(job_id)) is not None:
                         return answer
-                elif event.payload.get("job_id") != job_id:
+                    if fail_after_gap and not item.resumed:
+                        raise lost_in_a_gap(job_id)
+                elif item.payload.get("job_id") != job_id:
                     continue  # came while `start` ran
-                elif isinstance(event, ImageGenerationCompletedEvent):
-                    return event
-                elif isinstance(event, ImageGenerationFailedEvent):
-                    raise _job_failed(job_id, event)
-                else:
-                    progress = event
+                elif (outcome := outcome_of(item, job_id)) is None:
+                    progress = item
                     if on_progress is not None:
-                        on_progress(event)
+                        on_progress(item)
+                elif outcome.error is not None:
+                    raise outcome.error
+                else:
+                    completed: ImageGenerationCompletedEvent = outcome.result
+                    return completed
+
+    def future(self, types: Iterable[str], where: Where, keeps: object) -> EventFuture[Any]:
+        """Return the next event that matches, to come; `WebSocketClient.future` says more.
+
+        Args:
+            types: Types, patterns and names of the client's own events.
+            where: What else must hold.
+            keeps: The client.
+        """
+        notice_fork()
+        future: EventFuture[Any] = EventFuture(self._streams, Filter(types, where, self._guard), keeps)
+        self._streams.add(future)
+        idle = self._state.idle
+        if idle is not None:
+            future.end(idle)
+        return future
+
+    def submit_image_job(
+        self,
+        start: Callable[[], str],
+        *,
+        on_progress: Callable[[ImageGenerationProgressEvent], object] | None,
+        poll: Callable[[str], object] | None,
+        fail_after_gap: bool,
+        keeps: object,
+    ) -> ImageJob[Any]:
+        """Start an image job and return it; `WebSocketClient.submit_image_job` says more.
+
+        Args:
+            start: Starts the job and returns its id.
+            on_progress: Called with each progress event of the job, on the dispatcher thread.
+            poll: Called with the job's id once it has started and after each connection made since, on the poll thread.
+            fail_after_gap: Whether the job counts as failed if a connection is made during it.
+            keeps: The client.
+        """
+        notice_fork()
+        job: ImageJob[Any] = ImageJob(
+            self._streams,
+            keeps,
+            on_progress=on_progress,
+            poll=poll,
+            ask_later=self._poller.ask_later,
+            fail_after_gap=fail_after_gap,
+        )
+        self._streams.add(job, polls=poll is not None or fail_after_gap)
+        try:
+            self.check_running()
+            baseline, queue = self._state.counters.connections, self._state.event_queue()
+            job_id = started(start)
+        except BaseException:
+            job.cancel()
+            raise
+        self._streams.narrow(job, Filter(JOB_EVENTS, {"job_id": job_id}, self._guard))
+        job.begin(job_id, baseline, queue)
+        return job
 
     def _open(self, member: str, types: Iterable[str], where: Where, keeps: object, *, polls: bool) -> EventStream[Any]:
         """Return a stream that drops nothing, on a client that runs."""
@@ -127,25 +196,3 @@ class Waiting:
         idle = self._state.idle
         if idle is not None:
             raise copy_of(idle)
-
-
-def _last(progress: ImageGenerationProgressEvent | None) -> str:
-    """Say how far a job had come; the fields are what the server sent, unchecked."""
-    if progress is None:
-        return "no progress of it came"
-    stage = progress.payload.get("stage")
-    shown = f"{_text_of(progress.payload.get('progress'))} %{'' if stage is None else f', {_text_of(stage)}'}"
-    return f"its last progress was {excerpt(shown, _SHOWN)}"
-
-
-def _job_failed(job_id: str, event: ImageGenerationFailedEvent) -> ImageGenerationError:
-    reason = _text_of(event.payload.get("error", "no reason given"))
-    retry_allowed = event.payload.get("retry_allowed") is True
-    return ImageGenerationError(f"job {job_id} failed: {excerpt(reason)}", job_id, retry_allowed, reason)
-
-
-def _text_of(value: object) -> str:
-    try:
-        return str(value)
-    except RecursionError:
-        return "(nested too deep)"

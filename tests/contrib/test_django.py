@@ -94,7 +94,7 @@ def test_the_client_is_made_by_its_first_use_and_started_by_its_first_wait(serve
     assert (client.state, server.tokens) == ("connected", ["dotted"])
 
 
-@pytest.mark.parametrize("use", ["emit", "events", "run_image_job", "send", "iteration"])
+@pytest.mark.parametrize("use", ["emit", "events", "future", "run_image_job", "submit_image_job", "send", "iteration"])
 def test_what_needs_a_connection_starts_the_client(use: str, server: EventServer, project: None) -> None:
     if use == "emit":
         client.emit("hello")
@@ -102,6 +102,10 @@ def test_what_needs_a_connection_starts_the_client(use: str, server: EventServer
         client.send({"type": "hello", "payload": {}})
     elif use == "events":
         client.events("hello").close()
+    elif use == "future":
+        assert not client.future("hello").done()
+    elif use == "submit_image_job":
+        assert not client.submit_image_job(lambda: "job-42").done()
     elif use == "iteration":
         iter(client).close()  # type: ignore[attr-defined]
     else:

@@ -14,6 +14,16 @@ def make(**options):
     client.connect()
     return client
 
+def done(client):
+    "A future that is done, and kept for ever."
+    client.emit("echo")
+    kept.append(client.future("echo", where=lambda event: True))
+    client.emit("echo")
+    kept[-1].result(timeout=10)
+    return kept[-1]
+
+kept = []
+
 def gone(reference):
     "It is collected, its threads end and its sockets are closed."
     until(lambda: gc.collect() is not None and reference() is None)
@@ -54,6 +64,8 @@ CYCLES = {
     "a listener of once": "client.once('*', lambda event: client)",
     "an open stream": "client.stream = client.events('echo')",
     "a predicate": "client.stream = client.events('echo', where=lambda event: client)",
+    "a future": "client.futures = [client.future('never'), client.submit_image_job(lambda: 'job')]",
+    "a future that is done": "done(client).add_done_callback(lambda future: client)",
 }
 
 
@@ -108,6 +120,26 @@ gc.collect()
 assert stream.get(timeout=10).type == "echo"
 assert len(threads()) == 4
 del stream
+gone(reference)
+""",
+        [1000],
+    )
+
+
+def test_a_client_is_kept_while_a_future_has_a_callback() -> None:
+    is_forgotten_well(
+        """
+client = make()
+called = []
+client.future("echo").add_done_callback(called.append)
+client.submit_image_job(lambda: "job", on_progress=called.append)
+reference = weakref.ref(client)
+client.emit("echo")
+del client
+gc.collect()
+until(lambda: called)
+assert reference() is not None
+reference().emit("image.generation.completed", {"job_id": "job", "image_url": "u"})
 gone(reference)
 """,
         [1000],

@@ -63,6 +63,11 @@ def usable(client):
     client.disconnect()
     assert threads() == []
 
+def ended(future):
+    "A future that the child has from its parent."
+    assert type(future.exception(timeout=10)) is DisconnectedError, future
+    assert "forked" in str(future.exception()), future.exception()
+
 def fresh_and_usable(client, *streams):
     fresh(client, *streams)
     usable(client)
@@ -112,6 +117,53 @@ client.disconnect()
 assert [(end.code, end.will_reconnect) for end in ends] == [(1000, False)]
 """,
         *echoing,
+    )
+
+
+def test_a_child_finds_the_futures_ended_without_their_callbacks_and_its_jobs_are_polled(plain: str) -> None:
+    forks_well(
+        """
+client = make()
+client.connect()
+called, asked, hang = [], [], threading.Event()
+done, waiting, job = client.future("echo"), client.future("echo", where={"from": "nobody"}), None
+client.emit("echo", {"from": "parent"})
+done.result(timeout=10)
+waiting.add_done_callback(called.append)
+
+def poll(job_id):
+    asked.append(job_id)
+    hang.wait(20)
+    return "answer"
+
+job = client.submit_image_job(lambda: "job", poll=poll, on_progress=called.append)
+job.add_done_callback(called.append)
+until(lambda: asked)
+
+def check():
+    assert done.result(timeout=10).payload == {"from": "parent"}
+    ended(waiting)
+    ended(job)
+    assert client.future("echo").done()
+    assert called == []
+    hang.set()
+    usable(client)
+    client.connect()
+    assert client.submit_image_job(lambda: "mine", poll=poll).result(timeout=10) == "answer"
+    future = client.future("echo")
+    client.emit("echo")
+    future.result(timeout=10)
+    client.disconnect()
+
+for _ in range(2):
+    assert in_child(check) == 0
+assert not waiting.done() and not job.done()
+hang.set()
+assert job.result(timeout=10) == "answer"
+client.disconnect()
+until(lambda: waiting in called and job in called)
+""",
+        plain,
     )
 
 

@@ -9,6 +9,8 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import TimeoutError as FutureTimeoutError  # the built-in one from Python 3.11 on
+from typing import Any
 
 import pytest
 
@@ -17,6 +19,7 @@ from masquerade_ws import (
     DisconnectedError,
     EventsDroppedError,
     ImageGenerationError,
+    ImageJob,
     NotConnectedError,
     SendError,
     WaitTimeoutError,
@@ -34,6 +37,7 @@ EXPECTED = (
     NotConnectedError,
     SendError,
     WaitTimeoutError,
+    FutureTimeoutError,
 )
 WATCHDOG = 120
 
@@ -54,8 +58,10 @@ def switch_interval(request: pytest.FixtureRequest) -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
-def members(client: WebSocketClient, chance: random.Random, until: float) -> list[Callable[[], object]]:
-    """Every public member, to be called in any order."""
+def members(
+    client: WebSocketClient, chance: random.Random, until: float, jobs: list[ImageJob]
+) -> list[Callable[[], object]]:
+    """Every public member, to be called in any order; image jobs that are futures go into the list."""
 
     def listener(event: object) -> None:
         if time.monotonic() > until:
@@ -74,6 +80,15 @@ def members(client: WebSocketClient, chance: random.Random, until: float) -> lis
             stream.get(timeout=0.02)
             stream.wait_for("state:change", timeout=0.02)
 
+    def submit() -> None:
+        options: dict[str, Any] = {"on_progress": listener} if chance.random() < 0.3 else {}
+        if chance.random() < 0.5:
+            options["poll"] = lambda job_id: chance.choice([None, None, 1])
+        job = client.submit_image_job(lambda: "job", fail_after_gap=chance.random() < 0.5, **options)
+        job.add_done_callback(listener)
+        jobs.append(job)
+        repr(job)
+
     return [
         lambda: client.connect(timeout=0.5),
         lambda: client.connect(block=False),
@@ -85,15 +100,22 @@ def members(client: WebSocketClient, chance: random.Random, until: float) -> lis
         lambda: client.wait_for("noise", where={"n": 1}, timeout=0.01),
         lambda: client.wait_for("*", where=lambda event: chance.random() < 0.5, timeout=0.02),
         lambda: client.wait_for("connected", poll=lambda: chance.choice([None, 1]), timeout=0.02),
-        lambda: client.run_image_job(lambda: "job", timeout=0.01),
+        lambda: client.run_image_job(lambda: "job", timeout=0.01, fail_after_gap=chance.random() < 0.5),
+        lambda: client.future("noise", where={"n": 1}),
+        lambda: client.future("*", "connected").add_done_callback(listener),
+        lambda: client.future("noise").result(timeout=0.01),
+        lambda: client.future("never").cancel(),
+        submit,
         iterate,
         lambda: (client.state, client.stats, repr(client)),
     ]
 
 
-def hammer(client: WebSocketClient, seed: int, until: float, surprises: list[BaseException]) -> None:
+def hammer(
+    client: WebSocketClient, seed: int, until: float, surprises: list[BaseException], jobs: list[ImageJob]
+) -> None:
     chance = random.Random(seed)
-    calls = members(client, chance, until)
+    calls = members(client, chance, until, jobs)
     while time.monotonic() < until:
         try:
             chance.choice(calls)()
@@ -124,6 +146,7 @@ def harass(server: EventServer, seed: int, until: float, surprises: list[BaseExc
 
 def play(seconds: float, seed: int) -> None:
     surprises: list[BaseException] = []
+    jobs: list[ImageJob] = []
     until = time.monotonic() + seconds
     with EventServer() as server:
         client = WebSocketClient(
@@ -136,7 +159,8 @@ def play(seconds: float, seed: int) -> None:
         )
         client.on("error", lambda event: None)
         threads = [
-            threading.Thread(target=hammer, args=(client, seed + number, until, surprises)) for number in range(THREADS)
+            threading.Thread(target=hammer, args=(client, seed + number, until, surprises, jobs))
+            for number in range(THREADS)
         ]
         threads.append(threading.Thread(target=harass, args=(server, seed, until, surprises)))
         for thread in threads:
@@ -146,6 +170,8 @@ def play(seconds: float, seed: int) -> None:
         assert [traceback.format_exception(surprise) for surprise in surprises] == []
         client.disconnect()
         assert client.state == "disconnected"
+        assert jobs
+        assert [job for job in jobs if not job.done()] == []
         server._refusals.clear()  # a long run leaves more than a client gets through
         client.connect(block=False)
         client.wait_for("connected", poll=lambda: client.state == "connected" or None, timeout=10)

@@ -573,6 +573,25 @@ def test_a_job_is_polled_with_its_id(client: WebSocketClient, masquerade_server:
     assert asked == ["mine", "mine"]
 
 
+def test_a_job_that_is_over_when_it_is_polled_first_is_not_waited_for(client: WebSocketClient) -> None:
+    assert client.run_image_job(lambda: "mine", poll=str.upper, timeout=TIMEOUT) == "MINE"
+    waits(client, 0)
+
+
+def test_a_job_whose_poll_has_no_answer_is_waited_for_across_reconnections(
+    client: WebSocketClient, masquerade_server: EventServer
+) -> None:
+    asked: list[str] = []
+    worker = running(lambda: client.run_image_job(lambda: "mine", poll=asked.append, timeout=TIMEOUT))
+    for count in (1, 2):
+        until(lambda count=count: len(asked) == count)  # type: ignore[misc]
+        masquerade_server.drop()
+    until(lambda: len(asked) == 3)
+    masquerade_server.wait_for_connections(1)
+    finish(masquerade_server, "mine")
+    assert worker.result().payload["job_id"] == "mine"
+
+
 @pytest.mark.parametrize("which", ["start", "on_progress", "poll"])
 def test_what_a_jobs_callback_raises_is_raised(
     client: WebSocketClient, masquerade_server: EventServer, which: str

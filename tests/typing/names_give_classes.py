@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from concurrent.futures import Future, as_completed
 from typing import Any
 
 from typing_extensions import assert_type
 
+from masquerade_ws import ImageJob
 from masquerade_ws.client import WebSocketClient
 from masquerade_ws.events import (
     ClientEvent,
@@ -112,6 +115,45 @@ def ask_about(job_id: str) -> bytes | None: ...
 assert_type(client.run_image_job(lambda: "1", timeout=60), ImageGenerationCompletedEvent)
 assert_type(client.run_image_job(lambda: "1", poll=ask_about), ImageGenerationCompletedEvent | bytes)
 client.run_image_job(lambda: "1", on_progress=lambda event: assert_type(event.payload["progress"], float))
+
+# Futures
+
+assert_type(client.future("image.generation.started"), Future[ImageGenerationStartedEvent])
+assert_type(client.future("image.generation.progress"), Future[ImageGenerationProgressEvent])
+assert_type(client.future("image.generation.completed"), Future[ImageGenerationCompletedEvent])
+assert_type(client.future("image.generation.completed").result(1.0).payload["image_url"], str)
+assert_type(client.future("image.generation.failed", where={"job_id": "1"}), Future[ImageGenerationFailedEvent])
+assert_type(client.future("system.notification"), Future[SystemNotificationEvent])
+assert_type(client.future("heartbeat"), Future[HeartbeatEvent])
+assert_type(client.future("connected"), Future[ConnectedEvent])
+assert_type(client.future("disconnected").result().code, int)
+assert_type(client.future("state:change"), Future[StateChangeEvent])
+assert_type(client.future("error"), Future[ErrorEvent])
+assert_type(client.future("image.generation.completed", "image.generation.failed"), Future[KnownEvent])
+assert_type(client.future("connected", "error"), Future[ClientEvent])
+assert_type(client.future("image.generation.completed", "disconnected"), Future[KnownEvent | ClientEvent])
+assert_type(client.future("image.*"), Future[Event])
+assert_type(client.future(), Future[Event])
+client.future("image.generation.completed", where=lambda event: event.payload["image_url"].endswith(".png"))
+client.future("connected").add_done_callback(lambda done: assert_type(done.result(), ConnectedEvent))
+
+# Image jobs as futures
+
+job = client.submit_image_job(lambda: "1", fail_after_gap=True)
+assert_type(job, ImageJob)
+assert_type(job, ImageJob[ImageGenerationCompletedEvent])
+assert_type((job.job_id, job.progress, job.stage), tuple[str, float | None, str | None])
+assert_type(job.result(), ImageGenerationCompletedEvent)
+assert_type(client.submit_image_job(lambda: "1", poll=ask_about).result(), ImageGenerationCompletedEvent | bytes)
+client.submit_image_job(lambda: "1", on_progress=lambda event: assert_type(event.payload["progress"], float))
+for ended in as_completed([job]):
+    assert_type(ended.result(), ImageGenerationCompletedEvent)
+
+
+async def view() -> None:
+    assert_type(await asyncio.wrap_future(client.future("connected")), ConnectedEvent)
+    assert_type(await asyncio.wrap_future(job), ImageGenerationCompletedEvent)
+
 
 # Streams
 

@@ -20,16 +20,17 @@ from masquerade_ws.contrib.starting import CONNECT_TIMEOUT, make, start
 
 __all__ = ["LazyClient", "lazy"]
 
-_STARTING = frozenset({"emit", "events", "run_image_job", "send", "wait_for"})
+_STARTING = frozenset({"emit", "events", "future", "run_image_job", "send", "submit_image_job", "wait_for"})
 
 
 class LazyClient:
     """Stands in for the `WebSocketClient` that the settings describe.
 
-    Its first use makes the client. ``emit``, ``events``, ``run_image_job``, ``send``, ``wait_for`` and iteration also
-    start it unless it is running, and wait up to ``CONNECT_TIMEOUT`` seconds for its first attempt to connect; a
-    failed attempt raises nothing by itself. Of the other members only ``connect`` starts it. In the process of
-    ``runserver`` that only watches files nothing starts it.
+    Its first use makes the client. ``emit``, ``events``, ``future``, ``run_image_job``, ``send``,
+    ``submit_image_job``, ``wait_for`` and iteration also start it unless it is running, and wait up to
+    ``CONNECT_TIMEOUT`` seconds for its first attempt to connect; a failed attempt raises nothing by itself. Of the
+    other members only ``connect`` starts it. In the process of ``runserver`` that only watches files nothing starts
+    it.
 
     Attributes:
         autostart: Starts it in processes that serve, once there are receivers or listeners.

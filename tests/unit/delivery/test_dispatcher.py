@@ -44,11 +44,12 @@ class DispatcherRoom:
         self.queue = EventQueue(size)
         self.told: list[Any] = []
         self.ended = threading.Event()
+        self.end_waits: Callable[[], object] = lambda: None
         self.thread = threading.Thread(target=self._run, daemon=True)  # or a test that fails would hang
 
     def _run(self) -> None:
         with suppress(SystemExit):  # as `threading` does, unlike pytest
-            dispatch(self.queue, weakref.ref(self.delivery), self.guard, self.ended.set)
+            dispatch(self.queue, weakref.ref(self.delivery), self.guard, self.ended.set, self.end_waits)
 
     def tell(self, event: AnyEvent) -> None:
         """Listen."""

@@ -126,7 +126,7 @@ def test_a_dispatcher_thread_at_rest_gets_the_messages_as_they_came_unless_someb
     room.listeners.add("a", repr)
     messages: list[str | bytes] = [wire("a"), "{"]
     delivery = Delivery(room.takers, None, room.counters)
-    dispatching = room.queue, weakref.ref(delivery), room.streams.guard, room.ended.set
+    dispatching = room.queue, weakref.ref(delivery), room.streams.guard, room.ended.set, lambda: None
     thread = threading.Thread(target=dispatch, args=dispatching, daemon=True)
     thread.start()
     until(lambda: room.queue.admit_undecoded(2))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from masquerade_ws.delivery.blocking import Guard, holds
 from masquerade_ws.delivery.filters import AnyEvent, Filter, Where
-from masquerade_ws.delivery.stream_index import RECONNECTED, StreamIndex
+from masquerade_ws.delivery.stream_index import Reconnection, StreamIndex
 from masquerade_ws.delivery.streams import EventStream
 from masquerade_ws.errors import DisconnectedError
 from masquerade_ws.events import ConnectedEvent, DisconnectedEvent, ErrorEvent, Event
@@ -257,20 +257,20 @@ def test_narrowing_a_stream_that_has_ended_is_harmless(index: StreamIndex) -> No
 # Reconnections.
 
 
-def test_streams_that_poll_get_a_mark_at_once_and_after_each_connection(index: StreamIndex) -> None:
+def test_streams_that_poll_get_the_news_of_each_connection(index: StreamIndex) -> None:
     polling, other = subscribe(index, "a", polls=True), subscribe(index, "a")
-    index.mark_reconnection()
-    index.deliver(Event("a"))
-    index.mark_reconnection()
-    marks = [event is RECONNECTED for event in drain(polling)]
-    assert marks == [True, True, False, True]
-    assert len(drain(other)) == 1
+    event, connections = Event("a"), [Reconnection(1, resumed=False), Reconnection(2, resumed=True)]
+    index.mark_connection(connections[0])
+    index.deliver(event)
+    index.mark_connection(connections[1])
+    assert drain(polling) == [connections[0], event, connections[1]]
+    assert drain(other) == [event]
 
 
 def test_a_polling_stream_that_is_gone_is_left_out(index: StreamIndex) -> None:
     subscribe(index, polls=True)
     gc.collect()
-    index.mark_reconnection()
+    index.mark_connection(Reconnection(1, resumed=False))
     assert not index.deliver(Event("a"))
 
 
@@ -368,6 +368,79 @@ def test_an_event_meets_no_wait_on_another_job(index: StreamIndex) -> None:
     assert index.deliver(Event("a", {"job_id": Job("7")}, NOON))
     assert [number for number, stream in enumerate(streams) if drain(stream)] == [7]
     assert len(met) < 10
+
+
+def test_a_stream_that_is_added_while_an_event_is_looked_up_gets_it(index: StreamIndex) -> None:
+    """The look without the lock has found that nobody takes the event; it must notice that this has changed."""
+    other = subscribe(index, "a", where={"n": 1})
+    assert not index.deliver(Event("a", {"n": 2}))
+    assert "a" in index._tables_of
+    added: list[Stream] = []
+
+    class Late(dict[Any, Any]):
+        """Does not have yet what it has been asked for."""
+
+        def __contains__(self, key: object) -> bool:
+            added.append(subscribe(index, "a", where={"n": 2}))
+            return False
+
+    (table,) = index._tables_of["a"]
+    table.entries = Late(table.entries)
+    event = Event("a", {"n": 2})
+    assert index.deliver(event)
+    assert [drain(stream) for stream in (other, *added)] == [[], [event]]
+
+
+def test_what_remembers_the_types_of_a_server_is_limited(index: StreamIndex) -> None:
+    stream = subscribe(index, "a.*", maxsize=5000)
+    for number in range(3000):
+        assert index.deliver(Event(f"a.{number}"))
+    assert not index.deliver(Event("b" * 300))
+    assert index.deliver(Event("a." + "b" * 300))
+    assert 0 < len(index._tables_of) <= 1024
+    assert max(map(len, index._tables_of)) < 300
+    assert len(drain(stream)) == 3001
+    assert index._tables_of == {}
+
+
+@pytest.mark.parametrize("change", ["insertion", "removal"])
+def test_a_change_that_an_interrupt_cut_short_leaves_no_stale_look(index: StreamIndex, change: str) -> None:
+    """Whichever line it cuts, what comes after that is found."""
+
+    def interrupted_at(line: int) -> bool:
+        left = line
+        stream = subscribe(index, "a.*", where={"n": 1})
+        index.deliver(Event("a.b", {"n": 2}))
+
+        def trace(frame: FrameType, event: str, _: object) -> Any:
+            nonlocal left
+            if not frame.f_code.co_filename.endswith("delivery/stream_index.py"):
+                return None
+            if event == "line" and frame.f_code.co_name in {"_insert", "_remove"}:
+                left -= 1
+                if left == 0:
+                    raise KeyboardInterrupt
+            return trace
+
+        tracing = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            if change == "removal":
+                stream.close()
+            else:
+                subscribe(index, "a.*", where={"m": 1})
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(tracing)
+        fresh = subscribe(index, "a.*", where={"n": 2})
+        event = Event("a.b", {"n": 2})
+        assert index.deliver(event)
+        assert drain(fresh) == [event]
+        stream.close()
+        return left <= 0
+
+    assert next(line for line in range(1, 100) if not interrupted_at(line)) > 5
 
 
 def test_threads_that_come_and_go_lose_no_event(index: StreamIndex) -> None:

@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 
 from masquerade_ws import ConnectError, DisconnectedError, Event, NotConnectedError, WebSocketClient
+from masquerade_ws.delivery.stream_index import Reconnection
 from masquerade_ws.lifecycle.session import Mail, Session
 from masquerade_ws.lifecycle.supervisor import supervise
 from masquerade_ws.lifecycle.transitions import Phase
@@ -148,15 +149,15 @@ def test_whatever_an_attempt_runs_into_the_next_one_follows(
 def test_what_goes_wrong_right_after_a_connection_was_announced_is_a_loss(
     client: WebSocketClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    marks = client._streams.mark_reconnection
+    marks = client._streams.mark_connection
     errors = [MemoryError()]
 
-    def mark() -> None:
+    def mark(connection: Reconnection) -> None:
         if errors:
             raise errors.pop()
-        marks()
+        marks(connection)
 
-    monkeypatch.setattr(client._streams, "mark_reconnection", mark)
+    monkeypatch.setattr(client._streams, "mark_connection", mark)
     record = Record(client)
     client.connect()
     record.wait("connected", 2)

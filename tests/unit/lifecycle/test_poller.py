@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from masquerade_ws.delivery.blocking import Guard
+from masquerade_ws.delivery.image_jobs import ImageJob
+from masquerade_ws.delivery.stream_index import StreamIndex
+from masquerade_ws.errors import ConnectError
+from masquerade_ws.lifecycle import poller as poller_module
+from masquerade_ws.lifecycle.poller import Poller
+from tests.support.raw_server import until
+from tests.support.scenes import Hang, names_of_threads
+
+
+@pytest.fixture
+def index() -> StreamIndex:
+    return StreamIndex(Guard())
+
+
+def job_of(index: StreamIndex, poller: Poller, poll: Any) -> ImageJob[Any]:
+    return ImageJob(index, None, on_progress=None, poll=poll, ask_later=poller.ask_later, fail_after_gap=False)
+
+
+def test_what_is_due_twice_is_asked_once_unless_it_is_being_asked(index: StreamIndex, hang: Hang) -> None:
+    poller = Poller()
+    asked: list[str] = []
+    jobs = [job_of(index, poller, lambda job_id: asked.append(job_id) or None) for _ in range(3)]
+    stuck = job_of(index, poller, hang)
+    stuck.begin("stuck", 0, None)
+    assert hang.entered.wait(10)
+    for job in (*jobs, *jobs):
+        job.begin(str(jobs.index(job)), 0, None)
+    assert names_of_threads() == ["masquerade-ws-poll"]
+    hang.over.set()
+    until(lambda: names_of_threads() == [])
+    assert asked == ["0", "1", "2"]
+    jobs[1].begin("again", 0, None)
+    until(lambda: names_of_threads() == [])
+    assert asked == ["0", "1", "2", "again"]
+
+
+def test_jobs_end_if_no_thread_can_be_had_for_their_polls(index: StreamIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    poller = Poller()
+    refusal = ConnectError("no thread could be started")
+    late = job_of(index, poller, lambda _: "answer")
+
+    def refuse(*_: object) -> None:
+        worker = threading.Thread(target=poller.ask_later, args=(late,))  # it finds that there is to be one
+        worker.start()
+        worker.join()
+        raise refusal
+
+    job = job_of(index, poller, lambda _: "answer")
+    with monkeypatch.context() as patch:
+        patch.setattr(poller_module, "start", refuse)
+        job.begin("mine", 0, None)
+    assert (job.exception(0), late.exception(0)) == (refusal, refusal)
+    next_job = job_of(index, poller, lambda _: "answer")
+    next_job.begin("next", 0, None)
+    assert next_job.result(10) == "answer"
+    until(lambda: names_of_threads() == [])
+
+
+def test_a_forked_child_begins_anew_whoever_held_the_lock(index: StreamIndex, hang: Hang) -> None:
+    poller = Poller()
+    stuck = job_of(index, poller, hang)
+    stuck.begin("stuck", 0, None)
+    assert hang.entered.wait(10)
+    threading.Thread(target=poller._lock.acquire).start()  # and it never lets go
+    poller.after_fork()
+    job = job_of(index, poller, lambda _: "answer")
+    job.begin("mine", 0, None)
+    assert job.result(10) == "answer"
+    hang.over.set()
+    until(lambda: names_of_threads() == [])
