@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import ssl
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -50,7 +51,7 @@ from masquerade_ws.protocol.codec import encode
 from masquerade_ws.sanitize import excerpt
 from masquerade_ws.stats import Counters, Stats
 
-__all__ = ["Client", "WebSocketClient", "is_running", "may_block", "watch_unheard_errors"]
+__all__ = ["Client", "WebSocketClient", "is_running", "may_block", "seconds_lost", "watch_unheard_errors"]
 
 
 class Client:
@@ -530,6 +531,15 @@ def is_running(client: Client) -> bool:
 def may_block(client: Client) -> bool:
     """Return whether this thread may wait for a client: not in a listener, for example; for the integrations."""
     return client._guard.role is None  # pyright: ignore[reportPrivateUsage]
+
+
+def seconds_lost(client: Client) -> float | None:
+    """Return how long ago the connection was lost, ``None`` while there is one or if none was; for the integrations."""
+    notice_fork()
+    session = client._state.session  # pyright: ignore[reportPrivateUsage]
+    if session is None or session.loss is None:
+        return None
+    return time.monotonic() - session.schedule.lost_at
 
 
 def watch_unheard_errors(client: Client, watch: Callable[[ErrorEvent], object]) -> None:

@@ -72,6 +72,17 @@ class Autostart:
         else:
             logger.info("%s, but AUTOSTART is off: listeners hear nothing until something connects", self._occasion)
 
+    def checked(self) -> WebSocketClient:
+        """Return the client for a health check, which starts it once, whoever listens, unless the settings forbid it.
+
+        Otherwise a process whose client starts when it is used would be kept from all use by its own answer.
+        """
+        client = self._make()
+        if not self._decided and self._is_on():
+            self._decided = True
+            _start(client)
+        return client
+
     def _worker_ready(self) -> None:
         self.serve("the worker is ready")
 

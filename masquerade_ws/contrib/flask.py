@@ -15,7 +15,8 @@
     @masquerade.on("image.generation.completed")
     def store(event: ImageGenerationCompletedEvent) -> None: ...  # runs in an application context
 
-In a view, ``masquerade.client`` is the client of the application, connected.
+In a view, ``masquerade.client`` is the client of the application, connected. ``app.register_blueprint(health)`` adds
+``/healthz``.
 """
 
 from __future__ import annotations
@@ -25,24 +26,28 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import click
-from flask import Flask, current_app, request_started
+from flask import Blueprint, Flask, Response, current_app, jsonify, request_started
 from flask.cli import with_appcontext
 from flask.helpers import get_debug_flag
 from werkzeug.serving import is_running_from_reloader
 
 from masquerade_ws import WebSocketClient
 from masquerade_ws.contrib.autostart import Autostart
+from masquerade_ws.contrib.health import report
 from masquerade_ws.contrib.hosts import is_loaded_by_a_server
 from masquerade_ws.contrib.listening import Foreground
 from masquerade_ws.contrib.settings import Settings, read
 from masquerade_ws.contrib.starting import CONNECT_TIMEOUT, make, start
 
-__all__ = ["MasqueradeWS"]
+__all__ = ["MasqueradeWS", "health"]
 
 _NAME = "masquerade_ws"
 _AUTOSTART = "masquerade_ws.autostart"  # the key of what starts the client
 _CLIENT = "masquerade_ws.client"  # the key of the client in `app.extensions`, once it is made
 _PREFIX = "MASQUERADE_WS_"
+
+health = Blueprint("masquerade_ws", __name__)
+"""Answers ``/healthz``: whether the client of the application is connected."""
 
 _HandlerT = TypeVar("_HandlerT", bound=Callable[[Any], object])
 
@@ -173,6 +178,17 @@ class MasqueradeWS:
         self._register(client)
         foreground = Foreground(client, write=click.echo, note=lambda line: click.echo(line, err=True))
         return foreground.run(_connect_timeout(app), quiet=quiet)
+
+
+@health.get("/healthz")
+def _answer() -> tuple[Response, int]:
+    extensions = current_app.extensions
+    if _AUTOSTART not in extensions:
+        raise RuntimeError(f"the application {current_app.name!r} has no MasqueradeWS: call init_app(app) first")
+    body, status = report(extensions[_AUTOSTART].checked())
+    response = jsonify(body)
+    response.cache_control.no_store = True
+    return response, status
 
 
 def _current_app() -> Flask:

@@ -31,8 +31,9 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.core.management import CommandError, call_command
 from django.core.signals import request_started
 from django.db import connection
-from django.test import override_settings
+from django.test import RequestFactory, override_settings
 from django.test.client import ClientHandler
+from django.urls import resolve
 
 if not settings.configured:
     settings.configure(DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}})
@@ -47,6 +48,7 @@ from masquerade_ws.contrib.django.lazy import LazyClient, lazy
 from masquerade_ws.contrib.django.serving import first_request
 from masquerade_ws.contrib.django.signals import EventSignal
 from masquerade_ws.testing import EventServer
+from tests.support.raw_server import until
 
 COMPLETED = "image.generation.completed"
 GET_TOKEN = f"{__name__}.get_token"
@@ -372,6 +374,28 @@ def test_receivers_that_only_the_command_runs_hear_nothing_in_a_process_that_use
         player.join()
         assert heard.get(timeout=10) == "one"
         assert heard.empty()
+
+
+# The health check.
+
+
+def test_a_health_check_starts_the_client_and_says_how_it_is(server: EventServer, anew: None) -> None:
+    def ask(method: str = "get") -> Any:
+        return getattr(RequestFactory(), method)("/healthz")
+
+    with configured(server), override_settings(ROOT_URLCONF="masquerade_ws.contrib.django.urls"):
+        check = resolve("/healthz").func
+        until(lambda: check(ask()).status_code == 200)
+        answer = check(ask())
+        assert json.loads(answer.content) == {"state": "connected", "last_event_age": None, "gap": None}
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert check(ask("head")).status_code == 200
+        threads = threading.active_count()
+        assert {check(ask()).status_code for _ in range(200)} == {200}
+        assert threading.active_count() <= threads
+        assert server.tokens == ["dotted"]
+        client.disconnect()
+        assert check(ask()).status_code == 503
 
 
 # The signal.

@@ -23,7 +23,7 @@ import flask.cli
 from click.testing import CliRunner
 
 from masquerade_ws import NotConnectedError
-from masquerade_ws.contrib.flask import MasqueradeWS
+from masquerade_ws.contrib.flask import MasqueradeWS, health
 from masquerade_ws.testing import EventServer, Peer
 from tests.support.raw_server import until
 from tests.support.web_server import WebServer, gunicorn
@@ -344,6 +344,47 @@ def test_the_command_is_quiet_when_asked_and_ends_well_when_it_is_interrupted(
 
 def interrupt() -> None:
     os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_health_check_starts_the_client_and_says_how_it_is(make_app: Any, server: EventServer) -> None:
+    MasqueradeWS(app := make_app())
+    app.register_blueprint(health)
+    browser = app.test_client()
+    first = browser.get("/healthz")
+    assert (first.status_code, first.json["last_event_age"], first.json["gap"]) in [
+        (503, None, None),
+        (200, None, None),
+    ]
+    server.wait_for_connections(1, timeout=10)
+    until(lambda: browser.get("/healthz").status_code == 200)
+    answer = browser.get("/healthz")
+    assert answer.json == {"state": "connected", "last_event_age": None, "gap": None}
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert browser.post("/healthz").status_code == 405
+    threads = threading.active_count()
+    assert {browser.get("/healthz").status_code for _ in range(200)} == {200}
+    assert threading.active_count() <= threads
+    assert len(server.tokens) == 1
+    app.extensions["masquerade_ws.client"].disconnect()
+    assert browser.get("/healthz").status_code == 503  # what the program has stopped stays stopped
+    assert len(server.tokens) == 1
+
+
+def test_a_health_check_starts_nothing_where_that_is_switched_off(make_app: Any, server: EventServer) -> None:
+    MasqueradeWS(app := make_app(AUTOSTART=False))
+    app.register_blueprint(health, url_prefix="/images")
+    answer = app.test_client().get("/images/healthz")
+    assert (answer.status_code, answer.json["state"]) == (503, "disconnected")
+
+
+def test_a_health_check_of_an_application_without_the_extension_says_what_is_missing() -> None:
+    app = flask.Flask("gallery")
+    app.testing = True
+    app.register_blueprint(health)
+    with pytest.raises(
+        RuntimeError, match=r"'gallery' has no MasqueradeWS: call init_app\(app\)"
+    ):
+        app.test_client().get("/healthz")
 
 
 def test_the_development_server_has_one_client_and_each_reload_replaces_it(server: EventServer, tmp_path: Path) -> None:
