@@ -22,6 +22,7 @@ extensions = [
     "sphinx.ext.intersphinx",
     "sphinx.ext.napoleon",
     "sphinx_click",
+    "sphinx_copybutton",
 ]
 exclude_patterns = ["_build", "figures/table.rst"]  # the table is included by a page
 default_role = "py:obj"  # docstrings name the members of their class in single backquotes
@@ -49,9 +50,13 @@ intersphinx_mapping = {
     "python": ("https://docs.python.org/3", "inventories/python.inv"),
     "django": ("https://docs.djangoproject.com/en/stable", "inventories/django.inv"),
     "flask": ("https://flask.palletsprojects.com/en/stable", "inventories/flask.inv"),
+    "opentelemetry": ("https://opentelemetry-python.readthedocs.io/en/latest", "inventories/opentelemetry.inv"),
     "websocket-client": ("https://websocket-client.readthedocs.io/en/latest", "inventories/websocket-client.inv"),
     "websockets": ("https://websockets.readthedocs.io/en/stable", "inventories/websockets.inv"),
 }
+
+copybutton_prompt_text = r"\$ |>>> |\.\.\. "  # only the lines after these are copied, without them
+copybutton_prompt_is_regexp = True
 
 html_theme = "furo"
 html_title = f"masquerade-ws {release}"

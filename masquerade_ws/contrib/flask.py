@@ -38,6 +38,7 @@ from masquerade_ws.contrib.hosts import is_loaded_by_a_server
 from masquerade_ws.contrib.listening import Foreground
 from masquerade_ws.contrib.settings import Settings, read
 from masquerade_ws.contrib.starting import CONNECT_TIMEOUT, make, start
+from masquerade_ws.events import CLIENT_EVENT_TYPES
 
 __all__ = ["MasqueradeWS", "health"]
 
@@ -65,11 +66,15 @@ class MasqueradeWS:
 
     Args:
         app: The application, if it exists already; otherwise call `init_app`.
+
+    Attributes:
+        clients: The clients that this process has made so far, by the name of their application.
     """
 
     def __init__(self, app: Flask | None = None) -> None:
         self._listeners: list[tuple[str, Callable[[Any], object]]] = []
         self._clients: weakref.WeakSet[WebSocketClient] = weakref.WeakSet()
+        self.clients: weakref.WeakValueDictionary[str, WebSocketClient] = weakref.WeakValueDictionary()
         self._autostarts: weakref.WeakSet[Autostart] = weakref.WeakSet()
         if app is not None:
             self.init_app(app)
@@ -134,7 +139,7 @@ class MasqueradeWS:
     def _autostart(self, app: Flask) -> Autostart:
         autostart = Autostart(
             lambda: self._of(app),
-            has_listeners=lambda: bool(self._listeners) and not _settings(app).listen_alone,
+            has_listeners=lambda: self._is_heard() and not _settings(app).listen_alone,
             is_on=lambda: _settings(app).autostart,
         )
         autostart.watch_celery()
@@ -148,6 +153,10 @@ class MasqueradeWS:
         request_started.connect(first_request, app)
         return autostart
 
+    def _is_heard(self) -> bool:
+        """Return whether anybody listens to what the server sends."""
+        return any(each not in CLIENT_EVENT_TYPES for each, _ in list(self._listeners))
+
     def _of(self, app: Flask) -> WebSocketClient:
         """Return the client of an application, made in the process that uses it: a server may patch threads before."""
         if _CLIENT not in app.extensions:  # if two threads make one at once, the first is kept
@@ -156,6 +165,7 @@ class MasqueradeWS:
             if not settings.listen_alone:
                 self._register(client)
             app.extensions.setdefault(_CLIENT, client)
+            self.clients[app.name] = app.extensions[_CLIENT]
         made: WebSocketClient = app.extensions[_CLIENT]
         return made
 

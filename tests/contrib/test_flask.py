@@ -381,9 +381,7 @@ def test_a_health_check_of_an_application_without_the_extension_says_what_is_mis
     app = flask.Flask("gallery")
     app.testing = True
     app.register_blueprint(health)
-    with pytest.raises(
-        RuntimeError, match=r"'gallery' has no MasqueradeWS: call init_app\(app\)"
-    ):
+    with pytest.raises(RuntimeError, match=r"'gallery' has no MasqueradeWS: call init_app\(app\)"):
         app.test_client().get("/healthz")
 
 

@@ -17,6 +17,7 @@ from masquerade_ws.contrib.autostart import Autostart
 from masquerade_ws.contrib.django.conf import SETTING, load
 from masquerade_ws.contrib.django.signals import event_received
 from masquerade_ws.contrib.starting import CONNECT_TIMEOUT, make, start
+from masquerade_ws.events import CLIENT_EVENT_TYPES
 
 __all__ = ["LazyClient", "lazy"]
 
@@ -40,7 +41,7 @@ class LazyClient:
         self._made: dict[str, WebSocketClient] = {}
         self._timeout = CONNECT_TIMEOUT
         self._receiving = False  # whether receivers run here even if only one process is to run them
-        self._has_listeners = False  # whether there are others than the receivers of the signal
+        self._has_listeners = False  # whether others than receivers of the signal hear what the server sends
         self.autostart = Autostart(self.made, has_listeners=self._is_heard, is_on=lambda: load().autostart)
 
     def __getattr__(self, name: str) -> Any:
@@ -59,8 +60,9 @@ class LazyClient:
 
         def registered(handler: Callable[[Any], object]) -> Any:
             register(handler)
-            self._has_listeners = True
-            self.autostart.notice_listeners()
+            if type not in CLIENT_EVENT_TYPES:
+                self._has_listeners = True
+                self.autostart.notice_listeners()
             return handler
 
         return registered if handler is None else registered(handler)
