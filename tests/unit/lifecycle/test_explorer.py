@@ -34,7 +34,7 @@ def explore(schedule: Schedule, **options: bool) -> set[Row]:
 
 def test_every_row_of_the_table_is_reached_and_no_state_is_stuck() -> None:
     rows: set[Row] = set()
-    for seed in range(4000):
+    for seed in range(2000):  # all rows are reached by half of them
         rows |= explore(Schedule(seed=seed), **OPTIONS[seed % 2])
     assert rows == set(TRANSITIONS)
 
