@@ -276,7 +276,10 @@ def acting() -> Iterator[Callable[[Callable[[], object]], None]]:
     assert not any(thread.is_alive() for thread in threads), "what was done meanwhile does not end"
 
 
-PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+PYTEST = [
+    *(sys.executable, "-m", "pytest", "-q"),
+    *("-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:valkey"),  # the two last take a third of a run
+]
 
 
 def borrows_a_client(code: str) -> bool:

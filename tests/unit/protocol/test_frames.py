@@ -415,7 +415,7 @@ def test_10_4_a_large_message_costs_less_than_three_times_its_size(opcode: int, 
 
 def test_10_4_a_message_in_the_smallest_fragments_costs_little_more() -> None:
     peer = receiver()
-    count = 2**17
+    count = 2**16
     chunk = frame(CONT, "é".encode(), fin=False) * 2**10
     peer.feed(frame(TEXT, fin=False))
     with peak_below(3 * 2 * count + 2**20):
