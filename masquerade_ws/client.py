@@ -241,7 +241,8 @@ class Client:
         notice_fork()
         connection = self._state.connection
         if connection is None:
-            raise NotConnectedError("WebSocket is not connected")
+            advice = "" if self._state.running else "; call connect() first"
+            raise NotConnectedError(f"WebSocket is not connected{advice}")
         connection.send(text)
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("sent %s", excerpt(text))

@@ -62,7 +62,7 @@ class Channel:
             advice: What to do if the peer does not speak TLS.
 
         Raises:
-            ConnectError: If the peer does not speak TLS.
+            ConnectError: If the peer does not speak TLS, or says nothing at all.
             ssl.SSLError: If the peer's certificate or its TLS is not acceptable.
         """
         self.attempt.phase = "the TLS handshake"
@@ -74,7 +74,10 @@ class Channel:
                 answer = answer or data
                 tls.receive(data)
         except ssl.SSLError as error:
-            if answer and answer[0] not in _RECORD_TYPES:
+            if not answer:
+                what = "the peer ended the connection without an answer, so it may not speak TLS"
+                raise ConnectError(f"{what}; {advice}") from error.with_traceback(None)
+            if answer[0] not in _RECORD_TYPES:
                 raise ConnectError(f"the peer does not speak TLS; {advice}") from error.with_traceback(None)
             self._send_last(tls.take() if self.tls is None else self.tls.encrypt(tls.take()))
             raise

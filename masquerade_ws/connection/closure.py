@@ -50,7 +50,8 @@ class Closure:
     def fail(self, violation: Violation) -> None:
         """Decide that the peer broke the protocol."""
         code, reason = violation.code, violation.reason
-        self.decide(code, reason, DisconnectedError(f"the peer broke the protocol: {reason}", code, reason))
+        known = f"code {code}, {violation.detail}" if violation.detail else f"code {code}"
+        self.decide(code, reason, DisconnectedError(f"the peer broke the protocol: {reason} ({known})", code, reason))
 
     def note_tcp_closed(self) -> None:
         """Note that TCP is closed, and wake those who wait for that."""

@@ -35,12 +35,14 @@ class Violation(Exception):  # noqa: N818 - kept as a value far more often than 
     Args:
         code: 1002 (protocol error), 1007 (invalid data) or 1009 (message too big).
         reason: Short, in English, and free of anything the peer sent.
+        detail: What our user needs to know beside that: the number or the argument concerned. It is not sent.
     """
 
-    def __init__(self, code: int, reason: str) -> None:
+    def __init__(self, code: int, reason: str, detail: str = "") -> None:
         super().__init__(code, reason)
         self.code = code
         self.reason = reason
+        self.detail = detail
 
     def __str__(self) -> str:
         return f"{self.reason} ({self.code})"
@@ -185,7 +187,7 @@ class FrameReceiver:
         if first & 0x30 or (first & _RSV1 and (self._inflater is None or opcode not in (TEXT, BINARY))):
             raise Violation(1002, "reserved bit set")
         if opcode not in _OPCODES:
-            raise Violation(1002, "reserved opcode")
+            raise Violation(1002, "reserved opcode", f"opcode {opcode:#x}")
         if opcode >= CLOSE:
             if not first & _FIN:
                 raise Violation(1002, "fragmented control frame")
@@ -216,7 +218,7 @@ class FrameReceiver:
         self._wire_size += length
         # What no compressor adds to incompressible data: a compressed message of that length is an attack.
         if self._wire_size > (2 * self._max_size + 1024 if self._compressed else self._max_size):
-            raise Violation(1009, "message too big")
+            raise self._too_big()
 
     def _read_payload(self, view: memoryview, pos: int, messages: list[str | bytes]) -> int:
         """Read as much of the frame's payload as there is, and return where that ends."""
@@ -238,8 +240,11 @@ class FrameReceiver:
         limit = self._max_size - self._size
         plain = self._inflater.inflate(piece, final, limit)
         if len(plain) > limit:
-            raise Violation(1009, "message too big")
+            raise self._too_big()
         return plain
+
+    def _too_big(self) -> Violation:
+        return Violation(1009, "message too big", f"max_message_size is {self._max_size} bytes")
 
     def _add(self, piece: bytes | memoryview, final: bool, messages: list[str | bytes]) -> None:
         """Add a piece to the message and hand that out if it is complete."""
@@ -292,7 +297,7 @@ def _parse_close(payload: bytes) -> tuple[int, str]:
         return 1005, ""
     code = int.from_bytes(payload[:2], "big")
     if not _may_be_sent(code):
-        raise Violation(1002, "invalid close code")
+        raise Violation(1002, "invalid close code", f"the peer's is {code}")
     return code, str(payload[2:], "utf-8")
 
 

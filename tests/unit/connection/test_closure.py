@@ -53,6 +53,16 @@ def test_a_violation_keeps_its_code_and_reason() -> None:
     with pytest.raises(DisconnectedError) as caught:
         closure.check()
     assert (caught.value.code, caught.value.reason) == (1007, "invalid UTF-8")
+    assert str(caught.value) == "the peer broke the protocol: invalid UTF-8 (code 1007)"
+
+
+def test_a_violation_says_what_it_concerns_but_not_to_the_peer() -> None:
+    closure = Closure()
+    closure.fail(Violation(1009, "message too big", "max_message_size is 100 bytes"))
+    assert str(closure.error) == (
+        "the peer broke the protocol: message too big (code 1009, max_message_size is 100 bytes)"
+    )
+    assert closure.reason == "message too big"
 
 
 def test_another_kind_of_cause_is_reported_as_a_disconnection() -> None:

@@ -367,6 +367,15 @@ def test_a_server_without_tls_is_a_failure() -> None:
     assert str(error).endswith("the peer does not speak TLS; if it is not meant to, use ws:// instead of wss://")
 
 
+def test_a_server_that_ends_a_tls_handshake_without_an_answer_may_have_no_tls() -> None:
+    with RawServer(lambda peer: peer.sock.recv(65536)) as server:
+        error = failure(server.url.replace("ws:", "wss:"))
+    assert str(error).endswith(
+        "the peer ended the connection without an answer, so it may not speak TLS; if it is not meant to, use ws:// "
+        "instead of wss://"
+    )
+
+
 # Arguments
 
 

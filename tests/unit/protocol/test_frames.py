@@ -161,6 +161,22 @@ def test_5_2_a_violation_reads_well_and_holds_nothing_of_what_was_sent() -> None
     assert (violation.__context__, violation.__cause__, violation.__traceback__) == (None, None, None)
 
 
+@pytest.mark.parametrize(
+    ("wire", "detail"),
+    [
+        (frame(TEXT, b"x" * 101), "max_message_size is 100 bytes"),
+        (frame(3), "opcode 0x3"),
+        (frame(CLOSE, (1005).to_bytes(2, "big")), "the peer's is 1005"),
+        (frame(PING, fin=False), ""),
+    ],
+)
+def test_5_2_a_violation_says_which_number_or_argument_it_concerns(wire: bytes, detail: str) -> None:
+    peer = receiver(100)
+    peer.feed(wire)
+    assert peer.violation is not None
+    assert peer.violation.detail == detail
+
+
 def test_5_2_a_raised_rule_leaves_no_trace_of_the_data_either() -> None:
     peer = receiver()
     peer.feed(b"\x83secret")
