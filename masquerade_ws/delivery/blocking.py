@@ -80,6 +80,7 @@ class Guard:
             RuntimeError: If the current thread runs user code.
         """
         notice_fork()
-        if self.role is not None:
-            problem = f"{member} would block in {self.role}, and so hold up what it waits for"
+        role = self._roles.get(threading.get_ident())
+        if role is not None:
+            problem = f"{member} would block in {role}, and so hold up what it waits for"
             raise RuntimeError(f"{problem}; call it on another thread")

@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice, takewhile
+from typing import Any
 
 from masquerade_ws.delivery.event_queue import EventQueue
 from masquerade_ws.delivery.filters import AnyEvent
@@ -93,20 +94,44 @@ class Intake:
             queue: Where they go next.
             last: The last message, if its event may be passed over.
         """
-        made: list[AnyEvent] = []
-        if self._streams:
-            for event in events:
-                if queue.abandoned:  # a predicate hung, and the streams are the next session's by now
-                    return ()
-                made.append(event)
-                if isinstance(event, Event):
-                    self._streams.deliver(event)
-            self._streams.newest_event = named_type(last) or made[-1].type, time.monotonic()
-        else:
-            made += events
+        made = self._feed_streams(events, queue, last) if self._streams else list(events)
         types = {event.type for event in made}
         unheard = {name for name in types - CLIENT_EVENT_TYPES if not self._listeners.for_type(name)}
         return [event for event in made if event.type not in unheard] if unheard else made
+
+    def _feed_streams(self, events: Iterable[AnyEvent], queue: EventQueue, last: str | bytes) -> list[AnyEvent]:
+        """Feed the streams; return the events, or none of them if the queue is abandoned meanwhile.
+
+        Events go together into streams that take them all, since to wake their readers for each one would cost more
+        than all the rest.
+        """
+        streams = self._streams
+        made: list[AnyEvent] = []
+        entries: Any = ()
+        together: list[AnyEvent] = []  # what is to go into the streams of `entries`
+        for event in events:
+            if queue.abandoned:  # a predicate hung, and the streams are the next session's by now
+                return []
+            made.append(event)
+            if isinstance(event, Event):
+                try:
+                    found = streams.by_type[event.type]
+                except KeyError:
+                    found = streams.all_of(event.type)
+                if found and found == entries:
+                    together.append(event)
+                elif found or found is None:
+                    if together:
+                        streams.extend(entries, together)
+                    entries, together = found, []
+                    if found is None:
+                        streams.deliver(event)
+                    else:
+                        together.append(event)
+        streams.newest_event = named_type(last) or made[-1].type, time.monotonic()
+        if together:
+            streams.extend(entries, together)
+        return made
 
 
 def read(

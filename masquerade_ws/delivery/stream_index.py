@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple, Protocol
 
@@ -114,6 +114,7 @@ class StreamIndex:
         guard: Refuses waits on a thread that others wait for.
 
     Attributes:
+        by_type: Who takes all of those of the server's types that came lately; `all_of` finds them.
         dropped: How many events full streams have dropped.
         newest_event: The type of the last event that the server sent, and when it came by the monotonic clock; not
             kept up while nobody waits.
@@ -142,6 +143,7 @@ class StreamIndex:
         self._by_name: dict[str, dict[tuple[str, ...], _Table]] = {}
         self._patterns: tuple[str, ...] = ()
         self._tables_of: dict[str, tuple[_Table, ...]] = {}  # by type of the server's, for those that came lately
+        self.by_type: dict[str, tuple[_Entry, ...] | None] = {}
         self._made = 0  # how many changes have been made
         # The changes to be made: entries whose recipients to take out, and insertions. The collector adds to it without
         # the lock, since it may run inside it.
@@ -174,7 +176,7 @@ class StreamIndex:
             self._serial = recipient.serial = self._serial + 1
             self._due.append(_Insertion(entry, recipient.filter))
             self._change(cutting)
-            self.fronts.forget()
+            self._forget()
 
     def narrow(self, recipient: _Recipient, taken: Filter) -> None:
         """Give a recipient another filter; no event that both take is missed or doubled."""
@@ -184,7 +186,7 @@ class StreamIndex:
             if entry is not None:  # otherwise it has ended
                 self._due += entry, _Insertion(entry, taken)
                 self._change(cutting)
-                self.fronts.forget()
+                self._forget()
                 recipient.filter = taken
 
     def discard(self, recipient: _Recipient) -> None:
@@ -198,7 +200,7 @@ class StreamIndex:
         """Return whether anything may take events of a type."""
         with self._lock:
             self._make_due_changes()
-            return type in self._by_name or any(matches(name, type) for name in self._patterns)
+            return bool(self._tables_for(type))
 
     def deliver(self, event: AnyEvent, *, asking: bool = True) -> bool:
         """Put an event into each recipient that takes it.
@@ -244,6 +246,29 @@ class StreamIndex:
             with self._lock:
                 self.dropped += dropped
         return taken > 0
+
+    def all_of(self, type: str) -> tuple[_Entry, ...] | None:
+        """Return the streams that take all events of a type; ``None`` if anything else takes some of them.
+
+        It is remembered in `by_type`, until something comes or goes.
+        """
+        with self._lock:
+            self._make_due_changes()
+            by_type = self.by_type  # read before the rest: a change in between makes this entry useless, never stale
+            found = _all_in(self._tables_for(type))
+        if len(by_type) >= _REMEMBERED_TYPES:
+            by_type.clear()
+        if len(type) <= _REMEMBERED_LENGTH:
+            by_type[type] = found
+        return found
+
+    def extend(self, entries: Iterable[_Entry], events: Sequence[AnyEvent]) -> None:
+        """Put events that came together into streams that take them all."""
+        streams = [stream for entry in entries if isinstance(stream := entry(), EventStream)]
+        dropped = sum(stream.extend(events) for stream in streams)
+        if dropped:
+            with self._lock:
+                self.dropped += dropped
 
     def mark_connection(self, connection: Reconnection) -> None:
         """Put the news of a connection into each recipient that polls, in the order in which they were added."""
@@ -308,6 +333,11 @@ class StreamIndex:
                 self._tables_of[event_type] = tables
         return tables
 
+    def _forget(self) -> None:
+        """Forget what was found before a change."""
+        self.by_type = {}
+        self.fronts.forget()
+
     def _open(self) -> list[_Recipient]:
         """Return the recipients that are in the index, or about to be."""
         with self._lock:
@@ -366,7 +396,19 @@ class StreamIndex:
                 self._by_name.pop(name, None)
                 self._patterns = tuple(pattern for pattern in self._patterns if pattern != name)
         del self._entries[known]
-        self.fronts.forget()
+        self._forget()
+
+
+def _all_in(tables: Iterable[_Table]) -> tuple[_Entry, ...] | None:
+    """Return the entries of tables, each once; ``None`` if one is for anything but a stream without a condition."""
+    found: dict[_Entry, None] = {}
+    for table in tables:
+        for values, entries in table.entries.items():
+            if values != ():
+                return None
+            found |= entries
+    plain = all(isinstance(entry(), EventStream | None) and not entry.filter.asks for entry in found)
+    return tuple(found) if plain else None
 
 
 def _turn(recipient: _Recipient) -> int:

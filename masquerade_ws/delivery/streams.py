@@ -1,7 +1,8 @@
 """A stream of events for the threads that wait or iterate.
 
 Who fills it: the reader thread (server events) and the dispatcher thread (the client's own events). Who waits: whoever
-holds it, in `EventStream.get` or `EventStream.wait_for`, and each event wakes all of them. A wait ends with an event,
+holds it, in `EventStream.get` or `EventStream.wait_for`, and all of them are woken once for the events that come
+together. A wait ends with an event,
 with its time, or with the stream, which ends when its holder closes it, when the predicate of its condition raises, or
 with its session: after the last event, or when a ``disconnect()`` gives up on what hangs.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from types import TracebackType
 from typing import Any, Generic, Protocol
@@ -74,7 +75,10 @@ class EventStream(Generic[_EventT_co]):
         self._make_lock()
 
     def _make_lock(self) -> None:
-        self._changed = threading.Condition()  # guards the buffer, the counts, and why the stream has ended
+        # Guards the buffer, the counts, and why the stream has ended. It is reentrant, since a signal handler that
+        # closes the stream may run at any line. Acquired directly, not by way of the condition, which is slower.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
 
     def after_fork(self, cause: DisconnectedError) -> None:
         """End the stream in a forked child, where another thread of the parent may have held the lock."""
@@ -118,7 +122,7 @@ class EventStream(Generic[_EventT_co]):
 
     def take(self, deadline: Deadline) -> _EventT_co:
         """Return the next event, as `get` does, until a deadline."""
-        with self._changed:
+        with self._lock:
             if not self._buffer:
                 self._changed.wait_for(lambda: self._buffer or self._unreported or self._over(), deadline.remaining())
             if self._unreported:
@@ -152,7 +156,7 @@ class EventStream(Generic[_EventT_co]):
         deadline = Deadline(timeout)
         seen = 0
         while True:
-            with self._changed:
+            with self._lock:
                 self._changed.wait_for(
                     lambda: self._arrived > seen or self._unreported or self._over(),  # noqa: B023 - called at once
                     deadline.remaining(),
@@ -176,32 +180,37 @@ class EventStream(Generic[_EventT_co]):
 
     def end(self, cause: DisconnectedError) -> None:
         """End the stream, unless it has ended; wakes all who wait, since no event will."""
-        with self._changed:
+        with self._lock:
             if not self.ended:
                 self._cause = cause
             self._changed.notify_all()
 
     def fail(self, failure: BaseException) -> None:
         """End the stream with what its predicate raised, unless it has ended; wakes all who wait."""
-        with self._changed:
+        with self._lock:
             if not self.ended:
                 self._failure, self._trace = failure, failure.__traceback__
             self._changed.notify_all()
 
     def offer(self, event: object) -> bool:
         """Buffer an event; return whether another one had to go for it."""
-        with self._changed:
+        return self.extend((event,)) > 0
+
+    def extend(self, events: Sequence[object]) -> int:
+        """Buffer events that came together; return how many, of them or of others, had to go for them."""
+        with self._lock:
             if self.ended:
-                return False
-            full = len(self._buffer) >= self._maxsize
-            if full:
+                return 0
+            self._buffer.extend(events)
+            self._arrived += len(events)
+            dropped = 0
+            while len(self._buffer) > self._maxsize:
                 self._buffer.popleft()
-                self._dropped += 1
-                self._unreported += 1
-            self._buffer.append(event)
-            self._arrived += 1
+                dropped += 1
+            self._dropped += dropped
+            self._unreported += dropped
             self._changed.notify_all()
-            return full
+            return dropped
 
     def _over(self) -> bool:
         """Return whether no event comes for now; only an end can make it so while somebody waits."""
@@ -232,7 +241,7 @@ class EventStream(Generic[_EventT_co]):
 
     def _remove(self, wanted: AnyEvent) -> bool:
         """Take out an event; return whether it was still there."""
-        with self._changed:
+        with self._lock:
             for position, event in enumerate(self._buffer):
                 if event is wanted:
                     del self._buffer[position]
@@ -249,8 +258,13 @@ class EventStream(Generic[_EventT_co]):
             StopIteration: If the stream has ended and is empty. What the predicate raised is raised as in `get`, but
                 its own `StopIteration`, which would end a loop in silence, as the cause of a `RuntimeError` (PEP 479).
         """
+        self._owner.guard.check("get")
+        with self._lock:
+            if self._buffer and not self._unreported:
+                event: _EventT_co = self._buffer.popleft()
+                return event
         try:
-            return self.get()
+            return self.take(Deadline(None))
         except DisconnectedError as error:
             if error is self._failure:
                 raise

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from masquerade_ws.connection import Connection
 from masquerade_ws.delivery.blocking import Guard
@@ -20,7 +22,7 @@ from masquerade_ws.delivery.reader import Intake, read
 from masquerade_ws.delivery.stream_index import StreamIndex
 from masquerade_ws.delivery.streams import EventStream
 from masquerade_ws.delivery.takers import Takers
-from masquerade_ws.errors import DisconnectedError, ParseError
+from masquerade_ws.errors import DisconnectedError, EventsDroppedError, ParseError
 from masquerade_ws.events import ErrorEvent, Event
 from masquerade_ws.stats import Counters
 from tests.support.messages import NOON, wire
@@ -96,6 +98,60 @@ def test_streams_are_fed_at_once_listeners_or_not() -> None:
     every.close()
     assert [event.payload for event in some] == [{"n": 1}]
     assert types(list(every)) == ["a", "a", "b"]
+
+
+def test_those_who_read_a_stream_are_woken_once_for_events_that_came_together() -> None:
+    class Counting(threading.Condition):
+        woken = 0
+
+        def notify_all(self) -> None:
+            self.woken += 1
+            super().notify_all()
+
+    room = IntakeRoom()
+    streams = [room.stream(), room.stream("a", "b")]
+    for stream in streams:
+        stream._changed = Counting(stream._lock)
+    room.take([wire("a"), wire("b"), "{", wire("a")])
+    room.take([wire("c"), wire("d")])
+    assert [vars(stream)["_changed"].woken for stream in streams] == [2, 1]
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(["a", "b", "b.c", "d"]), st.integers(0, 2)), min_size=1, max_size=30),
+    st.lists(st.sampled_from([(), ("a",), ("b.*", "a"), ("b",), ("*",)]), max_size=4),
+    st.lists(st.sampled_from(["a", "b", "b.*", "*"]), max_size=2),
+    st.lists(st.sampled_from(["ask", "where"]), max_size=2),
+    st.integers(1, 5),
+)
+def test_each_stream_gets_what_it_takes_in_order_whatever_else_is_open(
+    sent: list[tuple[str, int]],
+    plain: list[tuple[str, ...]],
+    conditional: list[str],
+    kinds: list[str],
+    maxsize: int,
+) -> None:
+    room = IntakeRoom()
+    streams: list[tuple[EventStream[Any], Filter]] = []
+    conditions: list[Any] = [{"n": 1} if kind == "where" else (lambda event: event.payload["n"] > 0) for kind in kinds]
+    for names, where in [(names, None) for names in plain] + [
+        ((name,), where) for name in conditional for where in conditions
+    ]:
+        taken = Filter(names, where, room.streams.guard)
+        streams.append((EventStream(room.streams, taken, maxsize), taken))
+        room.streams.add(streams[-1][0])
+    room.listeners.add("d", repr)
+    assert types(room.take([wire(name, n=n) for name, n in sent])) == ["d" for name, _ in sent if name == "d"]
+    for stream, taken in streams:
+        due = [event for event in (Event(name, {"n": n}, NOON) for name, n in sent) if taken.covers(event)]
+        stream.close()
+        assert stream.dropped == max(0, len(due) - maxsize)
+        if stream.dropped:
+            with pytest.raises(EventsDroppedError, match=rf"^{stream.dropped} "):
+                stream.get()
+        assert list(stream) == due[-maxsize:]
+    assert room.streams.dropped == sum(stream.dropped for stream, _ in streams)
 
 
 def test_a_message_that_is_not_an_event_is_an_error_event_in_its_place_and_reaches_no_stream() -> None:

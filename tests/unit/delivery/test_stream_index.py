@@ -55,6 +55,38 @@ def test_a_stream_gets_an_event_once_however_many_of_its_names_fit(index: Stream
     assert len(drain(stream)) == 1
 
 
+def test_streams_without_a_condition_take_all_events_of_their_types(index: StreamIndex) -> None:
+    plain = [subscribe(index, *names) for names in ("a", ["a", "b.*"], ["*"])]
+
+    def all_of(type: str) -> list[Stream] | None:
+        found = index.all_of(type)
+        assert index.by_type[type] is found
+        return None if found is None else [stream for entry in found if (stream := entry()) is not None]
+
+    assert all_of("a") == plain
+    assert all_of("b.c") == plain[1:]
+    assert all_of("c") == plain[2:]
+    some = subscribe(index, "b.c", where={"n": 1})
+    asking = subscribe(index, "c", where=lambda event: True)
+    assert "a" not in index.by_type
+    assert (all_of("a"), all_of("b.c"), all_of("c")) == (plain, None, None)
+    some.close()
+    index.narrow(asking, Filter(["a.b"], {"n": 1}, index.guard))
+    assert (all_of("b.c"), all_of("c"), all_of("a.b")) == (plain[1:], plain[2:], None)
+    del plain[0]
+    assert all_of("a") == plain
+
+
+def test_what_is_remembered_of_types_stays_small_whatever_the_server_says(index: StreamIndex) -> None:
+    stream = subscribe(index)
+    for number in range(5000):
+        assert index.all_of(f"{number}") is not None
+    assert index.all_of("a" * 1_000_000) is not None
+    assert 0 < len(index.by_type) <= 1024
+    assert max(map(len, index.by_type)) <= 256
+    assert not stream.ended
+
+
 def test_an_event_that_nobody_takes_is_reported_as_such(index: StreamIndex) -> None:
     assert not index.deliver(Event("a"))
     stream = subscribe(index, "a", where={"n": 1})

@@ -298,10 +298,12 @@ class Scene:
 
 def read_for_streams(scene: Scene) -> None:
     intake, queue = Intake(scene.takers, Counters()), EventQueue(100)
+    kept = subscribe(scene.takers, "another", "a.*")  # what is known of the streams is used
     scene.world.run(
         lambda: scene.arrive(lambda text: list(intake.take([text], queue))),
         lambda: scene.change(scene.open, scene.close, scene.open),
     )
+    kept.close()
 
 
 def read_for_listeners(scene: Scene) -> None:
