@@ -49,6 +49,7 @@ EXPECTED = {
         "disconnected, 2 images",
         "2 images",
     ],
+    "await_jobs": [f"a heron in the reeds: {IMAGE}", f"a tram at night: {IMAGE}", f"a kitchen in the morning: {IMAGE}"],
     "script": [f"a lighthouse in the rain: {IMAGE}", f"a market by night: {IMAGE}"],
 }
 SORTED = [  # two jobs side by side: their lines come in any order
