@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import asdict
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from masquerade_ws import Stats, WebSocketClient
+from masquerade_ws import WebSocketClient
 
-__all__ = ["COUNTERS", "GAUGES", "Metric"]
+__all__ = ["COUNTERS", "GAUGES", "Metric", "read"]
 
 
 class Metric(NamedTuple):
@@ -18,46 +18,40 @@ class Metric(NamedTuple):
         name: As in `Stats`.
         unit: In the notation of OpenTelemetry (UCUM).
         description: What it says.
-        read: Returns the value; ``None`` where there is none now.
     """
 
     name: str
     unit: str
     description: str
-    read: Callable[[WebSocketClient, Stats], float | None]
-
-
-def _seconds(time: datetime | None) -> float | None:
-    return None if time is None else time.timestamp()
 
 
 COUNTERS = (
-    Metric("connections", "{connection}", "Connections made.", lambda _, stats: stats.connections),
-    Metric("reconnects", "{connection}", "Connections that replaced a lost one.", lambda _, stats: stats.reconnects),
-    Metric("attempts_failed", "{attempt}", "Attempts to connect that failed.", lambda _, stats: stats.attempts_failed),
-    Metric("messages_received", "{message}", "Messages received.", lambda _, stats: stats.messages_received),
-    Metric("messages_sent", "{message}", "Messages sent, heartbeats included.", lambda _, stats: stats.messages_sent),
-    Metric("bytes_received", "By", "Bytes received over TCP.", lambda _, stats: stats.bytes_received),
-    Metric("bytes_sent", "By", "Bytes sent over TCP.", lambda _, stats: stats.bytes_sent),
-    Metric("events_dropped", "{event}", "Events that full streams dropped.", lambda _, stats: stats.events_dropped),
-    Metric("parse_errors", "{error}", "Messages that were not events.", lambda _, stats: stats.parse_errors),
-    Metric("handler_errors", "{error}", "Exceptions that listeners raised.", lambda _, stats: stats.handler_errors),
-    Metric("gap_seconds", "s", "Time without a connection, of gaps that ended.", lambda _, stats: stats.gap_seconds),
+    Metric("connections", "{connection}", "Connections made."),
+    Metric("reconnects", "{connection}", "Connections that replaced a lost one."),
+    Metric("attempts_failed", "{attempt}", "Attempts to connect that failed."),
+    Metric("messages_received", "{message}", "Messages received."),
+    Metric("messages_sent", "{message}", "Messages sent, heartbeats included."),
+    Metric("bytes_received", "By", "Bytes received over TCP."),
+    Metric("bytes_sent", "By", "Bytes sent over TCP."),
+    Metric("events_dropped", "{event}", "Events that full streams dropped."),
+    Metric("parse_errors", "{error}", "Messages that were not events."),
+    Metric("handler_errors", "{error}", "Exceptions that listeners raised."),
+    Metric("gap_seconds", "s", "Time without a connection, of gaps that ended."),
 )
 GAUGES = (
-    Metric("connected", "1", "1 while connected, otherwise 0.", lambda client, _: float(client.state == "connected")),
-    Metric(
-        "connected_since",
-        "s",
-        "When the connection was made, as Unix time.",
-        lambda _, stats: _seconds(stats.connected_since),
-    ),
-    Metric(
-        "last_event_at",
-        "s",
-        "When the last message came, as Unix time.",
-        lambda _, stats: _seconds(stats.last_event_at),
-    ),
-    Metric("latency", "s", "Time that the last ping took.", lambda _, stats: stats.latency),
-    Metric("events_waiting", "{event}", "Events that wait for listeners.", lambda _, stats: stats.events_waiting),
+    Metric("connected", "1", "1 while connected, otherwise 0."),
+    Metric("connected_since", "s", "When the connection was made, as Unix time."),
+    Metric("last_event_at", "s", "When the last message came, as Unix time."),
+    Metric("latency", "s", "Time that the last ping took."),
+    Metric("events_waiting", "{event}", "Events that wait for listeners."),
 )
+
+
+def read(client: WebSocketClient) -> dict[str, float]:
+    """Return the value of each metric that has one now."""
+    values: dict[str, Any] = {"connected": float(client.state == "connected"), **asdict(client.stats)}
+    return {
+        name: value.timestamp() if isinstance(value, datetime) else value
+        for name, value in values.items()
+        if value is not None
+    }

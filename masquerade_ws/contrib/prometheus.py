@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from masquerade_ws import WebSocketClient
-from masquerade_ws.contrib.metrics import COUNTERS, GAUGES, Metric
+from masquerade_ws.contrib.metrics import COUNTERS, GAUGES, Metric, read
 
 try:
     from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
@@ -46,12 +46,11 @@ class ClientCollector(Collector):
 
     def collect(self) -> Iterator[_Family]:
         """Yield the metrics of all clients."""
-        measured = [(name, client, client.stats) for name, client in dict(self._clients).items()]
+        measured = {name: read(client) for name, client in dict(self._clients).items()}
         for metric, family in _families():
-            for name, client, stats in measured:
-                value = metric.read(client, stats)
-                if value is not None:
-                    family.add_metric([name], value)
+            for name, values in measured.items():
+                if metric.name in values:
+                    family.add_metric([name], values[metric.name])
             yield family
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Iterator
+from concurrent.futures import wait
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from masquerade_ws import ImageGenerationError, WebSocketClient
+from masquerade_ws import DisconnectedError, ImageGenerationError, WebSocketClient
 from masquerade_ws.contrib.metrics import COUNTERS, GAUGES
 from masquerade_ws.contrib.opentelemetry import instrument
 from masquerade_ws.testing import EventServer
@@ -130,6 +131,34 @@ def test_a_job_that_fails_is_a_span_with_its_error(server: EventServer, telemetr
     assert job.status.status_code is StatusCode.ERROR
     assert job.status.description == "ImageGenerationError: job job-42 failed: no blue"
     assert [event.name for event in job.events] == ["exception"]
+
+
+@pytest.mark.parametrize("end", ["completed", "failed", "cancelled"])
+def test_a_job_that_is_a_future_is_a_span_until_it_is_done(end: str, server: EventServer, telemetry: Telemetry) -> None:
+    with client_of(server.url) as client:
+        telemetry.instrument(client)
+        client.connect()
+        job = client.submit_image_job(lambda: "job-42")
+        assert telemetry.spans == []
+        if end == "cancelled":
+            job.cancel()
+        else:
+            server.emit(f"image.generation.{end}", {"job_id": "job-42", "image_url": "u", "error": "no blue"})
+            wait([job], timeout=20)
+        until(lambda: telemetry.spans)
+    (span,) = telemetry.spans
+    assert (span.name, span.attributes["masquerade_ws.job.id"]) == ("submit_image_job", "job-42")
+    assert span.status.status_code is (StatusCode.ERROR if end == "failed" else StatusCode.UNSET)
+    assert [event.name for event in span.events] == ["exception"] * (end == "failed")
+
+
+def test_a_job_that_could_not_be_submitted_is_a_span_with_its_error(telemetry: Telemetry) -> None:
+    client = WebSocketClient("ws://localhost/", str)
+    telemetry.instrument(client)
+    with pytest.raises(DisconnectedError):
+        client.submit_image_job(lambda: "job-42")
+    (span,) = telemetry.spans
+    assert span.status.status_code is StatusCode.ERROR
 
 
 def test_a_client_is_instrumented_once(telemetry: Telemetry) -> None:
