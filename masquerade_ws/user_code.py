@@ -1,10 +1,12 @@
-"""What user code raises: which exceptions end the client, and how the others are reported."""
+"""User code: which of its exceptions end the client, how the others are reported, and where it called the package."""
 
 from __future__ import annotations
 
+import inspect
+
 from masquerade_ws.errors import MasqueradeError
 
-__all__ = ["as_exception", "ends_program"]
+__all__ = ["as_exception", "ends_program", "level_of_program"]
 
 
 def ends_program(error: BaseException) -> bool:
@@ -32,3 +34,11 @@ def as_exception(error: BaseException, raised_by: str) -> Exception:
     wrapper = MasqueradeError(f"{raised_by} raised {type(error).__name__}")
     wrapper.__cause__ = error
     return wrapper
+
+
+def level_of_program() -> int:
+    """Return the ``stacklevel``, for a warning of the caller, of the line that called into the package."""
+    frame, level = inspect.currentframe(), 0
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "masquerade_ws":
+        frame, level = frame.f_back, level + 1
+    return level

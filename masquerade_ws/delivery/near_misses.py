@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from collections.abc import Iterable
 from difflib import SequenceMatcher
 
 from masquerade_ws.events import CLIENT_EVENT_TYPES, EVENT_CLASSES
+from masquerade_ws.user_code import level_of_program
 
 __all__ = ["NearMisses"]
 
@@ -34,7 +34,7 @@ class NearMisses:
                 meant = _meant_by(name)
                 if meant is not None:
                     message = f"no event of type {name!r} is known; did you mean {meant!r}?"
-                    warnings.warn(message, stacklevel=_level_of_program())
+                    warnings.warn(message, stacklevel=level_of_program())
 
 
 def _meant_by(name: str) -> str | None:
@@ -51,11 +51,3 @@ def _alike(name: str, known: str) -> float:
     while len(parts) > 1 and len(others) > 1 and parts[0] == others[0]:
         parts, others = parts[1:], others[1:]
     return SequenceMatcher(None, ".".join(parts), ".".join(others), autojunk=False).ratio()
-
-
-def _level_of_program() -> int:
-    """Return the ``stacklevel``, for the caller, of the frame that called into the package."""
-    frame, level = inspect.currentframe(), 0
-    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "masquerade_ws":
-        frame, level = frame.f_back, level + 1
-    return level

@@ -117,7 +117,7 @@ class EventStream(Generic[_EventT_co]):
             RuntimeError: If it would block in a listener, a callable of an attempt, ``decode`` or a predicate.
         """
         check_timeout(timeout)
-        self._owner.guard.check("get")
+        self._owner.guard.check("get", waits=not self._buffer)
         return self.take(Deadline(timeout))
 
     def take(self, deadline: Deadline) -> _EventT_co:
