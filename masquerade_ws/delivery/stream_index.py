@@ -264,7 +264,7 @@ class StreamIndex:
 
     def extend(self, entries: Iterable[_Entry], events: Sequence[AnyEvent]) -> None:
         """Put events that came together into streams that take them all."""
-        streams = [stream for entry in entries if isinstance(stream := entry(), EventStream)]
+        streams: list[EventStream[Any]] = [stream for entry in entries if isinstance(stream := entry(), EventStream)]
         dropped = sum(stream.extend(events) for stream in streams)
         if dropped:
             with self._lock:
