@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import ssl
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from types import TracebackType
@@ -202,7 +202,7 @@ class Client:
 
     def _register(self, type: str, handler: Callable[[Any], object] | None, *, once: bool) -> Any:
         check_type(type)
-        self._near_misses.warn((type,))
+        self._check_names((type,))
         notice_fork()
         register = partial(self._listeners.add, type, once=once)
         return register if handler is None else register(handler)
@@ -277,7 +277,7 @@ class Client:
         """
         check_timeout(timeout)
         check_callable("poll", poll, optional=True)
-        self._near_misses.warn(types)
+        self._check_names(types)
         return self._waiting.wait_for(types, where, timeout, poll, self)
 
     @typed_as_events
@@ -292,7 +292,7 @@ class Client:
             maxsize: How many events it buffers before it drops the oldest.
         """
         check_count("maxsize", maxsize)
-        self._near_misses.warn(types)
+        self._check_names(types)
         stream: EventStream[Any] = EventStream(self._streams, Filter(types, where, self._guard), maxsize, self)
         notice_fork()
         self._streams.add(stream)
@@ -323,7 +323,7 @@ class Client:
             types: As for `wait_for`.
             where: As for `wait_for`.
         """
-        self._near_misses.warn(types)
+        self._check_names(types)
         return self._waiting.future(types, where, self)
 
     def submit_image_job(
@@ -351,6 +351,7 @@ class Client:
         """
         check_callable("start", start)
         check_callable("on_progress", on_progress, optional=True)
+        self._check_progress(on_progress)
         check_callable("poll", poll, optional=True)
         check_flag("fail_after_gap", fail_after_gap)
         return self._waiting.submit_image_job(
@@ -391,11 +392,19 @@ class Client:
         check_timeout(timeout)
         check_callable("start", start)
         check_callable("on_progress", on_progress, optional=True)
+        self._check_progress(on_progress)
         check_callable("poll", poll, optional=True)
         check_flag("fail_after_gap", fail_after_gap)
         return self._waiting.run_image_job(
             start, timeout=timeout, on_progress=on_progress, poll=poll, fail_after_gap=fail_after_gap, keeps=self
         )
+
+    def _check_names(self, names: Iterable[str]) -> None:
+        """Warn of names that were probably meant to be others; a client that does not read all events refuses some."""
+        self._near_misses.warn(names)
+
+    def _check_progress(self, on_progress: object) -> None:
+        """Refuse what a client that does not read all events cannot do."""
 
     def __repr__(self) -> str:
         if "_control" not in vars(self):  # set last
@@ -515,7 +524,7 @@ class WebSocketClient(Client):
         )
         decoder = None if decode is None else MessageDecoder(decode, guard)
         super().__init__(
-            Source(lambda: connector.name, connector.prepare, partial(beat, options=heartbeat_options)),
+            Source(lambda: connector.name, lambda _: connector.prepare(), partial(beat, options=heartbeat_options)),
             options,
             guard,
             lambda takers, state: Intake(takers, state.counters, decoder),

@@ -163,6 +163,11 @@ class Connection:
             self._established = None
         raise Cancelled
 
+    @property
+    def awaits(self) -> bool:
+        """Whether the attempt waited for somebody; a gateway answers, or it does not."""
+        return False
+
     def gap_since(self, lost_at: float) -> float:
         """Return the seconds since ``lost_at``, by the monotonic clock: a gateway sends nothing again.
 

@@ -55,9 +55,9 @@ class EventQueue:
 
     Args:
         size: How many events of the server may wait before the reader must.
-        decode: Makes events of what waits, if that is anything but messages and events. Called with the queue, it
-            yields them one after the other; the next is asked for once the listeners of the one before have returned.
-            Events and errands among the items it yields as they are.
+        decode: Makes events of what waits, if that is anything but messages and events. Called with what `waiting` is
+            called with, it yields them one after the other; the next is asked for once the listeners of the one before
+            have returned. Events and errands among the items it yields as they are.
 
     Attributes:
         more_in: How many events more than one the items hold that were put, as the reader counts them after `put`.
@@ -71,7 +71,9 @@ class EventQueue:
         resumed_at: When the reader last stopped waiting for room, by the monotonic clock.
     """
 
-    def __init__(self, size: int, decode: Callable[[EventQueue], Iterator[AnyEvent]] | None = None) -> None:
+    def __init__(
+        self, size: int, decode: Callable[[EventQueue, Takers | None], Iterator[AnyEvent]] | None = None
+    ) -> None:
         self._size = size
         self._decode = decode
         self._low = size // 2  # so that a reader that waited does not wake for one event at a time
@@ -236,7 +238,7 @@ class EventQueue:
             takers: Who takes events: messages of other types are passed over; ``None``: somebody takes all.
         """
         if self._decode is not None:
-            return self._decode(self)
+            return self._decode(self, takers)
         return decode_each(self.take_out(), lambda: self.read_at, takers)
 
     def take_out(self) -> Iterator[Any]:

@@ -70,6 +70,11 @@ class Listeners:
     def __bool__(self) -> bool:
         return bool(self._all)
 
+    @property
+    def serve(self) -> bool:
+        """Whether anybody listens to events of the server."""
+        return any(listener.type not in CLIENT_EVENT_TYPES for listener in list(self._all))
+
     def _renew_lock(self) -> None:
         # Guards each change of a registration together with its flags. It is reentrant, since a finalizer that
         # unsubscribes may run at any line; that is also why each change of `_all` is one step.

@@ -54,7 +54,7 @@ class Intake:
         self._counters = counters
         self._decoder = decoder
 
-    def take(self, batch: list[str | bytes], queue: EventQueue) -> Iterable[Sequence[str | bytes | AnyEvent]]:
+    def take(self, batch: list[Any], queue: EventQueue) -> Iterable[Sequence[Any]]:
         """Decode messages and feed the streams, but pass over what nobody takes.
 
         If nobody but listeners takes events, and the dispatcher thread is at rest, the messages go to it undecoded.
@@ -160,6 +160,6 @@ def read(
         ended()
 
 
-def _hand_over(brought: Iterable[Sequence[str | bytes | AnyEvent]], queue: EventQueue) -> bool:
+def _hand_over(brought: Iterable[Sequence[Any]], queue: EventQueue) -> bool:
     """Queue what messages brought; return whether the reader may go on reading, now that there is room again."""
     return all(queue.put(events) for events in brought if events or queue.length)

@@ -1,17 +1,17 @@
 """What the threads of a client ask of a connection, so that another kind of stream can take its place.
 
 `masquerade_ws.connection.Connection` is one such transport. The supervisor thread connects, finishes and closes it, the
-reader thread takes its batches, the heartbeat thread beats and watches, and any thread of the user sends.
+reader thread takes its batches, the heartbeat thread watches it, and any thread of the user sends.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 from masquerade_ws.stats import Traffic
 
-__all__ = ["Transport"]
+__all__ = ["Heart", "Transport"]
 
 
 class Transport(Traffic, Protocol):
@@ -36,8 +36,8 @@ class Transport(Traffic, Protocol):
         ...
 
     @property
-    def last_received(self) -> float:
-        """When the last byte came, by the monotonic clock."""
+    def awaits(self) -> bool:
+        """Whether the attempt failed for want of what may come at any time, so that the delays need not grow."""
         ...
 
     def connect(self, timeout: float | None) -> None:
@@ -50,28 +50,12 @@ class Transport(Traffic, Protocol):
             lost_at: When the connection before this one was lost, by the monotonic clock.
         """
 
-    def batches(self) -> Iterator[list[str | bytes]]:
+    def batches(self) -> Iterator[list[Any]]:
         """Yield the messages that arrived together; raise `DisconnectedError` unless the peer closed it properly."""
         ...
 
-    def readable(self) -> bool:
-        """Return whether something received waits to be read."""
-        ...
-
-    def acknowledged(self, within: float) -> bool | None:
-        """Return whether the peer's system acknowledges what is sent; ``None`` if that cannot be told.
-
-        While something is on its way, an acknowledgement in the last ``within`` seconds counts.
-        """
-
     def send(self, data: str | bytes) -> None:
         """Send a message, or raise `SendError`."""
-
-    def beat(self, text: str | None, patience: float) -> None:
-        """Send a heartbeat, if there is a text, and a ping, after other threads' sends.
-
-        `DisconnectedError` if that ends it.
-        """
 
     def finish(self) -> None:
         """Do what remains after the last batch, waiting for the peer for a moment."""
@@ -91,3 +75,28 @@ class Transport(Traffic, Protocol):
 
     def after_fork(self) -> None:
         """Close what is open in a forked child, and leave the parent's side as it is."""
+
+
+class Heart(Transport, Protocol):
+    """What the heartbeats ask of a connection to the gateway beside that."""
+
+    @property
+    def last_received(self) -> float:
+        """When the last byte came, by the monotonic clock."""
+        ...
+
+    def readable(self) -> bool:
+        """Return whether something received waits to be read."""
+        ...
+
+    def acknowledged(self, within: float) -> bool | None:
+        """Return whether the peer's system acknowledges what is sent; ``None`` if that cannot be told.
+
+        While something is on its way, an acknowledgement in the last ``within`` seconds counts.
+        """
+
+    def beat(self, text: str | None, patience: float) -> None:
+        """Send a heartbeat, if there is a text, and a ping, after other threads' sends.
+
+        `DisconnectedError` if that ends it.
+        """

@@ -67,7 +67,7 @@ class Control:
         session = self._state.session
         if session is None or session.stopping:
             previous = None if session is None or session.done.is_set() else session
-            session = Session(self._options.queue_size, previous)
+            session = Session(self._options.queue_size, previous, self._supervisor.source.begin())
             return session, self._start(session)
         if session.phase is Phase.WAITING and not session.result.hurried:
             session.result.hurried = True

@@ -7,7 +7,7 @@ import time
 from functools import partial
 
 from masquerade_ws.delivery.event_queue import EventQueue
-from masquerade_ws.delivery.transport import Transport
+from masquerade_ws.delivery.transport import Heart
 from masquerade_ws.errors import DisconnectedError, SendError
 from masquerade_ws.events import HeartbeatEvent
 from masquerade_ws.lifecycle.options import HeartbeatOptions
@@ -32,7 +32,7 @@ _DEATHS = {
 }
 
 
-def beat(connection: Transport, event_queue: EventQueue, options: HeartbeatOptions) -> None:
+def beat(connection: Heart, event_queue: EventQueue, options: HeartbeatOptions) -> None:
     """Run the heartbeat thread, which ends with the connection, whose end wakes it.
 
     Args:
@@ -58,7 +58,7 @@ def beat(connection: Transport, event_queue: EventQueue, options: HeartbeatOptio
             connection.abort(DisconnectedError(f"the peer was silent {_DEATHS[verdict].format(options)}"))
 
 
-def _last_sign(connection: Transport, event_queue: EventQueue, since: float | None) -> float:
+def _last_sign(connection: Heart, event_queue: EventQueue, since: float | None) -> float:
     """Return when the peer last gave a sign of life; infinity while it might, but is not read.
 
     The system is asked for that only if no sign has come ``since`` then.
@@ -71,7 +71,7 @@ def _last_sign(connection: Transport, event_queue: EventQueue, since: float | No
     return sign
 
 
-def _send(connection: Transport, text: str | None, patience: float) -> bool:
+def _send(connection: Heart, text: str | None, patience: float) -> bool:
     try:
         connection.beat(text, patience)
     except (SendError, DisconnectedError) as error:  # another thread's send goes on, or the connection ends with this

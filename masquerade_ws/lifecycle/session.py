@@ -15,6 +15,7 @@ from masquerade_ws.delivery.transport import Transport
 from masquerade_ws.errors import ConnectError, DisconnectedError, StopReconnecting
 from masquerade_ws.latch import Latch
 from masquerade_ws.lifecycle.asking import Asking
+from masquerade_ws.lifecycle.source import Place
 from masquerade_ws.lifecycle.threads import Thread, receive
 from masquerade_ws.lifecycle.transitions import TRANSITIONS, Phase, Trigger
 
@@ -85,10 +86,12 @@ class Session:
     Args:
         queue_size: How many events of the server may wait for listeners.
         previous: The session that has to end before this one starts.
+        place: Where its connections go on, if they do.
 
     Attributes:
         mail: Wakes the supervisor thread; putting takes no lock that a finalizer could find held.
         done: Set once the session has ended in full, or was abandoned; wakes the session that waits for this one.
+        place: As given.
         event_queue: The events on their way to the dispatcher thread.
         supervisor_thread: Set once, by whoever makes the session.
         dispatcher_thread: Likewise.
@@ -116,10 +119,11 @@ class Session:
         cause: Why those end that still wait then.
     """
 
-    def __init__(self, queue_size: int, previous: Session | None) -> None:
+    def __init__(self, queue_size: int, previous: Session | None, place: Place | None = None) -> None:
         self.mail: queue.SimpleQueue[Mail] = queue.SimpleQueue()
         self.done = Latch()
-        self.event_queue = EventQueue(queue_size)
+        self.place = place
+        self.event_queue = EventQueue(queue_size, None if place is None else place.decode)
         self.supervisor_thread: Thread | None = None
         self.dispatcher_thread: Thread | None = None
         self.schedule = Schedule()
@@ -238,6 +242,11 @@ class Session:
         self.dispatcher_thread.join((deadline or self._allowed).remaining())
         return self.dispatcher_thread.over
 
+    def leave(self) -> None:
+        """End what outlives the connections, after the last listener has returned."""
+        if self.place is not None:
+            self.place.end()
+
     def end_unsupervised(self) -> None:
         """End the threads of a client that nobody refers to any more, so that there is nobody to report to."""
         self.event_queue.finish()
@@ -245,6 +254,7 @@ class Session:
             self.connection.close(timeout=1.0)
         self.close_cut()
         self.join()
+        self.leave()
 
     def after_fork(self) -> None:
         """End in a forked child, and leave threads and connection to the parent.
@@ -259,5 +269,7 @@ class Session:
         for connection in (self.connection, self.leaving, self.cut):
             if connection is not None:
                 connection.after_fork()
+        if self.place is not None:
+            self.place.after_fork()
         if self.previous is not None:
             self.previous.after_fork()

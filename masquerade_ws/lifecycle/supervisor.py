@@ -70,7 +70,7 @@ class Supervisor:
     def __init__(self, state: ClientState, options: ClientOptions, source: Source, rooms: Rooms) -> None:
         self.state = state
         self._options = options
-        self._source = source
+        self.source = source
         self._rooms = rooms
         self._asking: set[Asking] = set()  # whose threads have not ended; adding and removing one takes no lock
 
@@ -112,7 +112,7 @@ class Supervisor:
 
     def _open(self, session: Session) -> Transport | None:
         """Make one attempt; return ``None`` if it is no longer wanted."""
-        asking = Asking(self._source.prepare)
+        asking = Asking(partial(self.source.prepare, session.place))
         with self.state.changed:
             session.asking = asking  # set before the look: a finalizer that disconnects may run in between
             if session.stopping:
@@ -144,7 +144,7 @@ class Supervisor:
         lost = partial(session.mail.put, Mail.LOST)
         reading = connection, session.event_queue, weakref.ref(self._rooms.intake), lost
         session.threads.append(start("reader", _read_after, announced, *reading))
-        session.threads.append(start("heartbeat", self._source.beat, connection, session.event_queue))
+        session.threads.append(start("heartbeat", self.source.beat, connection, session.event_queue))
 
     def _announce(self, session: Session, connection: Transport) -> bool:
         """Report a new connection; return ``False`` if it is no longer wanted."""
@@ -191,7 +191,10 @@ class Supervisor:
             self.state.let_go(session)
             self.state.note_failure(session, error)
             cause = session.end_of_waits(f"the client has given up: {error}", 1006)
-            retrying = self._let_retry(session, cause, retry=not _is_final(error), least=self._asked_delay(error))
+            awaits = connection is not None and connection.awaits
+            retrying = self._let_retry(
+                session, cause, retry=not _is_final(error), least=self._asked_delay(error), steady=awaits
+            )
             if result.waiting:
                 session.event_queue.raised = error
             events = self.state.advance(session, Trigger.FAILED if retrying else Trigger.GAVE_UP, error=error)
@@ -272,7 +275,9 @@ class Supervisor:
         if connection is not None:
             logger.info("disconnected, code %d", connection.close_code or 1006)
 
-    def _let_retry(self, session: Session, cause: DisconnectedError, *, retry: bool, least: float = 0.0) -> bool:
+    def _let_retry(
+        self, session: Session, cause: DisconnectedError, *, retry: bool, least: float = 0.0, steady: bool = False
+    ) -> bool:
         """Prepare the next attempt after a failure or a loss, or the end; return whether there will be one."""
         options = self._options
         if not (retry and options.auto_reconnect):
@@ -280,8 +285,12 @@ class Supervisor:
             return False
         schedule = session.schedule
         schedule.retries += 1
+        number = 1 if steady else schedule.retries
         delay = delay_before(
-            schedule.retries, options.initial_reconnect_delay, options.max_reconnect_delay, options.reconnect_jitter
+            number,
+            options.initial_reconnect_delay,
+            options.max_reconnect_delay,
+            options.reconnect_jitter,
         )
         schedule.delay = max(delay, least)
         schedule.retry = Deadline(schedule.delay)
@@ -304,6 +313,7 @@ def supervise(supervisor_ref: weakref.ref[Supervisor], session: Session) -> None
             del supervisor
         session.close_cut()
         over = session.finish_dispatching()
+        session.leave()
         supervisor = supervisor_ref()
         if supervisor is not None and not session.abandoned:
             if over:

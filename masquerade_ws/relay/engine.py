@@ -328,6 +328,11 @@ class Engine:
             for command, reply in zip(commands, result, strict=True)
         ]
 
+    def set_reply_timeout(self, seconds: float | None) -> None:
+        """Change how long each answer may take; ``None``: any time."""
+        if self._sock is not None:
+            self._sock.settimeout(seconds)
+
     def time_ms(self) -> int:
         """Return the engine's time, in milliseconds since 1970."""
         seconds, microseconds = self.call("TIME")

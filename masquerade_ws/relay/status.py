@@ -90,11 +90,14 @@ class Expiry:
 
     A value unchanged for `EXPIRY` seconds, in looks at most `LOOKS` seconds apart, has expired. After a longer pause
     counting begins anew: an engine that hung is not a dead relay.
+
+    Attributes:
+        since: When the value was first found as it is now, by the monotonic clock.
     """
 
     def __init__(self) -> None:
         self._value: bytes | None = None
-        self._since = 0.0
+        self.since = 0.0
         self._looked = 0.0
 
     def look(self, value: bytes | None, now: float) -> bool:
@@ -105,6 +108,6 @@ class Expiry:
             now: The monotonic clock's time at which it was read.
         """
         if value != self._value or now - self._looked > LOOKS:
-            self._value, self._since = value, now
+            self._value, self.since = value, now
         self._looked = now
-        return value is not None and now - self._since < EXPIRY
+        return value is not None and now - self.since < EXPIRY

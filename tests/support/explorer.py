@@ -122,6 +122,7 @@ class FakeConnection:
     """A connection that opens, fails and is lost as the schedule says."""
 
     latency = None
+    awaits = False
     bytes_received = messages_sent = bytes_sent = 0
     close_reason = ""
 

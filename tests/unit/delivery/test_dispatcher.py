@@ -194,7 +194,7 @@ class Bundles:
         self.queue.more_in += len(names) - 1
         return going_on
 
-    def _decode(self, queue: EventQueue) -> Iterator[AnyEvent]:
+    def _decode(self, queue: EventQueue, _: object) -> Iterator[AnyEvent]:
         for names in queue.take_out():
             for left in range(len(names) - 1, -1, -1):
                 queue.unheeded = None
