@@ -84,12 +84,9 @@ class Place:
             )
         return moved
 
-    @property
-    def last_control(self) -> EntryId | None:
-        """The last control entry of the stream, as the status has it."""
-        if self.status is None:
-            return None
-        return self.status.ev if self._key_events is None else self.status.key
+    def last_control(self, status: Status) -> EntryId:
+        """Return the last control entry of the stream, as a status has it."""
+        return status.ev if self._key_events is None else status.key
 
     def concerns(self, entry: Control) -> bool:
         """Return whether a control entry says something to this client, beside how the relay is."""

@@ -172,7 +172,7 @@ class Reading:
         if not top or place.status is None:
             return False
         gateway = place.status.gateway
-        self._chain.begin(self._chain.cursor, place.last_control or ZERO, led=gateway)
+        self._chain.begin(self._chain.cursor, place.last_control(place.status), led=gateway)
         place.read_at = place.checked_at = time.monotonic()
         place.gone = leader is None
         return gateway and not place.gone
@@ -323,7 +323,7 @@ class Reading:
         now = time.monotonic()
         self.latency = now - begun
         self._place.look(value)
-        if not self._expiry.look(value, now):
+        if not self._expiry.look(value or b"", now):  # a relay renews a status that was lost
             self._place.gone = True
             gone = DisconnectedError(f"the relay is gone: it has shown no sign of life for {EXPIRY:g} s")
             gone.reason = "the relay is gone"

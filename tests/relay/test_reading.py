@@ -21,8 +21,11 @@ from masquerade_ws import (
     SendError,
     WebSocketClient,
 )
-from masquerade_ws.relay import RelayClient
+from masquerade_ws.relay import RelayClient, reading
+from masquerade_ws.relay.engine import EngineUrl
 from masquerade_ws.relay.entries import BACK, BAD, DROPPED, LOST, UNSENT, decode_outgoing
+from masquerade_ws.relay.place import Place
+from masquerade_ws.relay.reading import Reading
 from tests.support.engines import EngineServer
 from tests.support.raw_server import until
 from tests.support.relays import Leader, connected, wire_of
@@ -433,8 +436,11 @@ def test_a_stream_that_was_flushed_is_a_gap(own_engine: EngineServer, new_client
         assert "the engine has lost the history of the stream" in gap_of(record, client)[0]
 
 
-@pytest.mark.slow
-def test_a_stream_that_begins_anew_below_the_old_ids_is_found(own_engine: EngineServer, new_client: Make) -> None:
+def test_a_stream_that_begins_anew_below_the_old_ids_is_found(
+    own_engine: EngineServer, new_client: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "CHECK", 0.1)
+    monkeypatch.setattr(reading, "LOOK", 0.1)
     with Leader(own_engine, namespace="x") as leader:
         client = new_client(own_engine.url, namespace="x")
         connected(client)
@@ -446,6 +452,34 @@ def test_a_stream_that_begins_anew_below_the_old_ids_is_found(own_engine: Engine
             until(lambda: record.of("connected"))
         assert "the engine has lost the history of the stream" in gap_of(record, client)[0]
         assert got == []
+
+
+@pytest.mark.parametrize("when", ["while it is read", "while the engine is away"])
+def test_an_engine_that_is_set_back_is_a_gap_and_tells_nothing_twice(
+    own_engine: EngineServer, new_client: Make, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    monkeypatch.setattr(reading, "CHECK", 0.1)
+    monkeypatch.setattr(reading, "LOOK", 0.1)
+    with Leader(own_engine, namespace="x") as leader:
+        client = connected(new_client(own_engine.url, namespace="x"))
+        record = Record(client)
+        got = collect(client)
+        leader.append(wire_of("a"), wire_of("b"))
+        older = own_engine.run("DUMP", leader.keys.ev)
+        leader.emit("c")
+        until(lambda: len(got) == 3)
+        own_engine.run("RESTORE", leader.keys.ev, 0, older, "REPLACE")
+        if when == "while the engine is away":
+            own_engine.run("CLIENT", "KILL", "TYPE", "normal")
+            assert record.wait("connected").resumed  # nothing is missing yet
+            record = Record(client)
+        else:
+            until(lambda: client._state.session.place.chain.cursor < client._state.session.place.chain.last)  # type: ignore[union-attr]
+        leader.anew()
+        leader.emit("d")
+        until(lambda: len(got) == 4)
+        assert "the engine has lost the history of the stream" in gap_of(record, client)[0]
+        assert [event.type for event in got] == ["a", "b", "c", "d"]
 
 
 def test_an_entry_that_no_relay_wrote_is_reported_once(client: RelayClient, leader: Leader) -> None:
@@ -650,6 +684,48 @@ def test_the_password_is_shown_nowhere(new_client: Make) -> None:
         error = error.__cause__ or error.__context__
     assert secret not in repr(client)
     assert "127.0.0.1:1/0" in repr(client)
+
+
+# Its ends
+
+
+@pytest.fixture
+def opened(engine_server: EngineServer, leader: Leader) -> Reading:
+    """Give a connection that nobody reads."""
+    place = Place(EngineUrl.parse(engine_server.url), leader.keys, None)
+    opened = Reading(place, 1.0)
+    opened.connect(TIMEOUT)
+    return opened
+
+
+def test_a_connection_that_was_closed_before_is_not_opened(opened: Reading) -> None:
+    closed = Reading(opened._place, 1.0)
+    closed.close()
+    with pytest.raises(ConnectError, match="closed before"):
+        closed.connect(TIMEOUT)
+    assert closed.wait_tcp_closed(TIMEOUT)
+    opened.close(1001, "so long")
+    assert (opened.close_code, opened.close_reason, opened.error) == (1001, "so long", None)
+    assert opened.wait_tcp_closed(TIMEOUT)
+    with pytest.raises(DisconnectedError, match="not open"):
+        next(opened.batches())
+
+
+def test_who_cuts_a_connection_leaves_the_rest_to_who_uses_it(opened: Reading) -> None:
+    cause = DisconnectedError("enough")
+    opened.cut(cause)
+    assert not opened.wait_tcp_closed(0)
+    opened.abort(DisconnectedError("later"))
+    assert opened.error is cause
+    assert opened.wait_tcp_closed(TIMEOUT)
+
+
+def test_a_forked_child_closes_the_descriptors(opened: Reading) -> None:
+    opened.send("{}")
+    opened.after_fork()
+    assert opened.wait_tcp_closed(0)
+    with pytest.raises(SendError):
+        opened.send("{}")
 
 
 # Key events only

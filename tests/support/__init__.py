@@ -18,6 +18,7 @@ module                        what is in it
 ``explorer``                  schedules of the life cycle, seeded and played by one thread
 ``web_server``, ``gallery``,  the frameworks in processes of their own, the example's gallery, and a gunicorn
 ``preloaded``                 that has loaded the application before it forked
+``relays``                    a relay's part in the engine, played by a test
 ``real_servers``              servers of other authors, run as programs
 ============================  =============================================================================
 
