@@ -330,8 +330,7 @@ class Engine:
 
     def set_reply_timeout(self, seconds: float | None) -> None:
         """Change how long each answer may take; ``None``: any time."""
-        if self._sock is not None:
-            self._sock.settimeout(seconds)
+        self._socket().settimeout(seconds)
 
     def time_ms(self) -> int:
         """Return the engine's time, in milliseconds since 1970."""
