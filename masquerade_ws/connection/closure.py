@@ -10,7 +10,7 @@ from masquerade_ws.errors import DisconnectedError, copy_of
 if TYPE_CHECKING:
     from masquerade_ws.protocol.frames import Violation
 
-__all__ = ["Closure"]
+__all__ = ["Closure", "lost"]
 
 
 class Closure:
@@ -28,8 +28,9 @@ class Closure:
         self.reason = ""
         self.error: Exception | None = None
         self.tcp_closed = False
-        # Guards the first three together, and reports that TCP is closed. Reentrant, since a signal handler may close
-        # the connection whose end its own thread is deciding.
+        self._supposed: Exception | None = None
+        # Guards the first three together, and what is supposed, and reports that TCP is closed. Reentrant, since a
+        # signal handler may close the connection whose end its own thread is deciding.
         self._changed = threading.Condition(threading.RLock())
 
     def decide(self, code: int, reason: str = "", error: Exception | None = None) -> bool:
@@ -40,12 +41,14 @@ class Closure:
             self.error, self.reason, self.code = error, reason, code
             return True
 
+    def suppose(self, error: Exception) -> None:
+        """Keep the first cause of a loss until all is read that came before it: the peer may have closed properly."""
+        with self._changed:
+            self._supposed = self._supposed or error
+
     def lose(self, cause: Exception | None) -> None:
-        """Decide that the stream ended without a closing handshake."""
-        how = "without a closing handshake" if cause is None else f"({cause})"
-        error = DisconnectedError(f"the connection was lost {how}")
-        error.__cause__ = cause
-        self.decide(1006, "", error)
+        """Decide that the stream ended without a closing handshake, by what was supposed, or else by ``cause``."""
+        self.decide(1006, "", self._supposed or lost(cause))
 
     def fail(self, violation: Violation) -> None:
         """Decide that the peer broke the protocol."""
@@ -80,3 +83,11 @@ class Closure:
         if self.error is not None:
             message = f"the connection was lost ({self.error})"
             raise DisconnectedError(message, self.code or 1006, self.reason) from self.error
+
+
+def lost(cause: Exception | None) -> DisconnectedError:
+    """Return the error of a stream that ended without a closing handshake, for this cause if there is one."""
+    how = "without a closing handshake" if cause is None else f"({cause})"
+    error = DisconnectedError(f"the connection was lost {how}")
+    error.__cause__ = cause
+    return error

@@ -154,7 +154,8 @@ class Connection:
         receiver = Receiver(channel.sock, channel.tls, frames, sender, self._closure)
         receiver.preload(agreed.glued)
         self.subprotocol = agreed.subprotocol
-        established = EstablishedConnection(channel.sock, sender, receiver, self._closure)
+        limit = self._options.max_message_size
+        established = EstablishedConnection(channel.sock, sender, receiver, self._closure, limit)
         with self._lock:
             self._established = established  # set before the look: a signal handler may close it in between
             if not attempt.cancelled:
@@ -295,7 +296,7 @@ class Connection:
         if established is None:
             return
         if first:
-            established.close(payload, deadline, self._options.max_message_size)
+            established.close(payload, deadline)
         else:
             established.finish(deadline)
 

@@ -51,13 +51,15 @@ class EstablishedConnection:
         sender: Its send side.
         receiver: Its receive side.
         closure: Where its end is noted.
+        limit: Bytes to read for a close frame of the peer's, at most.
     """
 
-    def __init__(self, sock: socket.socket, sender: Sender, receiver: Receiver, closure: Closure) -> None:
+    def __init__(self, sock: socket.socket, sender: Sender, receiver: Receiver, closure: Closure, limit: int) -> None:
         self.sender = sender
         self.receiver = receiver
         self._sock = sock
         self._closure = closure
+        self._limit = limit
         # Guards the descriptor from being shut down after it is closed, when its number may be another socket's.
         # Reentrant, since a signal handler may close the connection that its own thread is closing.
         self._lock = threading.RLock()
@@ -82,6 +84,8 @@ class EstablishedConnection:
         self, opcode: int, payload: bytes, timeout: float, patience: float | None = None, *, of_user: bool = True
     ) -> None:
         """Send a frame, as the sender does; a failure half-way ends the connection.
+
+        The peer may have closed it before that, with a close frame that waits to be read: then that is how it ended.
 
         Args:
             opcode: The frame's.
@@ -108,8 +112,13 @@ class EstablishedConnection:
             failed = SendError(f"sending failed ({why})")
             error = failed if of_user else DisconnectedError(f"a heartbeat could not be sent ({why})")
             error.__cause__ = cause.with_traceback(None)
+            patience = 0 if isinstance(cause, TimeoutError) else LINGER
         else:
             return
+        self._closure.suppose(error)
+        if self._closure.code is None:
+            # What has failed can be read to its end at once. What is merely slow is not waited for any longer.
+            self.receiver.await_close(Deadline(patience), self._limit)
         self.abort(error)
         raise copy_of(error)
 
@@ -124,10 +133,10 @@ class EstablishedConnection:
                 raise TimeoutError(errno.ETIMEDOUT, "timed out, as the peer does not go on with its TLS handshake")
         self.sender.settle(until)
 
-    def close(self, payload: bytes, deadline: Deadline, limit: int) -> None:
-        """Do the closing handshake (7.1.2), reading up to ``limit`` bytes, and finish."""
+    def close(self, payload: bytes, deadline: Deadline) -> None:
+        """Do the closing handshake (7.1.2), and finish."""
         if self.sender.close(payload, deadline):
-            self.receiver.await_close(deadline, limit)
+            self.receiver.await_close(deadline, self._limit)
         self.finish(deadline)
 
     def finish(self, deadline: Deadline) -> None:

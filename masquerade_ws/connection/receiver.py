@@ -7,11 +7,13 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from masquerade_ws.connection.closure import lost
 from masquerade_ws.connection.sockets import RECV_SIZE, ignoring_failures, is_failure, wait
 from masquerade_ws.deadline import Deadline
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Sequence
 
     from masquerade_ws.connection.closure import Closure
     from masquerade_ws.connection.sender import Sender
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Receiver"]
 
 _FLOOD_SIZE = 8 * RECV_SIZE
+_LAST_READS = 1.0  # seconds; a connection that has failed can mostly be read to its end at once
 # The dispatcher thread can deal with this many messages before Python hands the interpreter to another thread, which
 # it does after 5 ms (sys.getswitchinterval).
 _FLOOD_COUNT = 2000
@@ -61,6 +64,7 @@ class Receiver:
         self._backlog: list[str | bytes] = []  # received already, for the thread that iterates
         self._raw: list[bytes] = []  # received, but not parsed to the end
         self._size = RECV_SIZE
+        self._until = Deadline(None)  # when to read nothing more but what is there
         self._reads = 0  # how often `announce_read` found threads waiting
         self._waiting = 0  # threads in `read_on`
         # Guards the two, and wakes those threads.
@@ -195,7 +199,7 @@ class Receiver:
             return None
         try:
             self._send_stalled()
-            if not self._gather():
+            if not self._may_wait() or not self._gather():
                 self._lose(None)
         except OSError as error:
             if not is_failure(error):
@@ -203,11 +207,16 @@ class Receiver:
             self._lose(error.with_traceback(None))
         return self._parse() if self._raw else None
 
+    def _may_wait(self) -> bool:
+        """Return whether to read on, once it is clear that there will be something if reading has a limit."""
+        left = self._until.remaining()
+        return left is None or wait(self._sock, left, read=True)
+
     def _send_stalled(self) -> None:
         """Send what the kernel would not take before, until there is something to receive."""
         while self._sender.stalled:
             wait(self._sock, None, read=True, write=True)
-            self._sender.flush()
+            self._flush()
             if wait(self._sock, 0, read=True):
                 break
 
@@ -268,16 +277,18 @@ class Receiver:
 
     def _answer(self) -> None:
         """Send the pongs, and what TLS wants to answer, as far as that needs no waiting."""
+        pings, self.frames.pings = self.frames.pings, []
+        self._flush(pings)
+
+    def _flush(self, pings: Sequence[bytes] = ()) -> None:
+        """Send what is owed, and pongs; a failure is no reason not to read what the peer sent before that."""
         try:
-            if self.frames.pings:
-                pings, self.frames.pings = self.frames.pings, []
-                self._sender.pong(pings)
-            else:
-                self._sender.flush()
+            self._sender.pong(pings)
         except OSError as error:
             if not is_failure(error):
                 raise
-            self._lose(error.with_traceback(None))
+            self._closure.suppose(lost(error.with_traceback(None)))
+            self._until = Deadline(_LAST_READS)
 
     def _lose(self, cause: OSError | None) -> None:
         self.recv_closed = True

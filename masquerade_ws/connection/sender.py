@@ -17,6 +17,7 @@ from masquerade_ws.protocol.frames import CLOSE, PING, PONG, build_frame
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Sequence
 
     from masquerade_ws.connection.tls import TLS, NestedTLS
     from masquerade_ws.deadline import Deadline
@@ -166,7 +167,7 @@ class Sender:
                 return at
         return None
 
-    def pong(self, pings: list[bytes]) -> None:
+    def pong(self, pings: Sequence[bytes]) -> None:
         """Answer pings (RFC 6455, 5.5.2), as `flush` does: each while the kernel takes the answers, then the latest.
 
         Raises:

@@ -10,8 +10,8 @@ import pytest
 from masquerade_ws import Event, ImageGenerationStartedEvent, NotConnectedError, SendError, WebSocketClient
 from masquerade_ws.testing import EventServer
 from tests.support.messages import TIMESTAMP
-from tests.support.raw_server import Peer, RawServer, until
-from tests.support.scenes import TIMEOUT, Record, client_of, elapsed, flood, running
+from tests.support.raw_server import Peer, RawServer, close_payload, frame, until
+from tests.support.scenes import TIMEOUT, Hang, Record, client_of, elapsed, flood, running
 from tests.support.scripts import stay
 
 
@@ -233,3 +233,41 @@ def failure(client: WebSocketClient) -> Exception | None:
     except (SendError, NotConnectedError) as error:
         return error
     return None
+
+
+@pytest.mark.parametrize("who", ["the user", "the heartbeat"])
+def test_a_final_close_that_waits_behind_a_full_queue_ends_the_client_though_a_send_fails(who: str, hang: Hang) -> None:
+    news = [f"news.{number}" for number in range(10)]
+
+    def script(peer: Peer) -> None:
+        peer.upgrade()
+        while peer.read_frame()[0] != 1:
+            pass
+        peer.send(b"".join(frame(1, b'{"type": "%s"}' % name.encode()) for name in news))
+        peer.read_frame()
+        peer.send(frame(1, b'{"type": "last"}') + frame(8, close_payload(4001, "enough")))
+        peer.reset()
+
+    interval = 0.05 if who == "the heartbeat" else 60
+    with (
+        RawServer(script) as server,
+        client_of(server.url, queue_size=2, final_close_codes=[4001], heartbeat_interval=interval) as client,
+    ):
+        record = Record(client, "*", "error", "disconnected")
+        client.once("news.0", hang)
+        client.connect()
+        client.emit("go")
+        assert hang.entered.wait(TIMEOUT)
+        session = client._state.session
+        assert session is not None
+        until(lambda: session.event_queue.full)
+        if who == "the user":
+            with pytest.raises(SendError):
+                flood(client)
+        connection = session.connection
+        assert connection is not None
+        until(lambda: connection.close_code)
+        hang.over.set()
+        end = record.wait("disconnected")
+        assert (end.code, end.reason, end.will_reconnect) == (4001, "enough", False)
+        assert record.story == [*news, "last", "disconnected"]

@@ -45,6 +45,108 @@ def test_an_interrupted_send_leaves_no_torn_frame(monkeypatch: pytest.MonkeyPatc
     assert isinstance(connection.error, SendError)
 
 
+CLOSED = frame(8, close_payload(4001, "enough"))
+
+
+@pytest.fixture(params=["ws", "wss"], scope="module")
+def contexts(request: pytest.FixtureRequest) -> tuple[ssl.SSLContext | None, ssl.SSLContext | None]:
+    """The TLS contexts of a server and of a client, or none."""
+    return tls_contexts() if request.param == "wss" else (None, None)
+
+
+def send_on(connection: Connection) -> None:
+    """Send until that fails."""
+    while True:
+        connection.send("x" * 1000)
+
+
+Contexts = tuple[ssl.SSLContext | None, ssl.SSLContext | None]
+
+
+def test_the_peer_s_close_that_waits_to_be_read_is_the_end_though_a_send_fails_meanwhile(contexts: Contexts) -> None:
+    server_context, client_context = contexts
+
+    def script(peer: Peer) -> None:
+        peer.upgrade()
+        peer.read_frame()
+        peer.send(frame(1, b"last") + CLOSED)
+        peer.reset()
+
+    with RawServer(script, tls=server_context) as server:
+        connection = Connection.open(server.url, ssl_context=client_context)
+        connection.send("go")
+        with pytest.raises(SendError, match="sending failed"):
+            send_on(connection)
+        assert (connection.tcp_closed, connection.close_code, connection.close_reason) == (True, 4001, "enough")
+        assert connection.error is None
+        assert list(connection) == ["last"]
+
+
+def test_the_peer_s_close_is_the_end_though_a_pong_fails_before_that(contexts: Contexts) -> None:
+    server_context, client_context = contexts
+    gone = threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.upgrade()
+        peer.read_frame()
+        peer.send(frame(9, bytes(30)))
+        peer.send(frame(1, b"last") + CLOSED)
+        peer.reset()
+        gone.set()
+
+    with RawServer(script, tls=server_context) as server:
+        connection = Connection.open(server.url, ssl_context=client_context)
+        connection.send("go")
+        assert gone.wait(10)
+        established = connection._established
+        assert established is not None
+        established.receiver._size = 32 if client_context is None else 32 + 22  # the ping and its record of TLS alone
+        assert list(connection) == ["last"]
+        assert established.sender.send_closed, "the pong did not fail"
+        assert (connection.close_code, connection.error) == (4001, None)
+
+
+def test_the_peer_s_close_that_waits_to_be_read_is_the_end_though_a_send_runs_out_of_time() -> None:
+    def script(peer: Peer) -> None:
+        peer.upgrade()
+        peer.read_frame()
+        peer.send(CLOSED)
+        peer.hang()
+
+    with RawServer(script) as server:
+        connection = Connection.open(server.url, send_timeout=0.2)
+        connection.send("go")
+        until(connection.readable)
+        with pytest.raises(SendError, match="timed out"):
+            connection.send("x" * 50_000_000)
+        assert (connection.close_code, connection.error) == (4001, None)
+        assert list(connection) == []
+
+
+def test_a_send_that_fails_is_the_cause_of_an_end_without_a_close_and_what_came_before_is_read(
+    contexts: Contexts,
+) -> None:
+    server_context, client_context = contexts
+
+    def script(peer: Peer) -> None:
+        peer.upgrade()
+        peer.read_frame()
+        peer.send(frame(1, b"last"))
+        peer.reset()
+
+    with RawServer(script, tls=server_context) as server:
+        connection = Connection.open(server.url, ssl_context=client_context)
+        connection.send("go")
+        with pytest.raises(SendError):
+            send_on(connection)
+        messages = iter(connection)
+        assert next(messages) == "last"
+        with pytest.raises(DisconnectedError, match="sending failed"):
+            next(messages)
+        assert connection.close_code == 1006
+        assert isinstance(connection.error, SendError)
+
+
 def test_a_thread_that_would_read_on_while_another_closes_tcp_learns_that() -> None:
     def script(peer: Peer) -> None:
         peer.upgrade()
