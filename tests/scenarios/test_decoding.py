@@ -10,7 +10,7 @@ import pytest
 
 from masquerade_ws import Event, ImageGenerationProgressEvent, WaitTimeoutError, WebSocketClient
 from masquerade_ws.testing import EventServer
-from tests.support.scenes import TIMEOUT, Record, client_of
+from tests.support.scenes import TIMEOUT, Hang, Record, client_of
 
 
 def batches(message: str | bytes) -> Iterator[Any]:
@@ -83,6 +83,26 @@ def test_a_wait_in_it_is_refused_and_a_disconnect_in_it_is_not(masquerade_server
         masquerade_server.broadcast_raw("now")
         record.wait("disconnected")
     assert ["decode" in str(error) for error in outcome] == [True]
+
+
+def test_one_that_hangs_holds_no_disconnect_up_and_comes_back_to_nothing(masquerade_server: EventServer) -> None:
+    hang = Hang()
+
+    def decode(message: str | bytes) -> list[Event]:
+        hang()
+        return [Event("late")]
+
+    with client_of(masquerade_server.url, decode=decode) as client:
+        record = Record(client, "late", "error")
+        client.connect()
+        masquerade_server.broadcast_raw("now")
+        assert hang.entered.wait(TIMEOUT)
+        client.disconnect(timeout=0.1)
+        assert client.state == "disconnected"
+        client.connect()  # a session of its own
+        hang.over.set()
+        client.disconnect(timeout=TIMEOUT)
+        assert record.events == []
 
 
 @pytest.mark.parametrize("decode", [1, "json", [json.loads]])

@@ -114,6 +114,7 @@ class User(threading.Thread):
             reconnect_jitter=0.5,
             heartbeat_interval=1.0,
             heartbeat_timeout=2.0,
+            busy_timeout=2.0,
             connect_timeout=3.0,
             ssl_context=ssl_context,
         )
