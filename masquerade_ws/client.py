@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import AbstractContextManager
 from functools import partial
 from types import TracebackType
-from typing import Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from typing_extensions import Self
 
@@ -29,7 +29,6 @@ from masquerade_ws.delivery.streams import EventStream
 from masquerade_ws.delivery.takers import Takers
 from masquerade_ws.errors import ConnectError, DisconnectedError, NotConnectedError, copy_of
 from masquerade_ws.events import (
-    ConnectionState,
     ErrorEvent,
     Event,
     ImageGenerationCompletedEvent,
@@ -50,6 +49,10 @@ from masquerade_ws.process_hooks import notice_fork
 from masquerade_ws.protocol.codec import encode
 from masquerade_ws.sanitize import excerpt
 from masquerade_ws.stats import Counters, Stats
+
+if TYPE_CHECKING:
+    # Here alone: jedi, which completes names in IPython, fails at a property whose annotation it finds to be a Literal.
+    from masquerade_ws.events import ConnectionState
 
 __all__ = ["Client", "WebSocketClient", "is_running", "may_block", "seconds_lost", "watch_unheard_errors"]
 

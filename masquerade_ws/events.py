@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NoReturn, Typ
 
 from typing_extensions import NotRequired, TypedDict, TypeVar
 
+from masquerade_ws.sanitize import excerpt, to_html
 from masquerade_ws.timestamps import time_of, timestamp_now
 
 __all__ = [
@@ -276,6 +277,17 @@ class ImageGenerationCompletedEvent(
     """An image is ready."""
 
     __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: a link to the image, which nothing follows or loads by itself.
+
+        What is not the URL of a web page, such as ``javascript:``, is shown as text.
+        """
+        url: object = self.payload.get("image_url")
+        if not (isinstance(url, str) and url.startswith(("https://", "http://"))):
+            return f"<code>{to_html(excerpt(repr(self)))}</code>"
+        link = f'<a href="{to_html(url)}" target="_blank" rel="noopener noreferrer">{to_html(excerpt(url))}</a>'
+        return f"image of job {to_html(excerpt(str(self.payload.get('job_id'))))}: {link}"
 
 
 class ImageGenerationFailedEvent(_KnownEvent[Literal["image.generation.failed"], ImageGenerationFailedPayload]):

@@ -9,7 +9,7 @@ import json
 import re
 from typing import Any
 
-__all__ = ["clean", "excerpt", "to_json"]
+__all__ = ["clean", "excerpt", "to_html", "to_json"]
 
 _LOG_LIMIT = 500  # characters of text from the network in one log line
 
@@ -20,6 +20,7 @@ _UNSAFE = re.compile(
     r"\ud800-\udfff\U000e0000-\U000e007f]"
 )
 _CUT = "..."
+_HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})
 
 
 def clean(text: str) -> str:
@@ -38,6 +39,11 @@ def excerpt(text: str | bytes, limit: int = _LOG_LIMIT) -> str:
         text = text[: 4 * limit].decode("utf-8", "backslashreplace")  # a character takes at most four bytes
     shown = clean(text[: limit + 1])
     return shown if len(shown) <= limit else shown[: limit - len(_CUT)] + _CUT
+
+
+def to_html(text: str) -> str:
+    """Return the text, cleaned, as HTML that shows it, also within the quotes of an attribute."""
+    return clean(text).translate(_HTML)
 
 
 def to_json(value: Any, *, ascii_only: bool = False) -> str:

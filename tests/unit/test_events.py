@@ -306,3 +306,40 @@ def test_the_states_and_contexts_are_literals() -> None:
 
 def test_every_public_name_exists() -> None:
     assert all(hasattr(events, name) for name in events.__all__)
+
+
+def html_of(**payload: Any) -> str:
+    """Return what a notebook shows of a completed event."""
+    return ImageGenerationCompletedEvent(payload)._repr_html_()  # type: ignore[arg-type]
+
+
+def test_a_notebook_shows_the_link_to_an_image_and_loads_nothing() -> None:
+    url = "https://images.example/1?a=1&b=2"
+    assert html_of(job_id="1", image_url=url) == (
+        'image of job 1: <a href="https://images.example/1?a=1&amp;b=2" target="_blank" rel="noopener noreferrer">'
+        "https://images.example/1?a=1&amp;b=2</a>"
+    )
+
+
+def test_no_url_of_an_image_gets_out_of_its_link() -> None:
+    html = html_of(job_id="<script>", image_url="https://x/\"><script>alert('1')</script>\u202e")
+    assert html.count("<") == html.count(">") == 2
+    assert "<script" not in html
+    assert "\u202e" not in html
+
+
+@pytest.mark.parametrize(
+    "url", ["javascript:alert(1)", " https://x/", "data:image/png;base64,AA", "//x/1.png", 5, None, ["https://x/"]]
+)
+def test_what_is_not_the_url_of_a_web_page_is_no_link(url: object) -> None:
+    html = html_of(job_id="1", image_url=url)
+    assert html.startswith("<code>ImageGenerationCompletedEvent(")
+    assert "<a" not in html
+
+
+def test_a_long_url_is_a_whole_link_and_a_short_text() -> None:
+    url = "https://images.example/" + "x" * 5000
+    html = html_of(job_id="1", image_url=url)
+    assert f'href="{url}"' in html
+    assert len(html) < len(url) + 1000
+    assert len(html_of(job_id="1", image_url="x" * 5000)) < 1000

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from masquerade_ws.sanitize import _LOG_LIMIT, clean, excerpt, to_json
+from masquerade_ws.sanitize import _LOG_LIMIT, clean, excerpt, to_html, to_json
 
 EVIL = "\x1b[2J\x9b31m\x07\x7f\u202e\u2028\r\n\ud800"
 
@@ -44,3 +44,15 @@ def test_an_excerpt_is_clean_and_no_longer_than_allowed(text: str | bytes, shown
 
 def test_what_goes_into_a_log_line_has_a_limit_however_much_came() -> None:
     assert len(excerpt("\ud800" * 2**20)) == len(excerpt(b"\xff" * 2**20)) == _LOG_LIMIT
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("<b a='1' c=\"2\">&amp;", "&lt;b a=&#x27;1&#x27; c=&quot;2&quot;&gt;&amp;amp;"),
+        ("a\x1b[31m\u202eb", "a\\x1b[31m\\u202eb"),
+        ("grüß Gott", "grüß Gott"),
+    ],
+)
+def test_html_shows_a_text_and_does_nothing(text: str, html: str) -> None:
+    assert to_html(text) == html
