@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from masquerade_ws import DisconnectedError, ImageGenerationError, WebSocketClient
-from masquerade_ws.lifecycle.waiting import _text_of
+from masquerade_ws.delivery.image_jobs import _text_of
 from masquerade_ws.testing import EventServer
 from tests.support.raw_server import until
 from tests.support.scenes import TIMEOUT, Record, client_of
