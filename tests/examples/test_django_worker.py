@@ -158,6 +158,9 @@ def test_what_goes_wrong_has_a_status_of_its_own(server: EventServer) -> None:
     environment = {"MASQUERADE_URL": server.url, "IMAGE_TIMEOUT": "0.5"}
     with WebServer(gunicorn("--workers=1"), folder=PROJECT, environment=environment) as web:
         assert made(web, "a harbour")["image_url"].startswith("https://images.example/")
+        status, page = web.ask("/")
+        assert (status, f"http://127.0.0.1:{web.port}/images" in page) == (200, True)
+        assert json.loads(web.ask("/healthz")[1])["state"] == "connected"
         for form, status, error in [
             ({"prompt": "never"}, 504, "the image was not finished in time"),
             ({"prompt": " "}, 400, "a prompt is missing: send the form field prompt"),
@@ -167,8 +170,12 @@ def test_what_goes_wrong_has_a_status_of_its_own(server: EventServer) -> None:
             assert web.ask("/images", {"prompt": "a harbour"}, **other)[0] == (400 if "Host" in other else 403)
         status, body = web.ask("/images", {"prompt": "fail"})
         assert (status, json.loads(body)["retry_allowed"]) == (502, True)
+        server.emit("system.notification", {})  # the receiver fails
+        until(lambda: "KeyError: 'severity'" in web.output)
         server.stop()
         assert web.ask("/images", {"prompt": "a harbour"})[0] == 503
+        assert web.ask("/healthz")[0] == 503
+        until(lambda: "connection error, and nobody listens to errors" in web.output)
 
 
 def test_a_notification_is_saved_once_though_every_process_receives_it(

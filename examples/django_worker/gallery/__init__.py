@@ -2,10 +2,10 @@
 
 ::
 
-    masquerade-ws serve                                  # the gateway, in a terminal of its own
+    masquerade-ws serve --notify 10                      # the gateway, in a terminal of its own
     python manage.py migrate
     gunicorn                                             # 4 processes, 8 threads each: see gunicorn.conf.py
     curl -d prompt='a harbour' localhost:8000/images     # answers once the image is made
     curl localhost:8000/notifications
-    python manage.py masquerade_listen                   # receives notifications without a web server
+    LISTENERS=listen python manage.py masquerade_listen  # receives notifications without a web server
 """

@@ -26,6 +26,14 @@ DATABASES = {
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
+TIME_ZONE = "UTC"
+LOGGING = {  # otherwise errors of views and receivers are seen nowhere unless DEBUG is on
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "root": {"handlers": ["console"], "level": "WARNING"},
+    "loggers": {"django": {"handlers": []}},  # it passes on what it logs
+}
 
 MASQUERADE_WS = {
     "URL": os.environ.get("MASQUERADE_URL", "ws://localhost:34076/ws"),

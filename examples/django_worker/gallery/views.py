@@ -13,6 +13,12 @@ from masquerade_ws import ImageGenerationError, WaitTimeoutError
 from masquerade_ws.contrib.django import client
 
 
+@require_safe
+def home(request: HttpRequest) -> HttpResponse:
+    """Say what there is here."""
+    return render(request, "gallery/home.html", {"host": request.get_host()})
+
+
 @csrf_exempt  # called by programs, which have no CSRF token; what a browser sends is refused
 @require_POST
 def make_image(request: HttpRequest) -> HttpResponse:
