@@ -752,7 +752,7 @@ def test_a_signal_handler_may_close_a_connection_anywhere_in_its_thread_s_connec
             peer.upgrade()
         else:
             peer.read_request()
-            peer.send(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+            peer.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
         peer.read_to_end()
 
     with RawServer(script) as server:
