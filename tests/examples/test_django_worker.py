@@ -49,11 +49,17 @@ def server() -> Iterator[EventServer]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with the tables and nothing in them."""
+    path = tmp_path_factory.mktemp("migrated") / "db.sqlite3"
+    manage("migrate", "--verbosity=0", environment={"DATABASE": str(path)})
+    return path
+
+
 @pytest.fixture
-def database(tmp_path: Path) -> dict[str, str]:
-    environment = {"DATABASE": str(tmp_path / "db.sqlite3")}
-    manage("migrate", "--verbosity=0", environment=environment)
-    return environment
+def database(migrated: Path, tmp_path: Path) -> dict[str, str]:
+    return {"DATABASE": str(shutil.copy(migrated, tmp_path))}
 
 
 def manage(*arguments: str, environment: dict[str, str]) -> str:
@@ -182,9 +188,9 @@ def test_a_notification_is_saved_once_though_every_process_receives_it(
     server: EventServer, database: dict[str, str]
 ) -> None:
     environment = {"MASQUERADE_URL": server.url, **database}
-    with WebServer(gunicorn(), folder=PROJECT, environment=environment) as web:
+    with WebServer(gunicorn("--workers=2"), folder=PROJECT, environment=environment) as web:
         assert "None yet." in web.ask("/notifications")[1]
-        server.wait_for_connections(4, timeout=30)
+        server.wait_for_connections(2, timeout=30)
         server.emit("system.notification", {"severity": "info", "message": "<b>first</b>"})
         server.emit("system.notification", {"severity": "warning", "message": "second"})
         until(lambda: "second" in web.ask("/notifications")[1])
