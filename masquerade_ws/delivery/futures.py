@@ -91,6 +91,7 @@ class EventFuture(Future[_T]):
     def end(self, cause: DisconnectedError, /) -> None:
         """End without an event, for this cause, unless it has ended."""
         self.settle(Outcome(error=copy_of(cause)))
+        self._let_go()
 
     def fail(self, failure: BaseException, /) -> None:
         """End with what the predicate raised, unless it has ended."""
@@ -110,16 +111,20 @@ class EventFuture(Future[_T]):
         if self.done():  # `_leave` may have been here before
             _kept.discard(self)
 
+    def _let_go(self) -> None:
+        """Keep nothing any more, and be kept by nothing."""
+        self._keeps = None
+        _kept.discard(self)
+
     def after_fork(self, cause: DisconnectedError, /) -> None:
         """End in a forked child without the callbacks, which are for the parent; replace the lock in any case."""
-        _kept.discard(self)
         if self.ended:
             self._condition = threading.Condition()
         else:
             super().__init__()
             self.ended = True
-            self._keeps = None
             self.set_exception(copy_of(cause))
+        self._let_go()
 
     def result(self, timeout: float | None = None) -> _T:
         """Return the result, waiting for it, or raise the error.
@@ -164,9 +169,10 @@ class EventFuture(Future[_T]):
         if future.cancelled():
             future.set_running_or_notify_cancel()  # `wait` and `as_completed` count it only then
         future.ended = True
-        future._owner.discard(future)
-        future._keeps = None
-        _kept.discard(future)
+        future._let_go()
+        future._owner.discard(
+            future
+        )  # the last, since `end` finds what is in the index if an interrupt cuts this short
 
     @staticmethod
     def _call(future: Future[Any], fn: Callable[[Future[Any]], object]) -> None:

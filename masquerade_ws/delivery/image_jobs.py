@@ -17,7 +17,7 @@ from masquerade_ws.delivery.event_queue import Errand, EventQueue
 from masquerade_ws.delivery.filters import Filter
 from masquerade_ws.delivery.futures import EventFuture, Outcome
 from masquerade_ws.delivery.stream_index import Reconnection, StreamIndex
-from masquerade_ws.errors import DisconnectedError, ImageGenerationError, copy_of
+from masquerade_ws.errors import DisconnectedError, ImageGenerationError
 from masquerade_ws.events import (
     ImageGenerationCompletedEvent,
     ImageGenerationFailedEvent,
@@ -113,7 +113,9 @@ class ImageJob(EventFuture[_ResultT]):
         """End, as the job itself did if that is known already."""
         with self._condition:
             outcome = self._outcome
-        self.settle(outcome or Outcome(error=copy_of(cause)))
+        if outcome is not None:
+            self.settle(outcome)
+        super().end(cause)
 
     def ask(self) -> None:
         """Ask ``poll``, on the poll thread."""

@@ -27,22 +27,24 @@ class Poller:
         """Forget what is due, in a forked child, which has no poll thread and may find the lock held."""
         self._lock = threading.RLock()  # guards the rest; reentrant, since a signal handler may submit a job
         self._due: dict[ImageJob[Any], None] = {}
-        self._running = False  # whether there is a thread that will look at what is due once more
+        self._thread: threading.Thread | None = None  # which will look at what is due once more
 
     def ask_later(self, job: ImageJob[Any]) -> None:
         """Have a job's ``poll`` asked, after those that are due already."""
-        with self._lock:
-            self._due[job] = None
-            if self._running:
-                return
-            self._running = True
         try:
-            start("poll", self._run)
+            with self._lock:
+                self._due[job] = None
+                if self._thread is None:
+                    self._thread = start("poll", self._run)
         except ConnectError as error:  # no thread can be had
             while (due := self._next()) is not None:
                 due.settle(Outcome(error=error))
 
     def _run(self) -> None:
+        with self._lock:  # an interrupt may have cut short who started this one, and another may have been started
+            self._thread = self._thread or threading.current_thread()
+            if self._thread is not threading.current_thread():
+                return
         while (job := self._next()) is not None:
             job.ask()
 
@@ -51,7 +53,7 @@ class Poller:
         with self._lock:
             job = next(iter(self._due), None)
             if job is None:
-                self._running = False
+                self._thread = None
             else:
                 del self._due[job]
             return job

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from masquerade_ws.delivery.blocking import Guard
+from masquerade_ws.delivery.futures import Outcome
 from masquerade_ws.delivery.image_jobs import ImageJob
 from masquerade_ws.delivery.stream_index import StreamIndex
 from masquerade_ws.errors import ConnectError
@@ -48,19 +49,44 @@ def test_jobs_end_if_no_thread_can_be_had_for_their_polls(index: StreamIndex, mo
     late = job_of(index, poller, lambda _: "answer")
 
     def refuse(*_: object) -> None:
-        worker = threading.Thread(target=poller.ask_later, args=(late,))  # it finds that there is to be one
-        worker.start()
-        worker.join()
+        if not late.done():
+            late.settle(Outcome("in between"))  # and so does a signal handler
+            poller.ask_later(late)
         raise refusal
 
     job = job_of(index, poller, lambda _: "answer")
     with monkeypatch.context() as patch:
         patch.setattr(poller_module, "start", refuse)
         job.begin("mine", 0, None)
-    assert (job.exception(0), late.exception(0)) == (refusal, refusal)
+    assert (job.exception(0), late.result(0)) == (refusal, "in between")
     next_job = job_of(index, poller, lambda _: "answer")
     next_job.begin("next", 0, None)
     assert next_job.result(10) == "answer"
+    until(lambda: names_of_threads() == [])
+
+
+def test_an_interrupt_of_who_starts_the_thread_costs_no_job_its_poll(
+    index: StreamIndex, hang: Hang, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poller = Poller()
+    asked: list[str] = []
+
+    def start_and_interrupt(*arguments: Any) -> Any:
+        poller_module_start(*arguments)
+        raise KeyboardInterrupt
+
+    first, second = (job_of(index, poller, lambda job_id: asked.append(job_id) or hang()) for _ in range(2))
+    poller_module_start = poller_module.start
+    with monkeypatch.context() as patch:
+        patch.setattr(poller_module, "start", start_and_interrupt)
+        for job in (first, second):  # two threads, of which one finds nothing to do
+            with pytest.raises(KeyboardInterrupt), poller._lock:
+                job.begin("mine", 0, None)
+    assert hang.entered.wait(10)
+    until(lambda: names_of_threads() == ["masquerade-ws-poll"])
+    assert asked == ["mine"]
+    hang.over.set()
+    assert second.result(10) == first.result(10) == "token"
     until(lambda: names_of_threads() == [])
 
 
