@@ -8,7 +8,6 @@ thread, which has then lost the connection or is ending the session anyway.
 from __future__ import annotations
 
 import logging
-import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -21,7 +20,7 @@ from masquerade_ws.delivery.message_decoder import MessageDecoder
 from masquerade_ws.delivery.takers import Takers
 from masquerade_ws.delivery.transport import Transport
 from masquerade_ws.errors import DisconnectedError
-from masquerade_ws.events import CLIENT_EVENT_TYPES, Event
+from masquerade_ws.events import CLIENT_EVENT_TYPES
 from masquerade_ws.log import logger
 from masquerade_ws.protocol.codec import decode_each, named_type
 from masquerade_ws.sanitize import excerpt
@@ -94,44 +93,10 @@ class Intake:
             queue: Where they go next.
             last: The last message, if its event may be passed over.
         """
-        made = self._feed_streams(events, queue, last) if self._streams else list(events)
+        made = self._streams.feed(events, queue, named_type(last)) if self._streams else list(events)
         types = {event.type for event in made}
         unheard = {name for name in types - CLIENT_EVENT_TYPES if not self._listeners.for_type(name)}
         return [event for event in made if event.type not in unheard] if unheard else made
-
-    def _feed_streams(self, events: Iterable[AnyEvent], queue: EventQueue, last: str | bytes) -> list[AnyEvent]:
-        """Feed the streams; return the events, or none of them if the queue is abandoned meanwhile.
-
-        Events go together into streams that take them all, since to wake their readers for each one would cost more
-        than all the rest.
-        """
-        streams = self._streams
-        made: list[AnyEvent] = []
-        entries: Any = ()
-        together: list[AnyEvent] = []  # what is to go into the streams of `entries`
-        for event in events:
-            if queue.abandoned:  # a predicate hung, and the streams are the next session's by now
-                return []
-            made.append(event)
-            if isinstance(event, Event):
-                try:
-                    found = streams.by_type[event.type]
-                except KeyError:
-                    found = streams.all_of(event.type)
-                if found and found == entries:
-                    together.append(event)
-                elif found or found is None:
-                    if together:
-                        streams.extend(entries, together)
-                    entries, together = found, []
-                    if found is None:
-                        streams.deliver(event)
-                    else:
-                        together.append(event)
-        streams.newest_event = named_type(last) or made[-1].type, time.monotonic()
-        if together:
-            streams.extend(entries, together)
-        return made
 
 
 def read(
