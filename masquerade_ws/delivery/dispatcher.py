@@ -67,7 +67,10 @@ class Delivery:
         """
         listeners, around_event = self._listeners, self._around_event
         for event in queue.waiting(None if self._takers.takes_all() else self._takers):
-            known = listeners.by_type.get(event.type)
+            try:
+                known = listeners.by_type[event.type]
+            except KeyError:
+                known = None
             if known is None or around_event is not None:  # the client's own, of a type not seen lately, or an errand
                 if isinstance(event, Errand):
                     self._run(event, queue)

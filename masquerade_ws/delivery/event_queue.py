@@ -169,8 +169,9 @@ class EventQueue:
 
     def wake(self) -> None:
         """Wake the dispatcher thread, if it is at rest, for what has changed before the call."""
-        if self._at_rest:
-            self._bell.put(None)
+        with self._lock:  # see `wait`
+            if self._at_rest:
+                self._bell.put(None)
 
     def release(self) -> None:
         """Let the reader hand over what it holds, however full the queue is, and read no more."""
@@ -217,6 +218,8 @@ class EventQueue:
     def wait(self) -> bool:
         """Wait for events; return whether any may be there or come, since the dispatcher thread ends otherwise."""
         self._at_rest = True  # set before checking the rest: writers change the rest first, then read this
+        with self._lock:  # or, where threads run at once, each might still see what was before the other's change
+            self.make_room()
         while not self._queue and not self._finishing:
             self._bell.get()
         self._at_rest = False

@@ -153,14 +153,15 @@ class Listeners:
     def for_type(self, type: str) -> tuple[Listener, ...]:
         """Return those who listen to a type, in the order of registration."""
         by_type = self.by_type  # read before `_all`: a change in between makes this entry useless, never stale
-        found = by_type.get(type)
-        if found is None:
+        try:
+            return by_type[type]
+        except KeyError:
             found = tuple(listener for listener in list(self._all) if matches(listener.type, type))
             if len(by_type) >= _CACHED_TYPES:
                 by_type.clear()
             if len(type) <= _CACHED_LENGTH and type not in CLIENT_EVENT_TYPES:
                 by_type[type] = found
-        return found
+            return found
 
     def _drop(self, listener: Listener) -> None:
         """Remove the registration that is equal to ``listener``."""

@@ -20,7 +20,7 @@ class NearMisses:
     """Warns, once per client and name, of names that nearly are those of known events."""
 
     def __init__(self) -> None:
-        self._looked_at: set[str] = set()
+        self._looked_at: dict[str, object] = {}
 
     def warn(self, names: Iterable[object]) -> None:
         """Warn of each of the names that is a near miss, at the line of the program that gave it.
@@ -29,8 +29,12 @@ class NearMisses:
             names: What the program asks for; what is not a str is for others to refuse.
         """
         for name in names:
-            if isinstance(name, str) and name not in self._looked_at and len(self._looked_at) < _LOOKED_AT:
-                self._looked_at.add(name)
+            mine = object()
+            if (
+                isinstance(name, str)
+                and len(self._looked_at) < _LOOKED_AT
+                and self._looked_at.setdefault(name, mine) is mine  # in one step: another thread may give the same name
+            ):
                 meant = _meant_by(name)
                 if meant is not None:
                     message = f"no event of type {name!r} is known; did you mean {meant!r}?"

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import UserDict
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType, ModuleType
 from typing import Any, cast
 
@@ -392,11 +393,36 @@ def test_a_message_for_which_the_memory_runs_out_comes_with_the_error(monkeypatc
     def starve(*_: object) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr(codec, "_first_scan", starve)
+    monkeypatch.setattr(codec, "_fast_scan", starve)
+    monkeypatch.setattr(codec._reading, "scan", starve)
     monkeypatch.setattr(codec, "_loads", starve)
     with pytest.raises(ParseError, match=r"^there is not enough memory to decode a message: \{") as caught:
         decoder(codec)(message_with())
     assert caught.value.data == message_with()
+
+
+def test_where_threads_run_at_once_each_reads_for_itself_and_gets_the_same_events() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "orjson", None)
+        patch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
+        module = load_codec()
+    texts = [message_with(), "{", message_with(more=[1]), '{"type": "heartbeat"}', f"{message_with()} "]
+    scanners = set()
+
+    def decode() -> list[Any]:
+        scanners.add(module._reading.scan)
+        return list(module.decode_each(texts, lambda: NOON))
+
+    with ThreadPoolExecutor(1) as pool:
+        events, others = decode(), pool.submit(decode).result()
+    assert len(scanners) == 2
+    assert [event.type for event in events] == ["x", "error", "x", "heartbeat", "x"]
+    plain = list(codec.decode_each(texts, lambda: NOON))
+    for place in (0, 2, 3, 4):
+        assert events[place] == others[place] == plain[place]
+        assert type(events[place]) is type(plain[place])
+    assert events[2].extra == {"more": [1]}
+    assert events[0].extra == {}
 
 
 def test_of_many_messages_each_becomes_its_event_or_its_error(variant: ModuleType) -> None:
