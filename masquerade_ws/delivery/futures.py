@@ -107,6 +107,7 @@ class EventFuture(Future[_T]):
 
     def keep(self) -> None:
         """Let nobody forget the future before it is done."""
+        notice_fork()
         _kept.add(self)
         if self.done():  # `_leave` may have been here before
             _kept.discard(self)
@@ -126,6 +127,16 @@ class EventFuture(Future[_T]):
             self.set_exception(copy_of(cause))
         self._let_go()
 
+    def cancel(self) -> bool:
+        """End the future; return whether it is cancelled, as one that is done otherwise cannot be."""
+        notice_fork()
+        return super().cancel()
+
+    def done(self) -> bool:
+        """Return whether the future has ended: with a result, with an error, or cancelled."""
+        notice_fork()
+        return super().done()
+
     def result(self, timeout: float | None = None) -> _T:
         """Return the result, waiting for it, or raise the error.
 
@@ -144,7 +155,6 @@ class EventFuture(Future[_T]):
         return super().exception(timeout)
 
     def _check_waiting(self, member: str) -> None:
-        notice_fork()
         if not self.done():
             self._owner.guard.check(member)
 
@@ -158,7 +168,6 @@ class EventFuture(Future[_T]):
             TypeError: If ``fn`` cannot be called, or is a coroutine function.
         """
         check_callable("fn", fn)
-        notice_fork()
         self.keep()
         super().add_done_callback(partial(EventFuture._call, fn=fn))
 

@@ -27,23 +27,25 @@ class Poller:
         """Forget what is due, in a forked child, which has no poll thread and may find the lock held."""
         self._lock = threading.RLock()  # guards the rest; reentrant, since a signal handler may submit a job
         self._due: dict[ImageJob[Any], None] = {}
-        self._thread: threading.Thread | None = None  # which will look at what is due once more
+        self._turn: object = None  # that of the thread which will look at what is due once more, if there is one
 
     def ask_later(self, job: ImageJob[Any]) -> None:
         """Have a job's ``poll`` asked, after those that are due already."""
         try:
             with self._lock:
                 self._due[job] = None
-                if self._thread is None:
-                    self._thread = start("poll", self._run)
+                if self._turn is None:
+                    turn = object()
+                    start("poll", self._run, turn)
+                    self._turn = turn
         except ConnectError as error:  # no thread can be had
             while (due := self._next()) is not None:
                 due.settle(Outcome(error=error))
 
-    def _run(self) -> None:
+    def _run(self, turn: object) -> None:
         with self._lock:  # an interrupt may have cut short who started this one, and another may have been started
-            self._thread = self._thread or threading.current_thread()
-            if self._thread is not threading.current_thread():
+            self._turn = self._turn or turn
+            if self._turn is not turn:
                 return
         while (job := self._next()) is not None:
             job.ask()
@@ -53,7 +55,7 @@ class Poller:
         with self._lock:
             job = next(iter(self._due), None)
             if job is None:
-                self._thread = None
+                self._turn = None
             else:
                 del self._due[job]
             return job

@@ -536,6 +536,7 @@ def in_child(check, *args):
 client = make()
 stream = client.events("echo")
 client.connect()
+future = client.future("never")
 threads = lambda: [name for name in sorted(thread.name for thread in threading.enumerate()
     if thread not in known and thread is not threading.current_thread()) if name.startswith("masquerade-ws")]
 known = set(threading.enumerate())  # which the child still lists, though it has none of them
@@ -575,6 +576,11 @@ USES = {
     "wait_for": "raises(DisconnectedError, lambda: client.wait_for('x', timeout=10))",
     "run_image_job": "raises(DisconnectedError, lambda: client.run_image_job(lambda: 'j', timeout=10))",
     "events": "client.events('x').close()",
+    "future": "assert isinstance(client.future('x').exception(), DisconnectedError)",
+    "submit_image_job": "raises(DisconnectedError, lambda: client.submit_image_job(lambda: 'j'))",
+    "result": "raises(DisconnectedError, lambda: future.result(timeout=10))",
+    "cancel": "assert not future.cancel()",
+    "add_done_callback": "future.add_done_callback(seen.append); assert seen == [future]",
     "get": "raises(DisconnectedError, lambda: stream.get(timeout=10))",
     "iteration": "assert list(stream) == []",
     "close": "stream.close()",
