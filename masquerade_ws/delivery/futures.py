@@ -146,17 +146,17 @@ class EventFuture(Future[_T]):
             TimeoutError: If it is not done after ``timeout`` seconds.
             CancelledError: If it was cancelled.
         """
-        self._check_waiting("result")
+        self._check_waiting("result", timeout)
         return super().result(timeout)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Return the error, waiting for the end, or ``None`` if there is a result; raises as `result` does."""
-        self._check_waiting("exception")
+        self._check_waiting("exception", timeout)
         return super().exception(timeout)
 
-    def _check_waiting(self, member: str) -> None:
+    def _check_waiting(self, member: str, timeout: float | None) -> None:
         if not self.done():
-            self._owner.guard.check(member)
+            self._owner.guard.check(member, waits=timeout != 0)
 
     def add_done_callback(self, fn: Callable[[Future[_T]], object]) -> None:
         """Call ``fn`` with the future once it is done, or now if it is; it must not block.

@@ -9,6 +9,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future, as_completed
+from concurrent.futures import TimeoutError as FutureTimeoutError  # the built-in one from Python 3.11 on
 from concurrent.futures import wait as wait_for_futures
 from typing import Any
 
@@ -234,6 +235,8 @@ def test_a_thousand_futures_cost_no_thread_and_end_as_completed(
 
 def test_an_async_view_awaits_a_future(client: WebSocketClient, masquerade_server: EventServer) -> None:
     async def view() -> tuple[list[Event], bool]:
+        with pytest.raises(FutureTimeoutError):
+            client.future("never").result(0)  # which holds up nothing, so that there is no warning
         awaited = [asyncio.wrap_future(client.future("news", where={"n": number})) for number in range(3)]
         given_up = client.future("never")
         waiting = asyncio.wrap_future(given_up)
