@@ -7,7 +7,7 @@ __all__ = ["main"]
 import io
 import sys
 
-_PACKAGES = {"click", "rich", "websockets"}
+_PACKAGES = {"click", "redis", "rich", "websockets"}
 
 
 def main() -> None:
@@ -23,7 +23,8 @@ def main() -> None:
         package = (error.name or "").partition(".")[0]
         if package not in _PACKAGES:
             raise
-        extra = "demo" if {"demo", "serve"} & {*sys.argv[1:]} else "cli"
+        commands = {*sys.argv[1:]}
+        extra = "demo" if {"demo", "serve"} & commands else "cli,relay" if "relay" in commands else "cli"
         sys.stderr.write(f"masquerade-ws needs the package {package}: pip install 'masquerade-ws[{extra}]'\n")
         sys.exit(2)
     except KeyboardInterrupt:

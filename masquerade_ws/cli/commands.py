@@ -6,6 +6,7 @@ __all__ = ["cli"]
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 from click.shell_completion import add_completion_class
@@ -15,12 +16,14 @@ from masquerade_ws.cli.completion import BashCompletion
 from masquerade_ws.cli.debugging import debug
 from masquerade_ws.cli.exit_status import Commands
 from masquerade_ws.cli.parameters import (
+    address_of,
     as_json,
     check_types,
     complete_type,
     events,
     number,
     payload_of,
+    size_of,
     text_of,
     timeout,
     where,
@@ -221,6 +224,70 @@ def run(
             "give the prompt as one argument, in quotes" if words else "Missing argument 'PROMPT|JSON'"
         )
     run(target, text_of(words[0]), timeout=timeout, as_json=as_json, save=save, force=force)
+
+
+@cli.command()
+@url
+@click.option("--engine", metavar="URL", help="The engine, by a URL without a password; other users can see arguments.")
+@click.option(
+    "--engine-file",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Read the engine's URL from this file. Without either option it comes from MASQUERADE_ENGINE.",
+)
+@click.option("--namespace", default="default", show_default=True, help="The namespace of its keys.")
+@click.option(
+    "--standby",
+    type=click.Choice(["hot", "cold"]),
+    default="hot",
+    show_default=True,
+    help="Whether this relay has its own connection to the gateway while another one leads.",
+)
+@number("--linger", "MILLISECONDS", 0.0, "From one append to the next, at least, unless there is much.", high=1000.0)
+@number("--keep-seconds", "SECONDS", 1.0, "How long events are kept for workers that are away.")
+@click.option(
+    "--keep-bytes", metavar="SIZE", default="64M", show_default=True, callback=size_of, help="How much of them."
+)
+@number("--keep-key-seconds", "SECONDS", 1.0, "How long key events are kept.")
+@click.option(
+    "--keep-key-bytes", metavar="SIZE", default="256M", show_default=True, callback=size_of, help="How much of them."
+)
+@click.option(
+    "--key-event",
+    "key_events",
+    metavar="TYPE",
+    multiple=True,
+    shell_complete=complete_type,
+    help="A type that groups of workers share; without it image.generation.completed and .failed. May be repeated.",
+)
+@click.option(
+    "--metrics", metavar="[HOST:]PORT", callback=address_of, help="Serve /metrics and /healthz there, to Prometheus."
+)
+@target()
+@debug
+def relay(
+    *,
+    target: Target,
+    engine: str | None,
+    engine_file: Path | None,
+    linger: float | None,
+    metrics: tuple[str, int] | None,
+    **options: Any,
+) -> None:
+    """Keep one connection to the gateway for any number of workers.
+
+    What comes is appended to streams in Redis or Valkey, from which clients of the relay read. Of several relays of a
+    namespace one leads and the others stand by. Ends with Ctrl-C or SIGTERM.
+
+    \b
+    Examples:
+      export MASQUERADE_ENGINE=redis://localhost:6379/0
+      masquerade-ws relay ws://localhost:34076/ws
+      masquerade-ws relay ws://localhost:34076/ws --namespace shop --metrics 9100
+    """
+    from masquerade_ws.cli.relay_command import engine_url, run  # noqa: PLC0415 - its packages may be missing
+
+    run(target, engine_url(engine, engine_file), options, linger, metrics)
 
 
 @cli.command()

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-__all__ = ["as_json", "check_types", "complete_type", "events", "number", "payload_of", "text_of", "timeout", "where"]
+__all__ = [
+    "address_of",
+    "as_json",
+    "check_types",
+    "complete_type",
+    "events",
+    "number",
+    "payload_of",
+    "size_of",
+    "text_of",
+    "timeout",
+    "where",
+]
 
 import sys
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import click
 from click.shell_completion import CompletionItem
@@ -25,6 +38,7 @@ _SERVER_EVENTS = (
     "heartbeat",
 )
 _CLIENT_EVENTS = ("connected", "disconnected", "state:change", "error")
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 _PAYLOAD = """the payload must be a JSON object, such as '{"prompt": "a fox"}', or fields, such as prompt="a fox\""""
 
 
@@ -112,3 +126,27 @@ def number(
 def timeout(help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Return a decorator that adds ``--timeout``, whose effect each command describes itself."""
     return number("--timeout", "SECONDS", 0.0, help)
+
+
+def size_of(ctx: click.Context, param: click.Parameter, value: str) -> int:
+    """Return the bytes that an option such as ``64M`` stands for."""
+    number, unit = value[:-1], value[-1:].upper()
+    if unit.isdigit():
+        number, unit = value, ""
+    if not number.isascii() or not number.isdigit() or unit not in _UNITS or int(number) == 0:
+        raise click.BadParameter(f"{value} must be a number of bytes, such as 64M", ctx, param)
+    return int(number) * _UNITS[unit]
+
+
+def address_of(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, int] | None:
+    """Return the host and the port that ``[HOST:]PORT`` stands for; the host is this machine's own by default."""
+    if value is None:
+        return None
+    try:
+        parts = urlsplit(f"//{value}" if ":" in value else f"//127.0.0.1:{value}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if not host or port is None:
+        raise click.BadParameter(f"{value} must be [HOST:]PORT, such as 9100", ctx, param)
+    return host, port

@@ -35,6 +35,7 @@ class Connector:
         token_in: Where the token goes: into the query or into the header ``Authorization``.
         options: What each connection is made with beside that; without headers.
         guard: Refuses waits in the callables.
+        make: Makes a connection of a URL and its options.
 
     Attributes:
         name: The URL without its query, to be shown: that of the last attempt, if it changes.
@@ -54,7 +55,9 @@ class Connector:
         token_in: Literal["query", "header"],
         options: ConnectionOptions,
         guard: Guard,
+        make: Callable[[str, ConnectionOptions], Connection] = Connection,
     ) -> None:
+        self._make = make
         check_callable("get_token", get_token)
         if token_in not in ("query", "header"):
             raise ValueError(f"token_in must be 'query' or 'header', not {token_in!r}")
@@ -89,10 +92,10 @@ class Connector:
             options = self._asked(HEADERS, self._headers, partial(self._with_headers, options))
         if self._token_in == "query":
             separator = "" if url.endswith(("?", "&")) else "&" if "?" in url else "?"
-            return Connection(f"{url}{separator}token={_percent_encode(token)}", options)
+            return self._make(f"{url}{separator}token={_percent_encode(token)}", options)
         if not _HEADER_TEXT.fullmatch(token):
             raise ConnectError("get_token returned a token with characters that a header cannot carry")
-        return Connection(url, options.with_headers({"Authorization": f"Bearer {token}"}))
+        return self._make(url, options.with_headers({"Authorization": f"Bearer {token}"}))
 
     def _asked(self, name: str, function: Callable[[], _T], checked: Callable[[_T], _U]) -> _U:
         """Call a callable of the user, and check what it returns."""

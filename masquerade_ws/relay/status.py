@@ -93,12 +93,14 @@ class Expiry:
 
     Attributes:
         since: When the value was first found as it is now, by the monotonic clock.
+        moving: Whether the value was seen to be renewed, so that its writer is there for sure.
     """
 
     def __init__(self) -> None:
         self._value: bytes | None = None
         self.since = 0.0
         self._looked = 0.0
+        self.moving = False
 
     def look(self, value: bytes | None, now: float) -> bool:
         """Take what the key holds, and return whether its writer counts as alive.
@@ -107,7 +109,11 @@ class Expiry:
             value: The value; ``None`` if there is none.
             now: The monotonic clock's time at which it was read.
         """
-        if value != self._value or now - self._looked > LOOKS:
-            self._value, self.since = value, now
-        self._looked = now
-        return value is not None and now - self.since < EXPIRY
+        if now - self._looked > LOOKS:
+            self.since, self.moving = now, False
+        elif value != self._value:
+            self.since, self.moving = now, value is not None and self._value is not None
+        self._value, self._looked = value, now
+        alive = value is not None and now - self.since < EXPIRY
+        self.moving = self.moving and alive
+        return alive

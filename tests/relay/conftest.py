@@ -1,4 +1,4 @@
-"""The tests of clients share an engine; each has a namespace of its own in it."""
+"""The tests of relays and of their clients share an engine; each has a namespace of its own in it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from masquerade_ws.relay import RelayClient
 from tests.support.engines import EngineServer
+from tests.support.relaying import Streams
 from tests.support.relays import Leader, connected
 from tests.support.scenes import TIMEOUT, names_of_threads
 
@@ -18,6 +19,12 @@ def own_engine() -> Iterator[EngineServer]:
     """Give an engine that the test may stop."""
     with EngineServer() as server:
         yield server
+
+
+@pytest.fixture
+def streams(engine_server: EngineServer, namespace: str) -> Streams:
+    """Give the streams of the test's namespace, in the shared engine."""
+    return Streams(engine_server, namespace)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ module                        what is in it
 ``proxies``                   such scripts: HTTP and SOCKS proxies
 ``fault_proxy``               a proxy that cuts, stalls and delays a connection after so many bytes
 ``engines``                   real engines of the relay, Redis or Valkey, and what can happen to them
+``relaying``                  relays in the process of a test, and what is in their streams
 ``tls_front``, ``openssl``    a front that does TLS, shakes hands anew, and sends interim responses
 ``scenes``                    clients that leave nothing behind, a record of their events, code on threads
 ``messages``                  events as the server writes them

@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -43,6 +42,8 @@ class EngineServer:
 
     def __init__(self, *options: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="mws-engine-"))
+        self.data = self.folder / "data"
+        self.data.mkdir()
         self.path = self.folder / "engine.sock"
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
@@ -58,13 +59,13 @@ class EngineServer:
         assert self._process is not None
         return self._process.pid
 
-    def start(self, options: Sequence[str] | None = None) -> None:
-        """Start it, with what it has saved, and wait until it takes connections."""
+    def start(self, *more: str) -> None:
+        """Start it, with what it has saved and perhaps more options, and wait until it takes connections."""
         self._process = subprocess.Popen(
             [
-                *(program(), "--port", "0", "--unixsocket", str(self.path), "--dir", str(self.folder)),
+                *(program(), "--port", "0", "--unixsocket", str(self.path), "--dir", str(self.data)),
                 *("--save", "", "--loglevel", "warning", "--logfile", str(self.folder / "log")),
-                *(self._options if options is None else options),
+                *(*self._options, *more),
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -264,7 +264,7 @@ def test_an_engine_that_loads_its_data_is_a_refusal() -> None:
         server.run("MSET", *(word for n in range(500) for word in (f"key{n}", os.urandom(2000))))
         server.run("SAVE")
         server.kill()
-        server.start(["--key-load-delay", "20000", "--loading-process-events-interval-bytes", "1024"])
+        server.start("--key-load-delay", "20000", "--loading-process-events-interval-bytes", "1024")
         with pytest.raises(EngineRefusal, match=r"LOADING .*; it is still loading its data") as caught:
             Engine(EngineUrl.parse(server.url), Keys("a"), reply_timeout=None).connect(30)
         assert caught.value.code == "LOADING"

@@ -61,3 +61,20 @@ def test_a_value_unchanged_for_four_seconds_has_expired() -> None:
 def test_counting_begins_anew_after_a_pause_of_more_than_two_seconds() -> None:
     expiry = Expiry()
     assert [expiry.look(b"1", at) for at in (0.0, 1.5, 3.6, 5.0, 7.0, 7.5, 7.7)] == [True] * 6 + [False]
+
+
+def test_a_writer_is_there_for_sure_once_it_was_seen_to_renew() -> None:
+    expiry = Expiry()
+    looks = [(b"1", 0.0), (b"1", 1.0), (b"2", 2.0), (b"2", 3.0), (b"2", 4.0), (b"2", 6.0), (b"3", 7.0), (None, 8.0)]
+    seen = []
+    for value, at in looks:
+        expiry.look(value, at)
+        seen.append(expiry.moving)
+    assert seen == [False, False, True, True, True, False, True, False]
+
+
+def test_a_writer_has_to_show_itself_again_after_a_pause() -> None:
+    expiry = Expiry()
+    for value, at in ((b"1", 0.0), (b"2", 1.0), (b"3", 9.0)):
+        expiry.look(value, at)
+    assert not expiry.moving
