@@ -12,16 +12,17 @@ import sys
 
 __all__ = ["acknowledged"]
 
-# Of Linux' struct tcp_info (linux/tcp.h): tcpi_probes, the probes sent since the last answer; tcpi_unacked, the
-# segments sent and not acknowledged; tcpi_last_ack_recv, the milliseconds since the last acknowledgement.
-_TCP_INFO = struct.Struct("=3xB20xI28xI")
+# Of Linux' struct tcp_info (linux/tcp.h): tcpi_retransmits and tcpi_probes, what has been sent again and again without
+# an answer; tcpi_unacked, the segments that are not acknowledged; tcpi_last_data_sent and tcpi_last_ack_recv, the
+# milliseconds since something was sent, and since something was acknowledged.
+_TCP_INFO = struct.Struct("=2xBB20xI16xI8xI")
 
 
 def acknowledged(sock: socket.socket, within: float) -> bool | None:
     """Return whether the peer's system acknowledges what is sent to it.
 
-    Something may always be on its way while other threads send. It counts as acknowledged if an acknowledgement has
-    just come.
+    While other threads send, something is always on its way. That is no bad sign if an acknowledgement has just come,
+    or if what is on its way has just been sent, and has not been sent before.
 
     Nothing is on its way either where our own system cannot send: the cable is out at this end, or the address has
     changed. Then it probes in vain. It probes as well while the peer reads nothing and has no room for more, but that
@@ -29,7 +30,7 @@ def acknowledged(sock: socket.socket, within: float) -> bool | None:
 
     Args:
         sock: A connected TCP socket.
-        within: How many seconds ago the last acknowledgement may have come if something is not acknowledged.
+        within: How many seconds ago "just" is.
 
     Returns:
         ``None`` if this system cannot tell.
@@ -40,5 +41,7 @@ def acknowledged(sock: socket.socket, within: float) -> bool | None:
         answer = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
     except OSError:  # closed meanwhile
         return None
-    probes, unacknowledged, age = _TCP_INFO.unpack(answer)
-    return (unacknowledged == 0 and probes < 2) or bool(age < within * 1000)
+    retries, probes, unacknowledged, sent_ago, acknowledged_ago = _TCP_INFO.unpack(answer)
+    just = within * 1000
+    sound = probes < 2 and (unacknowledged == 0 or (retries == 0 and sent_ago < just))
+    return bool(sound or acknowledged_ago < just)

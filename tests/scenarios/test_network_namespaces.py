@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.slow_line import SlowLine
+
 PATIENCE = 30.0
 NUMBERS = itertools.count()
 
@@ -204,6 +206,55 @@ def test_a_link_that_goes_down_while_the_server_is_busy(network: Network, server
     server.process.send_signal(signal.SIGCONT)
     run("ip", "-n", network.far, "link", "set", "c0", "up")
     assert client.until("connected")["reconnected"]
+
+
+BUSY_SERVER = """
+import socket, sys
+from tests.support.raw_server import Peer
+with socket.create_server(("0.0.0.0", 7000)) as listener:
+    print("ready", flush=True)
+    peer = Peer(listener.accept()[0], None)
+    peer.upgrade()
+    sys.stdin.read()  # how busy it is
+"""
+
+LONE_SENDER = """
+import logging, sys, threading, time
+from masquerade_ws import WebSocketClient
+beaten, busy = threading.Event(), threading.Event()
+class Watch(logging.Handler):
+    def emit(self, record):
+        beaten.set() if record.getMessage() == "sent a heartbeat" else None
+        busy.set() if "may be busy" in record.getMessage() else None
+logging.getLogger("masquerade_ws").addHandler(Watch())
+logging.getLogger("masquerade_ws").setLevel("DEBUG")
+client = WebSocketClient(
+    "ws://10.98.0.2:7000/ws", lambda: "t", proxy=False, connect_timeout=30, heartbeat_interval=3, heartbeat_timeout=2
+)
+client.connect()
+assert beaten.wait(30)
+time.sleep(2 - 0.4)  # an acknowledgement takes 0.8 s, and in 0.4 s the system is asked
+client.emit("lone")
+assert busy.wait(30), client.last_error
+print("busy", flush=True)
+client.disconnect(timeout=0.1)
+"""
+
+
+@pytest.mark.slow
+def test_what_was_sent_just_before_the_system_is_asked_is_no_sign_of_death(network: Network) -> None:
+    if not os.path.exists("/dev/net/tun"):
+        pytest.skip("needs /dev/net/tun")
+    line = SlowLine(network.near, network.far, 0.4)
+    server = Program(network.far, BUSY_SERVER)
+    try:
+        assert server.read() == "ready\n"
+        client = Program(network.near, LONE_SENDER)
+        assert client.read() == "busy\n"
+        client.end()
+    finally:
+        server.end()
+        line.remove()
 
 
 def test_a_link_that_comes_back_in_time_costs_nothing(network: Network, server: Program) -> None:
