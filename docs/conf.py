@@ -58,6 +58,8 @@ intersphinx_mapping = {
 copybutton_prompt_text = r"\$ |>>> |\.\.\. "  # only the lines after these are copied, without them
 copybutton_prompt_is_regexp = True
 
+html_static_path = ["_static"]
+html_css_files = ["wrap.css"]
 html_theme = "furo"
 html_title = f"masquerade-ws {release}"
 html_copy_source = False

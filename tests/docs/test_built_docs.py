@@ -63,8 +63,20 @@ def test_the_search_finds_pages_by_words_and_by_names(html: Path) -> None:
     found = json.loads(index[index.index("{") : index.rindex("}") + 1])
 
     assert {f"errors/{name}" for name in error_names()} <= {*found["docnames"]}
-    assert "proxi" in found["terms"]  # stems of words
+    terms = {*found["terms"]} | {*found["titleterms"]}
+    assert {"proxi", "jitter", "duplic", "metric", "prometheus", "opentelemetri", "sentri"} <= terms  # stems of words
     assert "run_image_job" in json.dumps(found["objects"])
+
+
+def test_code_can_be_copied_without_its_prompts(html: Path) -> None:
+    script = (html / "_static" / "copybutton.js").read_text(encoding="utf-8")
+    assert r"\\$ |>>> |" in script
+
+
+def test_the_first_page_has_what_a_newcomer_looks_for(html: Path) -> None:
+    page = (html / "index.html").read_text(encoding="utf-8")
+    for wanted in ('id="install"', 'href="changelog.html"', "License:", "harbour.jpg", "demo.jpg"):
+        assert wanted in page
 
 
 def test_the_table_of_transitions_is_shown_from_the_code() -> None:
