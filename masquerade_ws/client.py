@@ -149,11 +149,11 @@ class Client:
     def disconnect(self, *, timeout: float = 5.0) -> None:
         """Close the connection with code 1000, or cancel the attempts, and stop the threads. Idempotent.
 
-        What was received is delivered first. Waits and streams end. Legal in a listener too, whose own return it
-        does not wait for. In a predicate, in ``decode`` and in a log handler, where they run on a thread of the
-        client, it waits for nothing: ``state`` says ``disconnected`` at once, and the rest follows when they have
-        returned. Legal in a signal handler as well; one that cuts into a change of the state, or into the middle of a
-        step of a stream, waits for nothing either.
+        What was received is delivered first. Waits, streams and futures end. Legal in a listener too, whose own return
+        it does not wait for. In a predicate, in ``decode``, in a done-callback and in a log handler, where they run on
+        a thread of the client, it waits for nothing: ``state`` says ``disconnected`` at once, and the rest follows when
+        they have returned. Legal in a signal handler as well; one that cuts into a change of the state, or into the
+        middle of a step of a stream, waits for nothing either.
 
         Args:
             timeout: Seconds after which it returns in any case, with the state ``disconnected``; the peer's answer to

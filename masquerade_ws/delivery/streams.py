@@ -114,7 +114,8 @@ class EventStream(Generic[_EventT_co]):
             WaitTimeoutError: If none came in time.
             EventsDroppedError: If events were dropped since the last report.
             DisconnectedError: If the stream has ended and is empty, or the client is not running any more.
-            RuntimeError: If it would block in a listener, a callable of an attempt, ``decode`` or a predicate.
+            RuntimeError: If it would block in a listener, a callable of an attempt, ``decode``, a predicate or a
+                done-callback.
         """
         check_timeout(timeout)
         self._owner.guard.check("get", waits=not self._buffer)
@@ -148,7 +149,8 @@ class EventStream(Generic[_EventT_co]):
             WaitTimeoutError: If none came in time.
             EventsDroppedError: If events were dropped since the last report.
             DisconnectedError: If the stream has ended and holds none, or the client is not running any more.
-            RuntimeError: If it would block in a listener, a callable of an attempt, ``decode`` or a predicate.
+            RuntimeError: If it would block in a listener, a callable of an attempt, ``decode``, a predicate or a
+                done-callback.
         """
         check_timeout(timeout)
         self._owner.guard.check("wait_for")
