@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -16,12 +17,13 @@ from datetime import datetime, timezone
 import pytest
 
 from masquerade_ws import DisconnectedError, SendError, WebSocketClient
+from masquerade_ws.connection import Connection
 from masquerade_ws.testing import EventServer
 from tests.support.messages import TIMESTAMP
 from tests.support.proxies import http_proxy
 from tests.support.raw_server import Peer, RawServer, close_payload, frame, tls_contexts, until
 from tests.support.scenes import TIMEOUT, Record, client_of, elapsed, flood
-from tests.support.scripts import deaf, stay
+from tests.support.scripts import deaf, mute, stay
 
 
 def test_heartbeats_are_sent_on_their_interval_each_followed_by_a_ping() -> None:
@@ -103,6 +105,31 @@ def test_a_dead_peer_is_found_in_time_reported_once_and_replaced(masquerade_serv
         assert record.story[3:6] == ["error", "connected > disconnected", "disconnected"]
         masquerade_server.thaw()
         assert record.wait("connected", 2).gap > 0
+
+
+def test_a_dead_peer_is_found_while_the_interpreter_is_held_each_time_that_somebody_looks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The heartbeat thread is late each time, by what would mean a stop of the process if that had not computed."""
+    looks: list[float | None] = []
+    wait = Connection.wait_tcp_closed
+
+    def look(connection: Connection, timeout: float | None) -> bool:
+        closed = wait(connection, timeout)
+        if threading.current_thread().name == "masquerade-ws-heartbeat" and connection.close_code is None:
+            looks.append(timeout)
+            free = time.monotonic() + 0.6
+            while time.monotonic() < free:
+                pass
+        return closed
+
+    monkeypatch.setattr(Connection, "wait_tcp_closed", look)
+    limits = {"heartbeat_interval": 0.2, "heartbeat_timeout": 0.3, "busy_timeout": 0.3}
+    with RawServer(mute) as server, client_of(server.url, auto_reconnect=False, **limits) as client:
+        record = Record(client, "error")
+        client.connect()
+        assert "silent" in str(record.wait("error").error)
+    assert 2 <= len(looks) <= 8, "each time it was forgiven"
 
 
 def test_a_peer_that_stalls_in_the_middle_of_a_frame_is_dead() -> None:
