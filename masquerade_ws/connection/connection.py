@@ -411,6 +411,8 @@ class Connection:
         return 0 if self._established is None else self._established.sender.bytes_sent
 
     def __repr__(self) -> str:
+        if "_closure" not in vars(self):
+            return "<Connection that was not made>"
         if self.close_code is not None:
             state = f"closed with {self.close_code}"
         else:

@@ -157,16 +157,21 @@ class Delivery:
                     return
 
     def _report(self, error: BaseException, raised_by: str, event: AnyEvent, queue: EventQueue) -> None:
-        """Report what user code raised, and raise it again if it ends the program; neither if that came too late."""
-        if queue.given_up:
+        """Report what user code raised, and raise it again if it ends the program; neither if that came too late.
+
+        One exit ends the session, and is one error: what exits as well, at one of the last events, changes nothing.
+        """
+        leaves = ends_program(error)
+        if queue.given_up or (leaves and queue.exited):
             return
+        queue.exited = queue.exited or leaves
         queue.unheeded = error
         if isinstance(event, ErrorEvent):
             self._counters.handler_errors += 1
             logger.error("%s raised while it handled an error event", raised_by, exc_info=error)
         else:
             self.deliver(ErrorEvent(as_exception(error, raised_by), "handler", timestamp_now()), queue)
-        if ends_program(error):
+        if leaves:
             raise error
 
 

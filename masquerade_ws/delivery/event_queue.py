@@ -66,6 +66,7 @@ class EventQueue:
         abandoned: Whether the queue is abandoned: what the reader brings now would come after the last events, or
             among those of the next session.
         given_up: Whether the dispatcher thread is given up.
+        exited: Whether a listener has raised what ends the program, and with it the session.
         raised: The last error that a blocking ``connect()`` raises to its caller, so that it need not be logged.
         full: Whether the reader waits for room.
         resumed_at: When the reader last stopped waiting for room, by the monotonic clock.
@@ -86,6 +87,7 @@ class EventQueue:
         self._unread_since = 0.0  # when the messages came that are queued undecoded
         self.abandoned = False
         self.given_up = False
+        self.exited = False
         self.raised: Exception | None = None
         self.full = False
         self.resumed_at = 0.0

@@ -283,4 +283,6 @@ class EventStream(Generic[_EventT_co]):
         self.close()
 
     def __repr__(self) -> str:
+        if "_changed" not in vars(self):  # set last
+            return "<EventStream that was not made>"
         return f"<EventStream of {self.filter}, {'ended' if self.ended else 'open'}, {len(self._buffer)} buffered>"

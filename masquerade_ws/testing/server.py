@@ -59,6 +59,8 @@ class EventServer:
         _servers.add(self)
 
     def __repr__(self) -> str:
+        if "_host" not in vars(self):  # set last
+            return "<EventServer that was not made>"
         return f"<EventServer port={self._port} {'running' if self._running else 'stopped'}>"
 
     def __enter__(self) -> Self:

@@ -23,6 +23,7 @@ from masquerade_ws import (
     Stats,
     WebSocketClient,
 )
+from masquerade_ws.connection import Connection
 from masquerade_ws.deadline import Deadline
 from masquerade_ws.testing import EventServer
 from tests.support.raw_server import Peer, RawServer, close_payload, frame, until
@@ -159,6 +160,12 @@ def test_a_client_whose_constructor_refused_has_a_repr() -> None:
     with pytest.raises(ValueError, match="reconnect_jitter"):
         half_made.__init__("ws://localhost/ws", str, reconnect_jitter=2)  # type: ignore[misc]
     assert repr(half_made) == "<WebSocketClient that was not made>"
+
+
+@pytest.mark.parametrize("kind", [WebSocketClient, Connection, EventStream, EventServer])
+def test_an_object_whose_constructor_was_never_called_has_a_repr(kind: type[object]) -> None:
+    """As a subclass leaves it that fails before it calls the constructor."""
+    assert repr(kind.__new__(kind)) == f"<{kind.__name__} that was not made>"
 
 
 @pytest.mark.parametrize("action", [pickle.dumps, copy.copy, copy.deepcopy])
