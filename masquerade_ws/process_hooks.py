@@ -85,7 +85,11 @@ def _close_in_child_of_multiprocessing() -> None:
     """Have `multiprocessing` close the clients at the end of this process, if it is a child of it."""
     global _finalized  # noqa: PLW0603 - one a process
     process, util = (sys.modules.get(f"multiprocessing.{name}") for name in ("process", "util"))
-    if util is not None and process is not None and process.parent_process() is not None and _finalized != _pid:
+    if util is None or process is None or _finalized == _pid:
+        return
+    # billiard's children, which are Celery's, run the same finalizers, and are known by the current process alone.
+    billiards = type(process.current_process()).__module__.partition(".")[0] == "billiard"
+    if billiards or process.parent_process() is not None:
         _finalized = _pid
         util.Finalize(None, _close_after_threads, exitpriority=_LAST)
 

@@ -16,6 +16,7 @@ from tests.support.processes import Finished, run
 from tests.support.raw_server import Peer, RawServer, frame, until
 
 METHODS = multiprocessing.get_all_start_methods()
+KNOWN = {*METHODS, "billiard"}  # billiard is Celery's copy of `multiprocessing`
 BEYOND = 10.0  # seconds; it takes half of one at most, but a busy machine may need longer
 FLAGS = [(), ("-X", "dev"), ("-X", "dev", "-b", "-b")]
 
@@ -448,7 +449,7 @@ import multiprocessing
 
 sys.path.insert(0, sys.argv[2])
 from worker import work
-context = multiprocessing.get_context(sys.argv[3])
+context = __import__("billiard") if sys.argv[3] == "billiard" else multiprocessing.get_context(sys.argv[3])
 if __name__ == "__main__":
     process = context.Process(target=work, args=(url, sys.argv[4] == "lasting"))
     process.start()
@@ -458,11 +459,15 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("method", [method for method in ("fork", "forkserver", "spawn") if method in METHODS])
+@pytest.mark.parametrize(
+    "method", [*(method for method in ("fork", "forkserver", "spawn") if method in METHODS), "billiard"]
+)
 @pytest.mark.parametrize("threads", ["none", "lasting"])
 def test_a_child_of_multiprocessing_closes_once_its_threads_have_ended(
     method: str, threads: str, tmp_path: Path
 ) -> None:
+    if method == "billiard":
+        pytest.importorskip("billiard", reason="needs the processes of Celery")
     (tmp_path / "worker.py").write_text(MODULE, encoding="utf-8")
 
     def on_open(peer: Peer) -> None:
