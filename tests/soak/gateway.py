@@ -67,11 +67,13 @@ class Gateway:
     def _work(self) -> None:
         emitted = 0
         while (job := self._next_due()) is not None:
-            job_id, emitted = job, emitted + 1
+            job_id, emitted = job, emitted + 2
             expected = expectation(job_id)
             with self._changed:
                 if job_id in self.jobs:
                     self.jobs[job_id] = expected  # before the event, so that who misses that is told when he asks
+            progress = {"job_id": job_id, "n": emitted - 1, "progress": 50}
+            self.server.emit("image.generation.progress", progress)
             payload = {"job_id": job_id, "n": emitted}
             if expected == "failed":
                 self.server.emit("image.generation.failed", {**payload, "error": "failed"})

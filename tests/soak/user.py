@@ -8,7 +8,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
 from masquerade_ws import DisconnectedError, ImageGenerationError, NotConnectedError, SendError, WebSocketClient
@@ -117,6 +117,7 @@ class User(threading.Thread):
             busy_timeout=2.0,
             connect_timeout=3.0,
             ssl_context=ssl_context,
+            around_event=self._around,
         )
         self.client.on("image.generation.*", self._delivered)
         self.client.on("image.generation.*", self._stumble)
@@ -148,11 +149,15 @@ class User(threading.Thread):
 
         self._say_much()
         poll: Callable[[str], str | None] = self._gateway.outcome
-        mishap = self.mishaps.make("poll", is_reported=False) if self._chance.random() < 0.05 else None
-        if mishap is not None:
+        on_progress: Callable[[Any], object] | None = None
+        place = self._chance.choices([None, "poll", "on_progress"], [90, 5, 5])[0]
+        mishap = None if place is None else self.mishaps.make(place, is_reported=False)
+        if mishap is not None and place == "poll":
             poll = raiser(mishap)
+        elif mishap is not None:
+            on_progress = raiser(mishap)
         try:
-            answer = self.client.run_image_job(start, poll=poll, timeout=PATIENCE)
+            answer = self.client.run_image_job(start, poll=poll, on_progress=on_progress, timeout=PATIENCE)
             told = answer if isinstance(answer, str) else answer.payload["image_url"]
             self._tally.add("polled" if isinstance(answer, str) else "delivered")
         except ImageGenerationError:
@@ -233,6 +238,22 @@ class User(threading.Thread):
         self._unbroken = False
         if event.gap is not None:
             self._tally.gap(event.gap)
+
+    @contextmanager
+    def _within(self, event: Any, place: str) -> Iterator[None]:
+        if place == "enter":
+            raise self.mishaps.make("around_event")
+        yield
+        if place == "exit" and event.payload["n"] not in self._given_up:
+            raise self.mishaps.make("around_event")
+
+    def _around(self, event: Any) -> AbstractContextManager[None]:
+        if not event.type.startswith("image.") or self._chance.random() > 0.002:
+            return nullcontext()
+        place = self._chance.choice(["call", "enter", "exit"])
+        if place == "call":
+            raise self.mishaps.make("around_event")
+        return self._within(event, place)
 
     def _delivered(self, event: Any) -> None:
         self._tally.add("events")
