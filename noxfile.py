@@ -115,7 +115,7 @@ def benchmarks(session: nox.Session) -> None:
 @nox.session(name="tests-on", python=["3.10", "3.12", "3.13"], venv_backend="venv")
 def tests_on(session: nox.Session) -> None:
     """Run the tests on another Python."""
-    session.install("-q", "-e", ".[dev]")
+    session.install("-q", "--no-compile", "-e", ".[dev]")
     session.run("python", "-m", "pytest", "-q", *session.posargs)
 
 
@@ -125,8 +125,9 @@ def oldest(session: nox.Session) -> None:
     setup = configparser.ConfigParser()
     setup.read("setup.cfg", encoding="utf-8")
     extras = "\n".join(setup["options.extras_require"][name] for name in ("cli", "django", "flask"))
-    session.install("-q", "-e", ".[dev]", *re.sub(">=", "==", extras).split())
+    session.install("-q", "--no-compile", "-e", ".[dev]", *re.sub(">=", "==", extras).split())
     folders = ("tests/cli", "tests/contrib", "tests/examples")
     # Needs playwright, and tests the page in a browser, to which Flask's version makes no difference.
     left_out = "--ignore=tests/examples/test_flask_gallery_in_chromium.py"
-    session.run("python", "-m", "pytest", "-q", "-rs", "-m", "", left_out, *folders, *session.posargs)
+    options = ["-q", "-rs", "-m", "", "-n", "2", "--dist", "worksteal", left_out]
+    session.run("python", "-m", "pytest", *options, *folders, *session.posargs)

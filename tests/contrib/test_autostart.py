@@ -311,7 +311,7 @@ def project(server: EventServer, tmp_path: Path) -> tuple[Path, dict[str, str]]:
     pytest.importorskip("django", reason="needs django")
     copy = shutil.copytree(PROJECT, tmp_path / "project")
     settings = {"DJANGO_SETTINGS_MODULE": "gallery.settings", "MASQUERADE_URL": server.url}
-    return copy, {**os.environ, **settings, "PYTHONDONTWRITEBYTECODE": "1"}
+    return copy, {**os.environ, **settings}
 
 
 @pytest.mark.slow

@@ -58,7 +58,7 @@ def working(environment: dict[str, str], output: Path) -> Iterator[subprocess.Po
 
 
 def environment_for(url: str, folder: Path) -> dict[str, str]:
-    added = {"MASQUERADE_URL": url, "CELERY_FOLDER": str(folder / "celery"), "PYTHONDONTWRITEBYTECODE": "1"}
+    added = {"MASQUERADE_URL": url, "CELERY_FOLDER": str(folder / "celery")}
     return {**os.environ, **added}
 
 

@@ -66,7 +66,7 @@ def manage(*arguments: str, environment: dict[str, str]) -> str:
     done = subprocess.run(
         [sys.executable, "manage.py", *arguments],
         cwd=PROJECT,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **environment},
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         timeout=60,
@@ -209,7 +209,7 @@ def test_the_command_alone_saves_notifications_beside_a_web_worker_that_uses_its
     listening = subprocess.Popen(
         [sys.executable, "manage.py", "masquerade_listen"],
         cwd=PROJECT,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **environment},
+        env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -234,7 +234,7 @@ def test_the_command_ends_quietly_when_nobody_reads_its_lines_any_more(
     with subprocess.Popen(
         [sys.executable, "manage.py", "masquerade_listen"],
         cwd=PROJECT,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "MASQUERADE_URL": server.url, **database},
+        env={**os.environ, "MASQUERADE_URL": server.url, **database},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -46,7 +46,7 @@ class WebServer:
         self._process = subprocess.Popen(
             [sys.executable, *(part.format(port=self.port) for part in command)],
             cwd=folder,
-            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(folder), **environment},
+            env={**os.environ, "PYTHONPATH": str(folder), **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
