@@ -21,8 +21,8 @@ _TCP_INFO = struct.Struct("=2xBB20xI16xI8xI")
 def acknowledged(sock: socket.socket, within: float) -> bool | None:
     """Return whether the peer's system acknowledges what is sent to it.
 
-    While other threads send, something is always on its way. That is no bad sign if an acknowledgement has just come,
-    or if what is on its way has just been sent, and has not been sent before.
+    While other threads send, something is always on its way. That is not a bad sign if an acknowledgement has just
+    come, or if what is on its way has just been sent, and for the first time.
 
     Nothing is on its way either where our own system cannot send: the cable is out at this end, or the address has
     changed. Then it probes in vain. It probes as well while the peer reads nothing and has no room for more, but that

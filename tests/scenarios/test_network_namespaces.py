@@ -242,7 +242,7 @@ client.disconnect(timeout=0.1)
 
 
 @pytest.mark.slow
-def test_what_was_sent_just_before_the_system_is_asked_is_no_sign_of_death(network: Network) -> None:
+def test_what_was_sent_just_before_the_system_is_asked_is_not_a_sign_of_death(network: Network) -> None:
     if not os.path.exists("/dev/net/tun"):
         pytest.skip("needs /dev/net/tun")
     line = SlowLine(network.near, network.far, 0.4)

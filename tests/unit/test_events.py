@@ -331,7 +331,7 @@ def test_no_url_of_an_image_gets_out_of_its_link() -> None:
 @pytest.mark.parametrize(
     "url", ["javascript:alert(1)", " https://x/", "data:image/png;base64,AA", "//x/1.png", 5, None, ["https://x/"]]
 )
-def test_what_is_not_the_url_of_a_web_page_is_no_link(url: object) -> None:
+def test_what_is_not_the_url_of_a_web_page_is_not_a_link(url: object) -> None:
     html = html_of(job_id="1", image_url=url)
     assert html.startswith("<code>ImageGenerationCompletedEvent(")
     assert "<a" not in html

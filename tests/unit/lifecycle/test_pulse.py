@@ -232,7 +232,7 @@ def test_a_heartbeat_that_took_longer_than_its_interval_is_followed_at_once(sent
     assert pulse.look(5.0, 0.0, 4.5, never) is BEAT
 
 
-def test_a_silence_without_limits_is_not_kept_account_of() -> None:
+def test_nothing_is_kept_of_a_silence_without_limits() -> None:
     pulse = Pulse(1, None, 5, 0.0, 0.0)
     for now in range(1, 1000):
         assert pulse.look(now, 0.0, 0.0, never) is BEAT
