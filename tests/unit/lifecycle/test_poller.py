@@ -79,9 +79,10 @@ def test_an_interrupt_of_who_starts_the_thread_costs_no_job_its_poll(
     poller_module_start = poller_module.start
     with monkeypatch.context() as patch:
         patch.setattr(poller_module, "start", start_and_interrupt)
-        for job in (first, second):  # two threads, of which one finds nothing to do
-            with pytest.raises(KeyboardInterrupt), poller._lock:
-                job.begin("mine", 0, None)
+        with poller._lock:  # so that neither thread runs before both are started: one finds nothing to do
+            for job in (first, second):
+                with pytest.raises(KeyboardInterrupt):
+                    job.begin("mine", 0, None)
     assert hang.entered.wait(10)
     until(lambda: names_of_threads() == ["masquerade-ws-poll"])
     assert asked == ["mine"]
