@@ -110,6 +110,7 @@ def dist(session: nox.Session) -> None:
 def benchmarks(session: nox.Session) -> None:
     """Measure the speed, beside that of other clients."""
     python(session, "-m", "benchmarks", *session.posargs)
+    python(session, "-m", "benchmarks.relay", *session.posargs)
 
 
 @nox.session(name="tests-on", python=["3.10", "3.12", "3.13"], venv_backend="venv")
@@ -121,12 +122,12 @@ def tests_on(session: nox.Session) -> None:
 
 @nox.session(python="3.10", venv_backend="venv")
 def oldest(session: nox.Session) -> None:
-    """Run the tests of commands and frameworks, slow ones too, with the oldest packages that the extras allow."""
+    """Run the tests of commands, frameworks, relays, slow ones too, with the oldest packages that the extras allow."""
     setup = configparser.ConfigParser()
     setup.read("setup.cfg", encoding="utf-8")
-    extras = "\n".join(setup["options.extras_require"][name] for name in ("cli", "django", "flask"))
+    extras = "\n".join(setup["options.extras_require"][name] for name in ("cli", "django", "flask", "relay"))
     session.install("-q", "--no-compile", "-e", ".[dev]", *re.sub(">=", "==", extras).split())
-    folders = ("tests/cli", "tests/contrib", "tests/examples")
+    folders = ("tests/cli", "tests/contrib", "tests/examples", "tests/relay", "tests/unit/relay")
     # Needs playwright, and tests the page in a browser, to which Flask's version makes no difference.
     left_out = "--ignore=tests/examples/test_flask_gallery_in_chromium.py"
     options = ["-q", "-rs", "-m", "", "-n", "2", "--dist", "worksteal", left_out]

@@ -173,7 +173,7 @@ class Buffer:
             self._changed.notify()
 
     def take(self, before: float) -> Batch | Note | None:
-        """Take out what the next entry holds: a note, or batches up to about `FULL` bytes.
+        """Take out what the next entry holds: a note, or batches up to `FULL` bytes, but always one.
 
         Args:
             before: What came later than this, by the monotonic clock, is left, unless it goes along with what did not.
@@ -192,9 +192,11 @@ class Buffer:
             if isinstance(first, Note):
                 return first
             parts, count, size = [first.texts], first.count, len(first.texts)
-            while self._items and size < FULL:
+            while self._items:
                 item = self._items[0]
                 if isinstance(item, Note) or not 0 <= item.received_ms - first.received_ms <= _SPAN_MS:
+                    break
+                if size + len(item.texts) > FULL:
                     break
                 self._items.popleft()
                 self._size -= item.size

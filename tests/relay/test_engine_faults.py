@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
+from redis.exceptions import BusyLoadingError
 
 from masquerade_ws.relay.engine import Engine
 from masquerade_ws.relay.entries import Blob
@@ -51,7 +52,14 @@ def loads_its_data(engine: EngineServer) -> Callable[[], object]:
     engine.run("SAVE")
     engine.kill()
     engine.start("--key-load-delay", "10000", "--loading-process-events-interval-bytes", "1024")
-    return lambda: None
+    return lambda: until(lambda: has_loaded(engine))
+
+
+def has_loaded(engine: EngineServer) -> bool:
+    try:
+        return bool(engine.run("PING"))
+    except BusyLoadingError:
+        return False
 
 
 def is_out_of_memory(engine: EngineServer) -> Callable[[], object]:
@@ -167,7 +175,7 @@ def test_a_full_buffer_drops_the_oldest_and_says_how_many(own_engine: EngineServ
         streams.await_numbers(0)
         own_engine.run("ACL", "SETUSER", "default", "-xadd")
         server.broadcast_raw(numbered(1))
-        until(lambda: relay.report().engine)
+        until(lambda: "refused XADD: NOPERM" in relay.report().engine)  # so that it is under way
         for n in range(2, 500):
             server.broadcast_raw(json.dumps({"type": "note", "payload": {"n": n, "x": "x" * 1000}}))
         until(lambda: relay.report().events == 500)
