@@ -280,6 +280,7 @@ class Client:
         """
         check_timeout(timeout)
         check_callable("poll", poll, optional=True)
+        self._check_waits("wait_for")
         self._check_names(types)
         return self._waiting.wait_for(types, where, timeout, poll, self)
 
@@ -296,7 +297,7 @@ class Client:
         """
         check_count("maxsize", maxsize)
         self._check_names(types)
-        stream: EventStream[Any] = EventStream(self._streams, Filter(types, where, self._guard), maxsize, self)
+        stream = self._make_stream(Filter(types, where, self._guard), maxsize)
         notice_fork()
         self._streams.add(stream)
         return stream
@@ -326,6 +327,7 @@ class Client:
             types: As for `wait_for`.
             where: As for `wait_for`.
         """
+        self._check_waits("future")
         self._check_names(types)
         return self._waiting.future(types, where, self)
 
@@ -354,7 +356,7 @@ class Client:
         """
         check_callable("start", start)
         check_callable("on_progress", on_progress, optional=True)
-        self._check_progress(on_progress)
+        self._check_waits("submit_image_job", on_progress)
         check_callable("poll", poll, optional=True)
         check_flag("fail_after_gap", fail_after_gap)
         return self._waiting.submit_image_job(
@@ -395,7 +397,7 @@ class Client:
         check_timeout(timeout)
         check_callable("start", start)
         check_callable("on_progress", on_progress, optional=True)
-        self._check_progress(on_progress)
+        self._check_waits("run_image_job", on_progress)
         check_callable("poll", poll, optional=True)
         check_flag("fail_after_gap", fail_after_gap)
         return self._waiting.run_image_job(
@@ -406,8 +408,16 @@ class Client:
         """Warn of names that were probably meant to be others; a client that does not read all events refuses some."""
         self._near_misses.warn(names)
 
-    def _check_progress(self, on_progress: object) -> None:
-        """Refuse what a client that does not read all events cannot do."""
+    def _check_waits(self, member: str, on_progress: object = None) -> None:
+        """Refuse a wait that cannot work on a client that does not read all events.
+
+        Args:
+            member: What waits.
+            on_progress: What is to get progress events, if the wait takes such a callable.
+        """
+
+    def _make_stream(self, taken: Filter, maxsize: int) -> EventStream[Any]:
+        return EventStream(self._streams, taken, maxsize, self)
 
     def __repr__(self) -> str:
         if "_control" not in vars(self):  # set last

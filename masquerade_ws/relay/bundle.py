@@ -29,15 +29,16 @@ class Bundle:
         whole: Whether it is the latter.
 
     Attributes:
+        prefix: As given.
         count: How many texts there are.
     """
 
-    __slots__ = ("_prefix", "_received_ms", "_texts", "_whole", "count")
+    __slots__ = ("_received_ms", "_texts", "_whole", "count", "prefix")
 
     def __init__(self, texts: bytes, received_ms: int, prefix: str, *, whole: bool = False) -> None:
         self._texts = texts
         self._received_ms = received_ms
-        self._prefix = prefix
+        self.prefix = prefix
         self._whole = whole
         self.count = 1 if whole else texts.count(b"\n") + 1
 
@@ -66,7 +67,7 @@ class Bundle:
             for index, text in enumerate(self.texts()):  # noqa: B007 - the place of the event that is made of it
                 yield text
 
-        prefix, whole = self._prefix, self._whole
+        prefix, whole = self.prefix, self._whole
         for event in decode_each(counted(), partial(timestamp_of, self._received_ms / 1000), takers):
             if isinstance(event, Event):
                 _set_id(event, prefix if whole else prefix + (_INDICES[index] if index < _MANY else f".{index}"))

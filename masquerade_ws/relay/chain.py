@@ -88,7 +88,7 @@ class Chain:
         if len(self._seen) > _EPOCHS:
             del self._seen[next(iter(self._seen))]
         if isinstance(entry, Control) and entry_id > self._passed:
-            said = self._heed(entry)
+            said = self.heed(entry)
             gap = gap or said
         elif not isinstance(entry, Control):
             self.led = True
@@ -113,7 +113,7 @@ class Chain:
             return Gap(f"{_entries(before.n - self.last.n)} of the stream went unread")
         return Gap("the engine has lost the history of the stream; how many entries are missing is not known")
 
-    def _heed(self, entry: Control) -> Gap | None:
+    def heed(self, entry: Control) -> Gap | None:
         """Note what a control entry says; return what it says is missing."""
         if entry.kind in {START, BACK}:
             self.led = True

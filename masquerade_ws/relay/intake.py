@@ -49,6 +49,8 @@ class RelayIntake(Intake):
         for taken in batch:
             if taken.gap is not None:
                 yield self._tell_gap(taken)
+            if taken.error is not None:
+                yield (ErrorEvent(taken.error, "handler", timestamp_now()),)
             if isinstance(taken.entry, Blob):
                 yield from self._take_bundle(Bundle(taken.entry.texts, taken.entry.received_ms, str(taken.id)), queue)
             elif isinstance(taken.entry, KeyEvent):

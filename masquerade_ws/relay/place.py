@@ -18,7 +18,12 @@ from masquerade_ws.relay.entries import BAD, UNSENT, Control, EntryId
 from masquerade_ws.relay.keys import Keys
 from masquerade_ws.relay.status import Status
 
-__all__ = ["Place"]
+__all__ = ["Place", "new_name"]
+
+
+def new_name() -> str:
+    """Return a name that no other client has."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(6)}"
 
 
 class Place:
@@ -50,7 +55,7 @@ class Place:
         self.chain = Chain()
         self.stream = keys.ev if key_events is None else keys.key
         self.count = 8 if key_events is None else 100
-        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(6)}"
+        self.name = new_name()
         self.value: bytes | None = None
         self.status: Status | None = None
         self.gone = False

@@ -22,7 +22,7 @@ from masquerade_ws.deadline import Deadline
 from masquerade_ws.delivery.event_queue import EventQueue
 from masquerade_ws.errors import ConnectError, DisconnectedError, SendError
 from masquerade_ws.relay.chain import Gap
-from masquerade_ws.relay.engine import EngineError, EngineLost, EngineRefusal
+from masquerade_ws.relay.engine import Command, EngineError, EngineLost, EngineRefusal
 from masquerade_ws.relay.entries import (
     LOST,
     ZERO,
@@ -35,8 +35,8 @@ from masquerade_ws.relay.entries import (
     decode,
     encode_outgoing,
 )
+from masquerade_ws.relay.line import Line
 from masquerade_ws.relay.place import Place
-from masquerade_ws.relay.sending import Sending
 from masquerade_ws.relay.status import EXPIRY, Expiry
 from masquerade_ws.sanitize import excerpt
 
@@ -57,12 +57,14 @@ class Taken(NamedTuple):
         entry: The entry; ``None`` if it says how the relay is, and no more.
         gap: What is missing before it.
         seconds: For how long.
+        error: What is to be reported, as what became of an event.
     """
 
     id: EntryId
     entry: Blob | KeyEvent | Control | Foreign | None
     gap: Gap | None
     seconds: float
+    error: Exception | None = None
 
 
 class Reading:
@@ -81,7 +83,7 @@ class Reading:
         self._place = place
         self._chain = place.chain
         self._engine = place.engine(None)
-        self._sending = Sending(lambda: place.engine(send_timeout), send_timeout)
+        self._line = Line(lambda: place.engine(send_timeout), send_timeout)  # for what is sent
         self._send_timeout = send_timeout
         self._closure = Closure()
         self._expiry = Expiry()
@@ -249,20 +251,26 @@ class Reading:
             raise DisconnectedError("the connection is not open")
         try:
             while self._closure.code is None:
-                reply = self._pending or self._read(self._pause())
-                self._pending = []
-                if reply:
-                    if batch := self._take(reply):
-                        yield batch
-                else:
-                    self._look()
-        except EngineError as error:
-            lost = f"the engine was lost: {error}"
-            self._closure.decide(1006, "", DisconnectedError(lost, 1006, ""))
+                if batch := self._next_batch():
+                    yield batch
+        except (EngineError, ValueError) as error:
+            self._closure.decide(1006, "", self._loss_by(error))
         finally:
             self._closure.decide(1006, "", DisconnectedError("the reader thread ended before the connection"))
             self._leave(for_good=True)
         self._closure.check()
+
+    def _next_batch(self) -> list[Taken]:
+        """Return what comes next; nothing if nothing came in time."""
+        reply, self._pending = self._pending or self._read(self._pause()), []
+        if reply:
+            return self._take(reply)
+        self._look()
+        return []
+
+    def _loss_by(self, error: Exception) -> DisconnectedError:
+        lost = str(error) if isinstance(error, ValueError) else f"the engine was lost: {error}"
+        return DisconnectedError(lost)
 
     def _pause(self) -> float:
         """Return for how long to wait for news: until the next look, or until the relay has been still for too long."""
@@ -278,7 +286,7 @@ class Reading:
         )
         return reply[0][1] if reply else []
 
-    def _call(self, blocks: float, *command: str | int) -> Any:
+    def _call(self, blocks: float, *command: str | bytes | int) -> Any:
         """Run a command that blocks for so many seconds; the heartbeat thread cuts it when that takes longer."""
         self._due = time.monotonic() + blocks + OVERDUE
         try:
@@ -350,14 +358,15 @@ class Reading:
         """
         text = data.encode() if isinstance(data, str) else data
         message = Outgoing(text, self._place.name, int(self._send_timeout * 1000))
+        command: Command = ("XADD", self._place.keys.out, "MAXLEN", "~", OUT_LENGTH, "*", *encode_outgoing(message))
         try:
-            self._sending.send(
-                ("XADD", self._place.keys.out, "MAXLEN", "~", OUT_LENGTH, "*", *encode_outgoing(message))
-            )
-        except SendError as error:
-            if isinstance(error.__cause__, EngineLost):
-                self.abort(error)
-            raise
+            self._line.call(*command)
+        except EngineError as error:
+            failure = SendError(f"the message was not given to the relay: {error}")
+            failure.__cause__ = error.with_traceback(None)
+            if isinstance(error, EngineLost):
+                self.abort(failure)
+            raise failure from error
         self.messages_sent += 1
         self.bytes_sent += len(text)
 
@@ -378,14 +387,14 @@ class Reading:
             self._close()
 
     def _close(self) -> None:
-        self._sending.end()
+        self._line.end()
         self._engine.close()
         self._closure.note_tcp_closed()
 
     def _end(self) -> None:
         """Wake the thread that uses it, which closes it, or close it."""
         self._engine.shutdown()
-        self._sending.end()
+        self._line.end()
         with self._lock:
             in_use = self._in_use
         if not in_use:
@@ -417,7 +426,7 @@ class Reading:
         """Close what is open, in a forked child."""
         self._lock = threading.RLock()
         self._engine.after_fork()
-        self._sending.after_fork()
+        self._line.after_fork()
         self._closure.after_fork()
 
     # The heartbeat thread

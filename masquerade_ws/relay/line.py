@@ -1,26 +1,32 @@
-"""What a worker gives to the relay: appended to the stream ``out`` on a connection of its own."""
+"""A connection to the engine that several threads share, made when it is needed."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from masquerade_ws.deadline import Deadline
-from masquerade_ws.errors import SendError
-from masquerade_ws.relay.engine import Command, Engine, EngineError
+from masquerade_ws.relay.engine import Command, Engine, EngineError, EngineLost
 
-__all__ = ["Sending"]
+__all__ = ["Line", "LineBusy"]
+
+_T = TypeVar("_T")
 
 
-class Sending:
-    """A connection to the engine for the sends of any thread, made by the first of them.
+class LineBusy(EngineError):  # noqa: N818 - the name says what happened
+    """Other threads' calls took all the time that there was."""
 
-    The thread whose turn it is makes the connection, uses it, and closes it if it was ended meanwhile; `end` shuts it
-    down, which ends a call under way, and closes it if it is nobody's turn.
+
+class Line:
+    """Calls of any thread, one at a time, on one connection, which is made anew after it was lost.
+
+    The thread whose turn it is makes the connection, uses it, and closes it if it was lost or ended meanwhile; `end`
+    shuts it down, which ends a call under way, and closes it if it is nobody's turn.
 
     Args:
         make: Makes a connection to the engine, not yet open.
-        timeout: Seconds that a send may take.
+        timeout: Seconds that a call may take.
     """
 
     def __init__(self, make: Callable[[], Engine], timeout: float) -> None:
@@ -36,20 +42,29 @@ class Sending:
         # may end it at any line.
         self._lock = threading.RLock()
 
-    def send(self, command: Command) -> None:
-        """Run a command.
+    def call(self, *command: str | bytes | int) -> Any:
+        """Run a command and return its reply.
 
         Raises:
-            SendError: If the engine did not take it in time, or refused it; caused by the `EngineError`, unless it only
-                waited for another thread's send.
+            LineBusy: If it only waited for other threads' calls.
+            EngineLost: If there is no answer in time.
+            EngineRefusal: If the answer is an error.
         """
+        return self._in_turn(lambda engine: engine.call(*command))
+
+    def transaction(self, commands: Sequence[Command]) -> list[Any] | None:
+        """Run commands in a ``MULTI``, as `Engine.transaction` does; raises as `call` does."""
+        return self._in_turn(lambda engine: engine.transaction(commands))
+
+    def _in_turn(self, action: Callable[[Engine], _T]) -> _T:
         deadline = Deadline(self._timeout)
         if not self._turn.acquire(timeout=self._timeout):
-            raise SendError(f"the message was not sent within {self._timeout:g} s: another thread's send came first")
+            raise LineBusy(f"not within {self._timeout:g} s: another thread's call came first")
         try:
-            self._ready(deadline).call(*command)
-        except EngineError as error:
-            raise SendError(f"the message was not given to the relay: {error}") from error
+            return action(self._ready(deadline))
+        except EngineLost:
+            self._close()
+            raise
         finally:
             self._turn.release()
             self._close_if_ended()
@@ -70,6 +85,14 @@ class Sending:
             raise
         return engine
 
+    def drop(self) -> None:
+        """Close the connection until the next call, unless it is another thread's turn."""
+        if self._turn.acquire(blocking=False):
+            try:
+                self._close()
+            finally:
+                self._turn.release()
+
     def end(self) -> None:
         """End the connection, for good; from any thread."""
         with self._lock:
@@ -80,12 +103,14 @@ class Sending:
 
     def _close_if_ended(self) -> None:
         """Close what was ended, unless it is another thread's turn, which does it then."""
-        if self._ended and self._turn.acquire(blocking=False):
-            try:
-                if self._engine is not None:
-                    self._engine.close()
-            finally:
-                self._turn.release()
+        if self._ended:
+            self.drop()
+
+    def _close(self) -> None:
+        with self._lock:
+            engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.close()
 
     def after_fork(self) -> None:
         """Close the descriptor, in a forked child."""
