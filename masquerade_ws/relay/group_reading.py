@@ -165,7 +165,7 @@ class GroupReading(Reading):
             *("XREADGROUP", "GROUP", keeper.group, keeper.name, "COUNT", room, "BLOCK", max(1, int(pause * 1000))),
             *("STREAMS", place.stream, ">"),
         )
-        entries = reply[0][1] if reply else []
+        entries: list[Any] = reply[0][1] if reply else []
         return self._take_in([(name, fields, 1) for name, fields in entries], sent)
 
     def _take_in(self, entries: list[tuple[bytes, list[bytes], int]], sent: float) -> list[Taken]:
