@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
 from masquerade_ws.delivery.event_queue import EventQueue
 from masquerade_ws.errors import DisconnectedError, MasqueradeError
