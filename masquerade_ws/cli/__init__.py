@@ -6,6 +6,7 @@ __all__ = ["main"]
 
 import io
 import sys
+import warnings
 
 _PACKAGES = {"click", "redis", "rich", "websockets"}
 
@@ -18,7 +19,9 @@ def main() -> None:
     try:
         from masquerade_ws.cli.commands import cli  # noqa: PLC0415 - click may be missing
 
-        cli(prog_name="masquerade-ws")
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            cli(prog_name="masquerade-ws")
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package not in _PACKAGES:
@@ -29,3 +32,8 @@ def main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """Print a warning of the library's in a line: whoever types a command has no line of code to be pointed to."""
+    sys.stderr.write(f"Warning: {message}\n")

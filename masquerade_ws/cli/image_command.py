@@ -25,6 +25,7 @@ from masquerade_ws.cli.target import Target
 from masquerade_ws.cli.where import value_of
 from masquerade_ws.sanitize import clean
 
+_TYPES = ("image.generation.*", "system.notification")  # a gateway may notify of an order that it does not understand
 _PATIENCE = 30.0  # seconds to wait for news of the job after the connection was lost
 
 _Show = Callable[[float, str], None]
@@ -53,9 +54,9 @@ def run(target: Target, text: str, *, timeout: float | None, as_json: bool, save
     job_id = payload["job_id"]
 
     def wants(event: Event) -> bool:
-        return bool(event.payload.get("job_id") == job_id)
+        return bool(event.payload.get("job_id") == job_id or event.payload.get("severity") == "error")
 
-    with open_conversation(target, ("image.generation.*",), wants, timeout=timeout) as conversation:
+    with open_conversation(target, _TYPES, wants, timeout=timeout) as conversation:
         conversation.client.emit("image.generate", payload)
         with _progress() as show:
             completed = _end_of_job(conversation, job_id, show)
@@ -87,6 +88,10 @@ def _end_of_job(conversation: Conversation, job_id: str, show: _Show) -> Event:
             note(note_of(event))
             if isinstance(event, ConnectedEvent):
                 patience = time.monotonic() + _PATIENCE
+            continue
+        if event.type == "system.notification":
+            if last == "nothing":
+                note(f"notification: {clean(str(event.payload.get('message')))}")
             continue
         patience, last = math.inf, event.type
         if event.type == "image.generation.completed":

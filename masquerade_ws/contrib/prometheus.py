@@ -35,9 +35,14 @@ class ClientCollector(Collector):
 
     Args:
         clients: The clients by their names, which become the label. It is read at each scrape, and so may change.
+
+    Raises:
+        TypeError: If it is not a mapping.
     """
 
     def __init__(self, clients: Mapping[str, WebSocketClient]) -> None:
+        if not isinstance(clients, Mapping):
+            raise TypeError(f"clients must be a mapping from names to clients, not {type(clients).__name__}")
         self._clients = clients
 
     def describe(self) -> Iterator[_Family]:

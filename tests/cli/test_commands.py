@@ -9,6 +9,7 @@ import re
 import runpy
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,18 @@ def test_an_output_that_is_not_a_file_will_do(monkeypatch: pytest.MonkeyPatch) -
 
     assert caught.value.code == 0
     assert shown.getvalue() == f"masquerade-ws, version {masquerade_ws.__version__}\n"
+
+
+def test_a_warning_of_the_library_is_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(commands, "cli", lambda **_: warnings.warn("did you mean 'connected'?", stacklevel=1))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        cli.main()
+
+    assert capsys.readouterr() == ("", "Warning: did you mean 'connected'?\n")
 
 
 def test_another_missing_module_is_a_bug_and_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

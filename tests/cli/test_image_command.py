@@ -85,6 +85,17 @@ def complete(server: EventServer, url: object) -> None:
 # --- the job ----------------------------------------------------------------------------------------------------------
 
 
+def test_a_notification_that_an_order_is_not_understood_is_shown(run: Command, server: EventServer) -> None:
+    error = ("system.notification", {"severity": "error", "message": "prompt is a text\x1b"})
+    other = ("system.notification", {"severity": "info", "message": "all painters are at work"})
+    done = ("image.generation.completed", {"job_id": "1", "image_url": "https://images.example/1.png"})
+    started = ("image.generation.started", {"job_id": "1"})
+    server.script([other, error, started, error, done], on="image.generate")
+    ended = run(server.url, '{"prompt": 3, "job_id": "1"}')
+    assert (ended.status, ended.out) == (0, "https://images.example/1.png\n")
+    assert [note for note in ended.notes if note.startswith("notification")] == [r"notification: prompt is a text\x1b"]
+
+
 def test_the_url_goes_to_stdout_and_the_progress_to_stderr(run: Command, masquerade_server: EventServer) -> None:
     masquerade_server.paint(steps=2)
 

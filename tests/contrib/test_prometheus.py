@@ -79,6 +79,11 @@ def test_clients_may_come_and_go(registry: CollectorRegistry) -> None:
     assert scraped(registry, "one") == {}
 
 
+def test_a_client_alone_is_refused_with_what_is_expected_instead() -> None:
+    with pytest.raises(TypeError, match="clients must be a mapping from names to clients, not WebSocketClient"):
+        ClientCollector(WebSocketClient("ws://localhost/", str))  # type: ignore[arg-type]
+
+
 def test_names_that_exist_already_are_refused_when_it_is_registered(registry: CollectorRegistry) -> None:
     registry.register(ClientCollector({}))
     with pytest.raises(ValueError, match="Duplicated timeseries"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +67,29 @@ def test_the_search_finds_pages_by_words_and_by_names(html: Path) -> None:
     terms = {*found["terms"]} | {*found["titleterms"]}
     assert {"proxi", "jitter", "duplic", "metric", "prometheus", "opentelemetri", "sentri"} <= terms  # stems of words
     assert "run_image_job" in json.dumps(found["objects"])
+
+
+@pytest.mark.parametrize("width", [380, 1280])
+def test_no_line_is_cut_on_any_page(width: int, html: Path) -> None:
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("needs chromium")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium)
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        for path in sorted(html.rglob("*.html")):
+            page.goto(path.as_uri())
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+            assert page.evaluate(CUT) == [], path
+        browser.close()
+
+
+CUT = """
+() => [...document.querySelectorAll("pre, .sig, article img")]
+    .filter((each) => each.scrollWidth > each.clientWidth + 1 || each.getBoundingClientRect().right > innerWidth)
+    .map((each) => each.innerText || each.src)
+"""
 
 
 def test_code_can_be_copied_without_its_prompts(html: Path) -> None:
