@@ -18,6 +18,7 @@ from tests.support.engines import EngineServer
 from tests.support.scenes import Hang, client_of
 
 WORKERS = 4  # more than most machines have cores, since a test mostly waits
+FIRST = {"test_network_namespaces.py", "test_signals.py"}  # they wait longest, which would be alone at the end
 
 # A container may forbid byte code; each of the hundreds of processes that tests start would compile the package anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -49,7 +50,7 @@ def begin_elsewhere(config: pytest.Config, worker: dict[str, Any]) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Have the same order in all workers."""
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: item.path)
+        items.sort(key=lambda item: (item.path.name not in FIRST, item.path))
 
 
 @pytest.hookimpl(wrapper=True)
