@@ -231,8 +231,11 @@ def talking_to(scene: Scene, folder: Path) -> Iterator[Any]:
     """Run the gateway of ``masquerade-ws serve``, or a test server that answers as it does."""
     if scene.at_the_gateway:
         gateway = pytest.importorskip("masquerade_ws.cli.demo.gateway", reason="the gateway needs the extra demo")
-        with gateway.Gateway(folder / "masquerade-images", step=0.01) as running:
-            yield running
+        with pytest.MonkeyPatch.context() as patch:
+            for module in ("picture", "studio"):
+                patch.setattr(f"masquerade_ws.cli.demo.{module}.SIZE", 48)  # the usual size takes half a second
+            with gateway.Gateway(folder / "masquerade-images", step=0.01) as running:
+                yield running
     else:
         with EventServer(answer) as server, ExitStack() as stack:
             if any("job-42" in item.text for item in scene.items):

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import logging
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
 
 from masquerade_ws.log import logger, show_debug
+from tests.support import processes
+from tests.support.processes import Finished
 
 
 @pytest.fixture
@@ -21,30 +21,30 @@ def untouched_logger() -> Iterator[None]:
     logger.handlers[:] = before[2]
 
 
-def run(script: str) -> subprocess.CompletedProcess[str]:
+def run(script: str) -> Finished:
     """Run a script in a process whose logging nobody has configured yet."""
-    script = "import logging, sys, threading\nfrom masquerade_ws.log import logger, show_debug\n" + script
-    command = [sys.executable, "-W", "error", "-c", script]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    finished = processes.run(f"import logging\nfrom masquerade_ws.log import logger, show_debug\n{script}", "no URL")
+    assert finished.status == 0, finished
+    return finished
 
 
 def test_records_are_shown_on_stderr_with_level_name_and_thread() -> None:
     done = run("show_debug(); logger.debug('hello %s', 'world'); logger.warning('oh')")
-    first, second = done.stderr.splitlines()
+    first, second = done.errors.splitlines()
     stamp = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}"
     assert re.fullmatch(rf"{stamp} DEBUG masquerade_ws \[MainThread\] hello world", first)
     assert re.fullmatch(rf"{stamp} WARNING masquerade_ws \[MainThread\] oh", second)
-    assert done.stdout == ""
+    assert done.output == ""
 
 
 def test_asking_twice_shows_each_record_once() -> None:
     done = run("show_debug(); show_debug(); logger.debug('hello')")
-    assert len(done.stderr.splitlines()) == 1
+    assert len(done.errors.splitlines()) == 1
 
 
 def test_without_asking_debug_records_are_silent_and_warnings_are_not() -> None:
     done = run("logger.debug('hello'); logger.info('hello'); logger.warning('oh')")
-    assert done.stderr == "oh\n"
+    assert done.errors == "oh\n"
 
 
 @pytest.mark.parametrize("name", ["", "masquerade_ws"])
@@ -58,7 +58,7 @@ logger.warning('oh')
 assert logger.level == logging.NOTSET
 assert logging.getLogger({name!r}).handlers == [mine]
 """)
-    assert (done.stderr, done.stdout) == ("", "oh\n")
+    assert (done.errors, done.output) == ("", "oh\n")
 
 
 def test_the_root_logger_and_other_loggers_are_not_touched() -> None:
@@ -69,7 +69,7 @@ show_debug()
 assert (root.level, root.handlers, root.filters, root.disabled) == before
 logging.getLogger('other').info('hidden')
 """)
-    assert done.stderr == ""
+    assert done.errors == ""
 
 
 def test_a_client_with_debug_shows_its_records() -> None:
@@ -78,7 +78,7 @@ from masquerade_ws import WebSocketClient
 WebSocketClient('ws://localhost/ws', str, debug=True)
 logger.debug('hello')
 """)
-    assert done.stderr.endswith("hello\n")
+    assert done.errors.endswith("hello\n")
 
 
 def test_a_client_without_debug_leaves_the_logger_alone() -> None:
@@ -88,7 +88,7 @@ WebSocketClient('ws://localhost/ws', str)
 assert (logger.handlers, logger.level) == ([], logging.NOTSET)
 logger.debug('hello')
 """)
-    assert done.stderr == ""
+    assert done.errors == ""
 
 
 @pytest.mark.usefixtures("untouched_logger")
@@ -122,9 +122,9 @@ logger.{place}(Broken())
 logger.warning('oh')
 print('unharmed')
 """)
-    assert done.stdout == "unharmed\n"
-    assert "KeyError: 'broken'" in done.stderr
-    assert "Message: 'oh'" in done.stderr
+    assert done.output == "unharmed\n"
+    assert "KeyError: 'broken'" in done.errors
+    assert "Message: 'oh'" in done.errors
 
 
 def test_a_handler_that_raises_is_not_reported_where_logging_is_told_not_to() -> None:
@@ -137,7 +137,7 @@ logging.raiseExceptions = False
 logger.addHandler(Broken())
 logger.warning('oh')
 """)
-    assert done.stderr == ""
+    assert done.errors == ""
 
 
 @pytest.mark.parametrize("exit", [SystemExit, KeyboardInterrupt])
