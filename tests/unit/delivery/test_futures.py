@@ -115,9 +115,11 @@ def test_results_are_refused_only_where_somebody_waits_and_while_they_are_to_com
         assert future.exception() is None
 
 
-def test_only_the_thread_that_is_in_the_middle_of_it_holds_a_future(index: StreamIndex) -> None:
+def test_only_the_thread_that_is_in_the_middle_of_it_holds_a_future_or_the_index(index: StreamIndex) -> None:
     future = future_of(index)
     assert not index.held
+    with index._lock:
+        assert index.held
     with future._condition:
         assert index.held
         seen: list[bool] = []
