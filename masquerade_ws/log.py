@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 
 from masquerade_ws.user_code import ends_program
 
@@ -13,11 +14,15 @@ _pass_on = logger.handle
 
 
 def _handle(record: logging.LogRecord) -> None:
-    """Pass a record on; report what a handler or a filter raises as `logging` does, so that it ends no thread."""
+    """Pass a record on; report what a handler or a filter raises as `logging` does, so that it ends no thread of ours.
+
+    A client without its heartbeat thread, say, would never find its peer dead. On the program's own threads an exit is
+    for the program.
+    """
     try:
         _pass_on(record)
     except BaseException as error:
-        if ends_program(error):
+        if ends_program(error) and not threading.current_thread().name.startswith("masquerade-ws-"):
             raise
         logging.Handler().handleError(record)
 

@@ -14,7 +14,7 @@ import pytest
 from masquerade_ws import DisconnectedError, MasqueradeError, WebSocketClient
 from masquerade_ws.testing import EventServer
 from tests.support.raw_server import until
-from tests.support.scenes import TIMEOUT, Hang, Record, client_of, names_of_threads, running
+from tests.support.scenes import FOUR, TIMEOUT, Hang, Record, client_of, names_of_threads, running
 
 
 class Timeout(BaseException):
@@ -204,6 +204,38 @@ def test_a_predicate_that_a_disconnect_gave_up_on_comes_back_to_nothing(
     assert asked == []
     assert [list(stream) for stream in streams] == [[], []]
     assert news.events == []
+
+
+@pytest.mark.parametrize("error", EXITS, ids=repr)
+def test_a_log_handler_that_exits_ends_no_thread_of_the_client(
+    masquerade_server: EventServer, error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: set[str] = set()
+
+    class Leaving(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if str(record.threadName).startswith("masquerade-ws-"):
+                logged.add(str(record.threadName))
+                raise error
+
+    monkeypatch.setattr(logging, "raiseExceptions", False)  # it is not to be reported either, here
+    logger = logging.getLogger("masquerade_ws")
+    handler, level = Leaving(), logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    try:
+        with client_of(masquerade_server.url, heartbeat_interval=0.05) as client:
+            news = Record(client, "news")
+            client.connect()
+            masquerade_server.emit("news")
+            news.wait("news")
+            until(lambda: logged >= {f"masquerade-ws-{name}" for name in ("supervisor", "reader", "heartbeat")})
+            masquerade_server.expect("heartbeat")
+            assert names_of_threads() == FOUR
+            assert client.state == "connected"
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 # Streams of a client that is not running.
