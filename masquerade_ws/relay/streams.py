@@ -172,7 +172,7 @@ class Streams:
     # Epochs
 
     def begin(self, engine: Engine, gap: float | None) -> EntryId | None:
-        """Begin an epoch.
+        """Begin an epoch. If this relay has no gateway at the moment, that is said again, directly after the `start`.
 
         Args:
             engine: The connection.
@@ -196,12 +196,15 @@ class Streams:
         else:
             self.gateway, self._code, self._reason, self._lost_at = True, None, "", None
         self.epoch = epoch
-        self.ev.control = self.key.control = first
+        ids = [first] if self.gateway or self._is_losing() else [first, first.after()]
+        lost = encode_control(LOST, code=self._code, reason=self._reason)
+        self.ev.control = self.key.control = ids[-1]
         commands: list[tuple[str | bytes | int, ...]] = []
         for stream, top in zip((self.ev, self.key), tops, strict=True):
             missing = self._missing(stream, top) if self.leads else gap
             start = encode_control(START, previous=str(top), relay=self._relay, format=FORMAT, gap=missing)
-            commands.append(("XADD", stream.key, str(first), *start))
+            said = (start, lost)[: len(ids)]
+            commands += [("XADD", stream.key, str(entry), *fields) for entry, fields in zip(ids, said, strict=True)]
         result = engine.transaction([*commands, ("SET", self._keys.status, self.status.write())])
         if result is None:
             self.epoch, self.ev.control, self.key.control = before
@@ -209,12 +212,19 @@ class Streams:
         _values(result)
         for stream in (self.ev, self.key):
             stream.trim.begin()
-            stream.take([first], _ENTRY)
-            stream.following = first.after()
+            stream.take(ids, _ENTRY)
+            stream.following = ids[-1].after()
         self.leads = True
         if self._flight is not None:
             self._flight.commands = []
         return tops[0]
+
+    def _is_losing(self) -> bool:
+        """Return whether the note that the gateway is lost is under way, to both streams."""
+        flight = self._flight
+        if flight is None or flight.ev.taken or flight.key.taken:
+            return False
+        return isinstance(flight.item, Note) and flight.item.kind == LOST
 
     def _note_arrival(self, tops: tuple[EntryId, EntryId]) -> None:
         """Note which parts of the append under way a stream had taken, though its answer did not come."""
@@ -287,12 +297,7 @@ class Streams:
             return
         if not flight.commands:
             self._write(flight)
-        commands = [command for _, command in flight.commands]
-        if len(commands) == 1:
-            replies: list[Any] | None = engine.pipeline(commands)
-        else:
-            replies = engine.transaction(commands)
-        assert replies is not None  # nothing is watched
+        replies = self._sent(engine, flight)
         by_part = [(part, reply) for (part, _), reply in zip(flight.commands, replies, strict=True)]
         _values([reply for part, reply in by_part if part is None])
         outcomes = [
@@ -307,6 +312,23 @@ class Streams:
         if None in outcomes and not any(outcomes):
             raise Fenced
         raise EpochEnded
+
+    def _sent(self, engine: Engine, flight: _Flight) -> list[Any]:
+        """Send an append and return the replies.
+
+        The status goes with a note, and is no entry that an id would fence: so the streams are looked at before that,
+        and nothing is done if another relay appends in between.
+        """
+        commands = [command for _, command in flight.commands]
+        if len(commands) == 1:
+            return engine.pipeline(commands)
+        while True:
+            if isinstance(flight.item, Note):
+                engine.call("WATCH", self.ev.key, self.key.key)
+                self.look(engine)
+            replies = engine.transaction(commands)
+            if replies is not None:
+                return replies
 
     def _outcome(self, engine: Engine, part: _Part, replies: Sequence[Any]) -> bool | None:
         """Return whether a stream has taken its part; ``None`` if it has what another relay appended."""

@@ -115,6 +115,24 @@ def test_a_hot_standby_fills_in_what_a_crash_left_out(
         streams.await_numbers(*range(23))
 
 
+@pytest.mark.slow
+def test_a_relay_alone_that_was_only_paused_goes_on_in_its_epoch(
+    engine_server: EngineServer, namespace: str, server: EventServer, streams: Streams
+) -> None:
+    with Leader(server, engine_server, namespace) as leader:
+        server.broadcast_raw(numbered(0))
+        streams.await_numbers(0)
+        leader.signal(19)
+        until(lambda: engine_server.run("GET", streams.keys.leader) is None)
+        server.broadcast_raw(numbered(1))
+        alive = streams.status.alive
+        leader.signal(18)
+        streams.await_numbers(0, 1)
+        until(lambda: streams.status.alive > alive)
+        assert engine_server.run("GET", streams.keys.leader)
+        assert streams.kinds() == ["start"]
+
+
 def test_a_cold_standby_connects_when_it_takes_over_and_tells_the_gap(
     engine_server: EngineServer, namespace: str, server: EventServer, streams: Streams
 ) -> None:

@@ -215,7 +215,7 @@ def test_only_what_a_stream_did_not_take_is_appended_again(
     assert gaps == {deleted: False, "ev" if deleted == "key" else "key": True}
 
 
-def test_a_note_that_one_stream_took_is_appended_to_the_other(
+def test_a_note_begins_a_new_epoch_if_a_stream_is_gone(
     engine: Engine, engine_server: EngineServer, namespace: str, seen: Seen
 ) -> None:
     streams = streams_of(namespace)
@@ -225,9 +225,49 @@ def test_a_note_that_one_stream_took_is_appended_to_the_other(
         streams.append(engine, Note(LOST, {"code": 1, "reason": "r"}, time.monotonic()))
     streams.begin(engine, None)
     streams.finish(engine)
-    assert seen.kinds() == ["start", "lost", "start"]
+    assert seen.kinds() == ["start", "start", "lost"]
     assert seen.kinds("key") == ["start", "lost"]
     assert not seen.status.gateway
+
+
+def test_a_note_of_a_relay_that_does_not_lead_any_more_leaves_the_status_alone(
+    engine_server: EngineServer, engine: Engine, namespace: str, seen: Seen
+) -> None:
+    old, new = streams_of(namespace, "r-1"), streams_of(namespace, "r-2")
+    note = Note(LOST, {"code": 1, "reason": "r"}, time.monotonic())
+
+    class Overtaken(Engine):
+        def transaction(self, commands: Sequence[Command]) -> list[Any] | None:
+            if old.leads and not new.leads:
+                with another(engine_server, namespace) as quicker:
+                    new.begin(quicker, None)
+            return super().transaction(commands)
+
+    old.begin(engine, None)
+    overtaken = Overtaken(EngineUrl.parse(engine_server.url), Keys(namespace), reply_timeout=30.0)
+    overtaken.connect(30)
+    for _ in range(2):  # overtaken between the look and the append, and before both
+        with pytest.raises(Fenced):
+            old.append(overtaken, note)
+    overtaken.close()
+    assert (seen.status.relay, seen.status.gateway) == ("r-2", True)
+    assert seen.kinds() == ["start", "start"]
+
+
+def test_a_new_epoch_without_the_gateway_says_so_again(
+    engine: Engine, engine_server: EngineServer, namespace: str, seen: Seen
+) -> None:
+    streams = streams_of(namespace)
+    streams.begin(engine, None)
+    streams.append(engine, Note(LOST, {"code": 4001, "reason": "r"}, 10.0))
+    engine_server.run("DEL", seen.keys.ev, seen.keys.key)
+    streams.begin(engine, None)
+    streams.append(engine, Note(BACK, {}, 12.0))
+    for stream in ("ev", "key"):
+        assert seen.kinds(stream) == ["start", "lost", "back"]
+        assert seen.controls(stream)[1].fields == {"code": 4001, "reason": "r"}
+    assert seen.controls()[2].fields == {"gap": 2.0}
+    assert [entry.n for entry, _ in seen.entries()] == [0, 1, 2]
 
 
 def test_a_stream_that_was_set_back_is_found_by_a_look(
@@ -279,6 +319,22 @@ def test_the_part_that_had_not_arrived_before_an_epoch_ended_is_appended(
         streams.finish(again)
     assert seen.texts() == ["b", done("1")]
     assert [event.job for event in seen.key_events()] == ["1"]
+
+
+def test_the_part_of_a_note_that_had_not_arrived_is_appended(
+    engine_server: EngineServer, namespace: str, seen: Seen
+) -> None:
+    streams, engine = streams_of(namespace), cutting(engine_server, namespace)
+    streams.begin(engine, None)
+    engine.when = "with its answer"
+    with pytest.raises(EngineLost):
+        streams.append(engine, Note(LOST, {"code": 1, "reason": "r"}, time.monotonic()))
+    engine_server.run("DEL", seen.keys.key)
+    with another(engine_server, namespace) as again:
+        streams.begin(again, None)
+        streams.finish(again)
+    assert seen.kinds() == ["start", "lost", "start", "lost"]  # said again, since a start alone means a gateway
+    assert seen.kinds("key") == ["start", "lost", "lost"]
 
 
 def test_what_is_refused_for_another_reason_is_repeated(namespace: str) -> None:
