@@ -263,7 +263,7 @@ def run(
 @click.option(
     "--metrics", metavar="[HOST:]PORT", callback=address_of, help="Serve /metrics and /healthz there, to Prometheus."
 )
-@target()
+@target(relayed=False)
 @debug
 def relay(
     *,

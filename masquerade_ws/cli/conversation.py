@@ -18,6 +18,7 @@ from masquerade_ws import ClientEvent, ConnectError, Event, StateChangeEvent, Wa
 from masquerade_ws.cli.output import check_output
 from masquerade_ws.cli.target import Target
 from masquerade_ws.cli.tokens import VARIABLE, TokenSource
+from masquerade_ws.client import Client
 
 # Seconds until a wait notices Ctrl-C, which interrupts no wait on Windows, and elsewhere none that is just beginning.
 WAKE_INTERVAL = 0.5
@@ -75,7 +76,7 @@ class Inbox:
 class Conversation(NamedTuple):
     """A connected client, what it receives, and when to stop waiting, on the monotonic clock."""
 
-    client: WebSocketClient
+    client: Client
     inbox: Inbox
     deadline: float
 
@@ -115,7 +116,7 @@ def open_conversation(
     deadline = math.inf if timeout is None else time.monotonic() + timeout
     inbox = Inbox(wants)
     try:
-        client = WebSocketClient(target.url, target.token, **target.options, **options)
+        client = _client_of(target, options)
         for name in (*(types or ("*",)), "connected", "disconnected", "error", "state:change"):
             client.on(name, inbox.put)
     except (TypeError, ValueError) as error:
@@ -129,7 +130,16 @@ def open_conversation(
         client.disconnect(timeout=_CLOSE_TIMEOUT)
 
 
-def _connect(client: WebSocketClient, token: TokenSource, deadline: float) -> None:
+def _client_of(target: Target, options: dict[str, Any]) -> Client:
+    if not target.relayed:
+        return WebSocketClient(target.url, target.token, **target.options, **options)
+    from masquerade_ws.relay import RelayClient  # noqa: PLC0415 - its packages may be missing
+
+    options.pop("heartbeat_interval", None)  # it has none
+    return RelayClient(target.url, namespace=target.namespace, **options)
+
+
+def _connect(client: Client, token: TokenSource, deadline: float) -> None:
     try:
         while not _is_connected(client, min(deadline - time.monotonic(), WAKE_INTERVAL)):
             if time.monotonic() >= deadline:
@@ -141,7 +151,7 @@ def _connect(client: WebSocketClient, token: TokenSource, deadline: float) -> No
         raise ConnectError(hint, error.status) from error
 
 
-def _is_connected(client: WebSocketClient, timeout: float) -> bool:
+def _is_connected(client: Client, timeout: float) -> bool:
     """Return whether the first attempt has succeeded within ``timeout`` seconds."""
     try:
         client.connect(timeout=max(timeout, 0))

@@ -21,20 +21,32 @@ from masquerade_ws.cli.unicode import text_in
 URL_VARIABLE = "MASQUERADE_URL"
 
 _NO_PROXY = "none"
+_OF_GATEWAYS = ("headers", "ssl_context", "proxy", "compression")  # arguments that are None or empty by default
 
 
 class Target(NamedTuple):
     """A gateway.
 
     Attributes:
-        url: Its URL.
+        url: Its URL; or that of the engine of a relay, by way of which it is reached.
         token: Where the token comes from.
         options: Arguments of the client that say how to connect.
+        namespace: That of the relay.
     """
 
     url: str
     token: TokenSource
     options: Mapping[str, Any]
+    namespace: str = "default"
+
+    @property
+    def relayed(self) -> bool:
+        """Whether it is reached by way of a relay."""
+        return _is_engine(self.url)
+
+
+def _is_engine(url: str) -> bool:
+    return url.partition("://")[0].lower() in {"redis", "rediss", "unix"}
 
 
 def _complete_url(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -117,11 +129,18 @@ _OPTIONS = (
 )  # fmt: skip
 
 
-def target(first: str | None = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+_NAMESPACE = click.option(
+    "--namespace", default="default", show_default=True,
+    help="The namespace of the relay, where the URL is that of its engine (redis://, rediss://, unix://).",
+)  # fmt: skip
+
+
+def target(first: str | None = None, *, relayed: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Return a decorator that adds the options of a `Target` to a command, which gets it as the argument ``target``.
 
     Args:
         first: The argument, of any number of words, that takes the place of a URL that is left out.
+        relayed: Whether the URL may be that of a relay's engine.
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -144,14 +163,33 @@ def target(first: str | None = None) -> Callable[[Callable[..., Any]], Callable[
             options["proxy"] = False if proxy == _NO_PROXY else proxy
             options["compression"] = "deflate" if compression else None
             token = TokenSource(token_command, token_file)
-            command(target=Target(url or _default_url(), token, options), **arguments)
+            made = Target(url or _default_url(), token, options)
+            if relayed:
+                made = made._replace(namespace=arguments.pop("namespace"))
+                _check_relayed(made, given=url, has_token=token_command is not None or token_file is not None)
+            command(target=made, **arguments)
 
         decorated: Callable[..., Any] = with_target
-        for option in reversed(_OPTIONS):
+        for option in reversed((*_OPTIONS, _NAMESPACE) if relayed else _OPTIONS):
             decorated = option(decorated)
         return decorated
 
     return decorate
+
+
+def _check_relayed(target: Target, *, given: str | None, has_token: bool) -> None:
+    """Refuse what cannot go with the URL of an engine."""
+    if not target.relayed:
+        return
+    if given is not None and "@" in given:
+        raise click.UsageError(
+            f"an engine's URL with a password must not be an argument, which other users can see: set {URL_VARIABLE}"
+        )
+    options = target.options
+    if has_token or options["token_in"] != "query" or any(options[name] not in (None, {}) for name in _OF_GATEWAYS):
+        raise click.UsageError(
+            "options of the connection to the gateway do not go with an engine's URL: give them to the relay"
+        )
 
 
 def _default_url() -> str:
