@@ -92,12 +92,12 @@ class Foreground:
 def _wait_for_the_end(client: WebSocketClient) -> str:
     """Wait until the client has ended, and return the reason."""
     while True:
-        with contextlib.suppress(WaitTimeoutError):
-            try:
-                event = client.wait_for("disconnected", where={"will_reconnect": False}, timeout=_WAKE_INTERVAL)
-            except DisconnectedError as error:  # it had ended before the wait began
-                return str(error)
-            return f"the connection was lost (code {event.code}) and is not replaced"
+        try:
+            client.wait_for("disconnected", where={"will_reconnect": False}, timeout=_WAKE_INTERVAL)
+        except WaitTimeoutError:
+            continue
+        except DisconnectedError as error:  # the next wait raises it, too, once the last event has been seen
+            return str(error)
 
 
 @contextlib.contextmanager

@@ -326,7 +326,7 @@ def test_the_command_calls_the_listeners_and_prints_events_until_the_client_ends
     assert result.stderr.splitlines() == [
         "connected",
         "disconnected, code 1013",
-        "Error: the connection was lost (code 1013) and is not replaced",
+        "Error: the client has given up: the server closed the connection with code 1013, reason 'later'",
     ]
     assert result.exit_code == 1
 
