@@ -20,7 +20,7 @@ nox.options.sessions = ["lint", "types", "tests"]
 PARTS = {
     "unit": ["tests/unit", "tests/testing", "tests/contrib", "tests/test_layout.py"],
     "scenarios": ["tests/scenarios"],
-    "pages": ["tests/cli", "tests/docs", "tests/examples"],
+    "pages": ["tests/cli", "tests/docs", "tests/examples", "tests/relay"],
 }
 
 
