@@ -104,17 +104,20 @@ def test_a_state_is_visible_before_its_event(masquerade_server: EventServer) -> 
     seen: list[tuple[str, str]] = []
     with client_of(masquerade_server.url, initial_reconnect_delay=60, max_reconnect_delay=60) as client:
         client.on("state:change", lambda event: seen.append((event.new_state, client.state)))
-        client.on("connected", lambda event: seen.append(("connected", client.state)))
-        gone = threading.Event()
+        there, gone = threading.Event(), threading.Event()
+
+        @client.on("connected")
+        def on_connected(event: object) -> None:
+            seen.append(("connected", client.state))
+            there.set()
 
         @client.on("disconnected")
         def on_disconnected(event: object) -> None:
             seen.append(("disconnected", client.state))
             gone.set()
 
-        connected = client.events("connected")
         client.connect()
-        connected.get(TIMEOUT)
+        assert there.wait(TIMEOUT)
         masquerade_server.drop()
         assert gone.wait(TIMEOUT)
     assert seen[1:5] == [("connected", "connected")] * 2 + [("disconnected", "disconnected")] * 2
