@@ -248,11 +248,11 @@ class EventQueue:
 
     def take_out(self) -> Iterator[Any]:
         """Take out one item after the other, without the lock, until there is none; for ``decode``."""
-        popleft = self._queue.popleft
+        queue, popleft, low = self._queue, self._queue.popleft, self._low
         with suppress(IndexError):  # the queue is empty
             while True:
                 event = popleft()
-                if self.full:
+                if self.full and len(queue) + self.more_in - self.more_out <= low:  # no call for each event
                     self.make_room()
                 yield event
 

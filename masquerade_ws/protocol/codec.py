@@ -168,6 +168,7 @@ def decode_each(  # noqa: PLR0912, PLR0915 - calls would cost too much
     scan = _reading.scan if _fast_loads is None else _fast_scan
     find_class, one_at_a_time, new = _CLASSES.get, _ONE_THREAD_AT_A_TIME, object.__new__
     set_type, set_payload, set_timestamp, set_extra = _SET
+    value: Any = None
     for message in messages:
         if isinstance(message, str):
             text = message
@@ -185,7 +186,6 @@ def decode_each(  # noqa: PLR0912, PLR0915 - calls would cost too much
             if unwanted and '"type"' not in rest and ("\\" not in rest or not _ESCAPED_LETTER.search(rest)):
                 continue
             del rest  # it may be large
-        value: Any = None
         end = -1
         try:
             value, end = scan(text, 0)
