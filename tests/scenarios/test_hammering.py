@@ -184,7 +184,7 @@ def play(seconds: float, seed: int) -> None:
 
 @pytest.mark.usefixtures("watchdog", "switch_interval")
 def test_sixteen_threads_cannot_confuse_the_client() -> None:
-    play(seconds=2, seed=1)
+    play(seconds=1, seed=1)
 
 
 @pytest.mark.slow
