@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["ENGINE_VARIABLE", "engine_url", "run"]
 
 import contextlib
+import logging
 import os
 import sys
 import threading
@@ -21,6 +22,7 @@ from masquerade_ws.cli.output import note, note_of, say
 from masquerade_ws.cli.target import Target
 from masquerade_ws.cli.unicode import text_in
 from masquerade_ws.connection.options import ConnectionOptions
+from masquerade_ws.log import logger
 from masquerade_ws.protocol.uri import parse_uri
 from masquerade_ws.relay.engine import EngineUrl
 from masquerade_ws.relay.gateway import Gateway, GatewayClient
@@ -60,7 +62,7 @@ def run(
     relay = _make(target, engine, settings)
     for name in ("connected", "disconnected", "error"):
         relay.client.on(name, screen.tell)
-    with _serving(listen, relay), _stopping(relay, target):
+    with _showing_warnings(screen), _serving(listen, relay), _stopping(relay, target):
         relay.start()
         screen.line(f"relaying {_name_of(target)} to {engine.name}, namespace {settings.namespace}; stop with Ctrl-C")
         while not relay.wait(WAKE_INTERVAL):
@@ -90,6 +92,17 @@ def _make(target: Target, engine: EngineUrl, settings: Settings) -> Relay:
 
 def _name_of(target: Target) -> str:
     return parse_uri(target.url).name
+
+
+@contextlib.contextmanager
+def _showing_warnings(screen: _Screen) -> Generator[None]:
+    """Show what the relay's thread warns of as lines among the others."""
+    handler = _Lines(screen)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 @contextlib.contextmanager
@@ -168,6 +181,18 @@ class _Screen:
             self._shown = False
             sys.stderr.write("\x1b[A\x1b[2K")
             sys.stderr.flush()
+
+
+class _Lines(logging.Handler):
+    """Shows warnings."""
+
+    def __init__(self, screen: _Screen) -> None:
+        super().__init__(logging.WARNING)
+        self._screen = screen
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show a record."""
+        self._screen.line(clean(record.getMessage()))
 
 
 class _Rate:

@@ -21,6 +21,7 @@ __all__ = ["FULL", "OVERHEAD", "Batch", "Buffer", "Note", "Text", "batches_of", 
 FULL = 256 * 1024  # bytes that are appended without waiting for more
 OVERHEAD = 64  # bytes that a text takes beside its own, about
 _BAD = b"\n"  # marks a message that has line breaks and is not JSON; no other text begins with it
+_MOST = 1000  # messages in a batch
 _SPAN_MS = 100  # what one entry holds came within this time
 
 
@@ -104,9 +105,10 @@ class Buffer:
         """Take messages that arrived together."""
         now_ms, now = time.time_ns() // 1_000_000, time.monotonic()
         with self._changed:
-            for item in _items_of(messages, now_ms, now):
-                self._put(item)
-                self.bytes += item.size - OVERHEAD * item.count - (item.count - 1)  # without the newlines
+            for begin in range(0, len(messages), _MOST):  # in a flood half a megabyte arrives together
+                for item in _items_of(messages[begin : begin + _MOST], now_ms, now):
+                    self._put(item)
+                    self.bytes += item.size - OVERHEAD * item.count - (item.count - 1)  # without the newlines
             self.messages += len(messages)
 
     def put_note(self, note: Note) -> None:

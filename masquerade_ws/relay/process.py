@@ -280,5 +280,5 @@ class Relay:
         if self.survey is None and isinstance(error, EngineRefusal) and error.code in _NOT_LET_IN:
             raise RelayError(str(error)) from None
         if str(error) != self._away:
-            logger.warning("%s; trying again", error)
+            logger.info("%s; trying again", error)
         self._away = str(error)

@@ -149,6 +149,20 @@ def test_an_engine_that_is_away_is_reported_and_waited_for(
     assert any(line.startswith(f"engine: the engine unix://{tmp_path}/none.sock cannot be reached") for line in shown)
 
 
+def test_what_it_warns_of_is_a_line(
+    run: Command, server: EventServer, engine_server: EngineServer, namespace: str
+) -> None:
+    streams = Streams(engine_server, namespace)
+
+    def meanwhile() -> None:
+        streams.await_control("start")
+        engine_server.run("DEL", streams.keys.ev)
+        streams.await_control("start")
+
+    ended = relay(run, server, namespace, meanwhile=meanwhile)
+    assert "the engine has lost entries, or was set back; workers are told of a gap" in ended.notes
+
+
 def test_a_warning_about_the_engine_is_shown(
     run: Command, server: EventServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -122,6 +122,7 @@ def test_a_relay_waits_for_an_engine_that_is_not_there_yet(
             super().connect(timeout)
 
     monkeypatch.setattr("masquerade_ws.relay.process.Engine", Counted)
+    caplog.set_level("INFO", "masquerade_ws")
     own_engine.kill()
     relay = relay_of(own_engine, server.url, NAMESPACE)
     relay.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Any, ClassVar
@@ -98,7 +99,7 @@ def test_a_hot_standby_fills_in_what_a_crash_left_out(
     ):
         server.broadcast_raw(numbered(0))
         await_standby(engine_server, streams)
-        leader.signal(19)  # SIGSTOP: it receives nothing more, and is gone for all that others can see
+        leader.signal(signal.SIGSTOP)  # SIGSTOP: it receives nothing more, and is gone for all that others can see
         for n in range(1, 20):
             server.broadcast_raw(numbered(n))
         until(lambda: second.report().role == "leader")
@@ -106,7 +107,7 @@ def test_a_hot_standby_fills_in_what_a_crash_left_out(
         until(lambda: 20 in streams.numbers())
         assert streams.numbers() == [*range(21)]
         assert [start["gap"] for start in starts(streams)][1:] == [None]
-        leader.signal(18)  # it wakes, and is refused at its first append
+        leader.signal(signal.SIGCONT)  # it wakes, and is refused at its first append
         server.broadcast_raw(numbered(21))
         streams.await_numbers(*range(22))
         until(lambda: len(starts(streams)) == 2 and second.report().role == "leader")
@@ -122,11 +123,11 @@ def test_a_relay_alone_that_was_only_paused_goes_on_in_its_epoch(
     with Leader(server, engine_server, namespace) as leader:
         server.broadcast_raw(numbered(0))
         streams.await_numbers(0)
-        leader.signal(19)
+        leader.signal(signal.SIGSTOP)
         until(lambda: engine_server.run("GET", streams.keys.leader) is None)
         server.broadcast_raw(numbered(1))
         alive = streams.status.alive
-        leader.signal(18)
+        leader.signal(signal.SIGCONT)
         streams.await_numbers(0, 1)
         until(lambda: streams.status.alive > alive)
         assert engine_server.run("GET", streams.keys.leader)
@@ -378,7 +379,7 @@ def test_a_standby_that_holds_too_much_says_what_went_unseen(
         relaying(engine_server, server.url, namespace, leads=False, buffer_bytes=50_000) as second,
     ):
         await_standby(engine_server, streams)
-        leader.signal(19)
+        leader.signal(signal.SIGSTOP)
         for n in range(200):
             server.broadcast_raw(json.dumps({"type": "note", "payload": {"n": n, "x": "x" * 1000}}))
         until(lambda: second.report().role == "leader")

@@ -62,6 +62,17 @@ def test_an_entry_is_bounded_in_bytes() -> None:
     assert [item.count for item in taken(buffer)] == [2, 2, 1]
 
 
+def test_a_flood_is_parted_into_entries_of_that_size() -> None:
+    buffer = Buffer(LIMIT)
+    sent = [f"{n:0130}" for n in range(5000)]
+    buffer.put_messages(sent)
+    items = taken(buffer)
+    assert all(isinstance(item, Batch) and len(item.texts) <= FULL for item in items)
+    assert len(items) == 3
+    assert [text.decode() for item in items for text, *_ in texts_of(item)] == sent
+    assert buffer.bytes == 5000 * 130
+
+
 def test_what_came_after_a_time_is_left() -> None:
     buffer = Buffer(LIMIT)
     before = time.monotonic() - 1
