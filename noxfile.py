@@ -125,7 +125,10 @@ def oldest(session: nox.Session) -> None:
     """Run the tests of commands, frameworks, relays, slow ones too, with the oldest packages that the extras allow."""
     setup = configparser.ConfigParser()
     setup.read("setup.cfg", encoding="utf-8")
-    extras = "\n".join(setup["options.extras_require"][name] for name in ("cli", "django", "flask", "relay"))
+    extras = "\n".join(
+        setup["options.extras_require"][name]
+        for name in ("cli", "django", "flask", "opentelemetry", "prometheus", "relay")
+    )
     session.install("-q", "--no-compile", "-e", ".[dev]", *re.sub(">=", "==", extras).split())
     folders = ("tests/cli", "tests/contrib", "tests/examples", "tests/relay", "tests/unit/relay")
     # Needs playwright, and tests the page in a browser, to which Flask's version makes no difference.
