@@ -501,15 +501,15 @@ def test_a_group_learns_of_losses_and_gaps_from_the_status(leader: Leader, membe
 
 def test_a_group_waits_for_a_relay(engine_server: EngineServer, namespace: str, new_client: Make) -> None:
     client = new_client(group=GROUP)
+    record = Record(client, "connected", "disconnected")
     connecting = running(client.connect)
     until(lambda: client.state == "connecting")
     with Leader(engine_server, namespace=namespace) as leader:
         connecting.result()
-        record = Record(client)
         leader.vanish()
         assert record.wait("disconnected").reason == "the relay is gone"
         leader.resume()
-        assert record.wait("connected").resumed
+        assert record.wait("connected", 2).resumed
 
 
 @pytest.mark.parametrize("waits", [False, True])

@@ -27,6 +27,7 @@ from masquerade_ws.events import (
     StateChangeEvent,
     SystemNotificationEvent,
 )
+from masquerade_ws.relay import RelayClient
 
 client = WebSocketClient("ws://localhost:34076/ws", lambda: "token")
 
@@ -208,3 +209,18 @@ def match(event: KnownEvent) -> None:
             assert_type(event.payload["message"], str)
         case _:
             pass
+
+
+# A client of a relay has the same members.
+
+workers_client = RelayClient("redis://localhost:6379/0", group="store")
+
+
+@workers_client.on("image.generation.completed")
+def store(event: ImageGenerationCompletedEvent) -> None:
+    assert_type(event.id, str | None)
+    assert_type(event.payload["image_url"], str)
+
+
+assert_type(workers_client.wait_for("image.generation.completed"), ImageGenerationCompletedEvent)
+assert_type(next(workers_client.events("image.generation.failed")), ImageGenerationFailedEvent)
