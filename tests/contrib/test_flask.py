@@ -283,7 +283,8 @@ def test_the_requests_of_tests_start_nothing(make_app: Any) -> None:
 def test_the_command_that_serves_starts_the_client_and_no_other(
     arguments: list[str], reloaded: bool, starts: bool, make_app: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("FLASK_DEBUG", raising=False)
+    for name in ("FLASK_DEBUG", "FLASK_RUN_FROM_CLI"):  # the command sets both, and they are taken back after it
+        monkeypatch.setenv(name, "0")
     monkeypatch.delenv("WERKZEUG_RUN_MAIN", raising=False)
     if reloaded:
         monkeypatch.setenv("WERKZEUG_RUN_MAIN", "true")

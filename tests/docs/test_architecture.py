@@ -55,7 +55,7 @@ def names_of(path: Path) -> set[str]:
     return {*names_in(ast.parse(path.read_text(encoding="utf-8")).body)}
 
 
-@functools.cache  # not made when the module is imported, as each process does that shares the tests
+@functools.cache  # made when a test needs them, since every worker imports this module
 def all_names() -> set[str]:
     """Return all names of the package, and their last parts."""
     found = names_of(ROOT / "noxfile.py").union(*map(names_of, PACKAGE.rglob("*.py")))
