@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 import uuid
+from collections.abc import Sequence
 
 from masquerade_ws import ImageGenerationError, WebSocketClient
 
@@ -29,12 +30,18 @@ async def make_image(client: WebSocketClient, prompt: str) -> str:
     return event.payload["image_url"]
 
 
-async def main() -> None:
+async def make_images(client: WebSocketClient, prompts: Sequence[str]) -> list[str]:
+    return await asyncio.gather(*(make_image(client, prompt) for prompt in prompts))
+
+
+def main() -> None:
+    prompts = sys.argv[1:] or PROMPTS
+    # Connecting waits, so it comes before the event loop, which a wait would hold up.
     with WebSocketClient(URL, lambda: os.environ.get("MASQUERADE_TOKEN", "my-token")) as client:
-        images = await asyncio.gather(*(make_image(client, prompt) for prompt in sys.argv[1:] or PROMPTS))
-    for prompt, image in zip(sys.argv[1:] or PROMPTS, images, strict=True):
+        images = asyncio.run(make_images(client, prompts))
+    for prompt, image in zip(prompts, images, strict=True):
         print(f"{prompt}: {image}")
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()
