@@ -21,6 +21,7 @@ from masquerade_ws import (
     SendError,
     WebSocketClient,
 )
+from masquerade_ws.lifecycle.session import Session
 from masquerade_ws.relay import RelayClient, reading
 from masquerade_ws.relay.engine import EngineUrl
 from masquerade_ws.relay.entries import BACK, BAD, DROPPED, LOST, UNSENT, decode_outgoing
@@ -726,6 +727,12 @@ def test_a_forked_child_closes_the_descriptors(opened: Reading) -> None:
     assert opened.wait_tcp_closed(0)
     with pytest.raises(SendError):
         opened.send("{}")
+
+
+def test_a_session_in_a_forked_child_leaves_its_place(leader: Leader, engine_server: EngineServer) -> None:
+    session = Session(1, None, Place(EngineUrl.parse(engine_server.url), leader.keys, None))
+    session.after_fork()
+    assert session.done.is_set()
 
 
 # Key events only
