@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
+
+import pytest
 
 from masquerade_ws.relay import RelayClient
 from masquerade_ws.testing import EventServer
 from tests.support.engines import EngineServer
 from tests.support.raw_server import until
 from tests.support.relaying import Streams, numbered, relaying
-from tests.support.relays import connected
+from tests.support.relays import Leader, connected
 from tests.support.scenes import TIMEOUT, Record
 
 Make = Callable[..., RelayClient]
@@ -124,3 +130,52 @@ def test_a_standby_takes_over_without_a_gap(
         assert [event.payload["n"] for event in got] == [*range(40)]
         assert all(event.resumed for event in record.of("connected"))
         client.disconnect()
+
+
+WORKER = """
+import sys, time
+from masquerade_ws.relay import RelayClient
+
+client = RelayClient(sys.argv[1], namespace=sys.argv[2], group="store", retry_after=1.0)
+
+@client.on("image.generation.completed")
+def handle(event):
+    time.sleep(0.02)
+    print(event.payload["job_id"], flush=True)
+
+client.connect()
+print("ready", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="the system stops no processes")
+def test_workers_that_are_killed_and_stopped_leave_nothing_undone(engine_server: EngineServer, namespace: str) -> None:
+    words = [sys.executable, "-c", WORKER, engine_server.url, namespace]
+    with Leader(engine_server, namespace=namespace) as leader:
+        workers = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+        outputs = [worker.stdout for worker in workers if worker.stdout is not None]
+        assert [output.readline() for output in outputs] == ["ready\n"] * 3
+        for n in range(300):
+            leader.emit(COMPLETED, job_id=str(n), image_url="u")
+        workers[0].kill()
+        workers[1].send_signal(signal.SIGSTOP)
+        time.sleep(3)  # longer than `retry_after`
+        workers[1].send_signal(signal.SIGCONT)
+
+        def all_done() -> bool:
+            [about] = leader.run("XINFO", "GROUPS", leader.keys.key)
+            group = dict(zip(about[::2], about[1::2], strict=True))
+            top = leader.run("XREVRANGE", leader.keys.key, "+", "-", "COUNT", 1)[0][0]
+            return group[b"pending"] == 0 and group[b"last-delivered-id"] == top
+
+        until(all_done)
+        for worker in workers[1:]:
+            worker.terminate()
+        handled = [line for output in outputs for line in output.read().split()]
+        for worker, output in zip(workers, outputs, strict=True):
+            worker.wait()
+            output.close()
+    assert {*handled} == {str(n) for n in range(300)}
+    assert len(handled) <= 300 + 2 * 10  # what the two had in hand
