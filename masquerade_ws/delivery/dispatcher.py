@@ -105,6 +105,8 @@ class Delivery:
                 return
             if isinstance(event, ErrorEvent) and not (listeners or waited_for or event.error is queue.raised):
                 self.unheard.report(event)
+        elif not listeners:  # which `drain` finds as well, but not for the first event of a type
+            self._takers.fronts.worth_a_look = True
         if listeners and self._around_event is not None:
             self._call_within(self._around_event, listeners, event, queue)
         else:

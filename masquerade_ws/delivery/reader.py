@@ -96,6 +96,8 @@ class Intake:
         made = self._streams.feed(events, queue, named_type(last)) if self._streams else list(events)
         types = {event.type for event in made}
         unheard = {name for name in types - CLIENT_EVENT_TYPES if not self._listeners.for_type(name)}
+        if not all(map(self._streams.takes, unheard)):
+            self._takers.fronts.worth_a_look = True
         return [event for event in made if event.type not in unheard] if unheard else made
 
 

@@ -18,6 +18,7 @@ with atheris.instrument_imports(include=["masquerade_ws"]):
     from masquerade_ws.protocol.codec import decode_each, type_of_front
 
 takers = Takers(Listeners(), StreamIndex(Guard()))
+takers.fronts.worth_a_look = True
 takers.listeners.add("a", repr)
 
 

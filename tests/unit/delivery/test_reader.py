@@ -216,6 +216,9 @@ def test_what_nobody_takes_is_not_decoded() -> None:
     room = IntakeRoom()
     room.listeners.add("a", repr)
     stream = room.stream("b")
+    assert room.take([wire("a"), wire("b")]) != []
+    assert not room.takers.fronts.worth_a_look
+    assert room.take([wire("c")]) == []
     cut = wire("c")[:-1]
     assert types(room.take([cut, wire("a"), cut.encode(), wire("b"), cut])) == ["a"]
     assert room.streams.newest_event is not None
@@ -223,7 +226,7 @@ def test_what_nobody_takes_is_not_decoded() -> None:
     room.take([wire("b"), '{"payload":1}'])
     assert room.streams.newest_event[0] == "error"
     stream.close()
-    assert types(list(stream)) == ["b", "b"]
+    assert types(list(stream)) == ["b", "b", "b"]
     room.listeners.add("*", repr)
     assert types(room.take([cut])) == ["error"]
 
@@ -248,10 +251,13 @@ def test_the_dispatcher_thread_does_not_decode_what_nobody_listens_to_any_more()
     heard: list[Event] = []
     room.listeners.add("a", heard.append)
     delivery = Delivery(room.takers, None, room.counters)
-    unread: list[str | bytes] = [wire("b")[:-1], wire("a", n=1), wire("b"), wire("a", n=2).encode()]
+    room.queue.put([wire("a", n=0)])
+    delivery.drain(room.queue)
+    assert not room.takers.fronts.worth_a_look
+    unread: list[str | bytes] = [wire("b"), wire("b")[:-1], wire("a", n=1), wire("b"), wire("a", n=2).encode()]
     room.queue.put(unread)
     delivery.drain(room.queue)
-    assert [event.payload["n"] for event in heard] == [1, 2]
+    assert [event.payload["n"] for event in heard] == [0, 1, 2]
     assert room.counters.parse_errors == 0
     room.listeners.remove("a", heard.append)
     room.queue.put([wire("a")[:-1]])

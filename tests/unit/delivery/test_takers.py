@@ -29,8 +29,9 @@ Stream: TypeAlias = EventStream[Any]
 
 
 def takers_of(*names: str) -> Takers:
-    """Return takers with a listener to each name."""
+    """Return takers with a listener to each name, to whom an event has come that nobody takes."""
     takers = Takers(Listeners(), StreamIndex(Guard()))
+    takers.fronts.worth_a_look = True
     for name in names:
         takers.listeners.add(name, repr)
     return takers
@@ -165,6 +166,13 @@ def test_what_is_known_of_fronts_stays_small_whatever_the_server_says() -> None:
     assert max(map(len, takers.fronts.unwanted)) <= 256
     takers.listeners.add(longest, repr)
     assert types(decoded(takers, wire(longest))) == [longest]
+
+
+def test_fronts_are_looked_at_once_an_event_has_come_that_nobody_takes() -> None:
+    takers = takers_of("a")
+    takers.fronts.worth_a_look = False
+    assert types(decoded(takers, wire("a"), wire("b"))) == ["a", "b"]
+    assert takers.fronts.unwanted == {}
 
 
 # What is delivered does not depend on it.
