@@ -122,5 +122,5 @@ def test_the_module_runs_as_the_command(monkeypatch: pytest.MonkeyPatch, capsys:
 
     assert caught.value.code == 0
     assert re.findall(r"^  (\w+)  ", capsys.readouterr().out, re.MULTILINE) == [
-        "demo", "listen", "run", "send", "serve", "wait", "watch",
+        "demo", "listen", "relay", "run", "send", "serve", "wait", "watch",
     ]  # fmt: skip
