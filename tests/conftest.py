@@ -17,7 +17,7 @@ from masquerade_ws.testing import EventServer
 from tests.support.engines import EngineServer
 from tests.support.scenes import Hang, client_of
 
-WORKERS = 4  # more than most machines have cores, since a test mostly waits
+WORKERS = 6  # more than most machines have cores, since a test mostly waits
 FIRST = {"test_network_namespaces.py", "test_signals.py"}  # they wait longest, which would be alone at the end
 
 # A container may forbid byte code; each of the hundreds of processes that tests start would compile the package anew.

@@ -435,10 +435,10 @@ def image(job_id):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("--worker-class=sync",),
+        pytest.param(("--worker-class=sync",), marks=pytest.mark.slow),
         ("--worker-class=gthread", "--threads=4"),
-        ("--worker-class=gthread", "--threads=4", "--preload"),
-        ("--worker-class=gevent",),
+        pytest.param(("--worker-class=gthread", "--threads=4", "--preload"), marks=pytest.mark.slow),
+        pytest.param(("--worker-class=gevent",), marks=pytest.mark.slow),
         ("--worker-class=gevent", "--preload"),
     ],
     ids=" ".join,

@@ -134,10 +134,10 @@ def test_200_concurrent_requests_each_get_their_own_image(
     "arguments",
     [
         ("--worker-class=sync", "--threads=1"),
-        ("--worker-class=gthread",),
+        pytest.param(("--worker-class=gthread",), marks=pytest.mark.slow),
         ("--worker-class=gthread", "--preload"),
         ("--worker-class=gevent",),
-        ("--worker-class=gevent", "--preload"),
+        pytest.param(("--worker-class=gevent", "--preload"), marks=pytest.mark.slow),
     ],
     ids=" ".join,
 )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import jedi
 import pytest
 
 from masquerade_ws import ConnectError, Event, ImageGenerationCompletedEvent, WebSocketClient
 from masquerade_ws.connection import Connection
 from masquerade_ws.testing import EventServer
+
+pytestmark = pytest.mark.slow  # reading the package and what it imports takes jedi seconds
 
 CLIENT = WebSocketClient("ws://localhost/ws", lambda: "token")
 OBJECTS: dict[str, Any] = {
@@ -27,11 +28,15 @@ OBJECTS: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def _no_files_at_home(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    import jedi  # noqa: PLC0415 - only those who run slow tests have it
+
     monkeypatch.setattr(jedi.settings, "cache_directory", str(tmp_path_factory.mktemp("jedi")))
 
 
 def completed(code: str) -> list[str]:
     """Return what may follow the code, in a session that has the objects."""
+    import jedi  # noqa: PLC0415 - see above
+
     return [completion.name for completion in jedi.Interpreter(code, [OBJECTS]).complete()]
 
 

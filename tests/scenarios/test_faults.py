@@ -153,6 +153,7 @@ def test_a_proxy_that_drops_each_connection_at_once_is_borne() -> None:
                 assert names_of_threads() == THREADS
 
 
+@pytest.mark.slow
 def test_a_hundred_clients_find_a_restarted_server_again() -> None:
     count = 100
     with EventServer() as server, nothing_leaks(), ExitStack() as stack:
@@ -181,6 +182,7 @@ def test_a_hundred_clients_find_a_restarted_server_again() -> None:
             assert wait.result().type == "back"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("outage", ["nobody listens", "accepted and reset", "refused"])
 def test_a_long_outage_changes_neither_memory_nor_threads_nor_descriptors(outage: str) -> None:
     attempts = 300

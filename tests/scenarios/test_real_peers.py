@@ -36,7 +36,7 @@ NEEDED = {
 FRAGMENTING = ["websockets", "ws", "nginx"]
 PINGING = ["websockets", "aiohttp", "ws", "nginx"]
 PINGING_BY_ITSELF = ["uvicorn-websockets", "uvicorn-wsproto"]
-BUSY = ["aiohttp", "tornado", "granian"]
+BUSY = ["aiohttp", *(pytest.param(name, marks=pytest.mark.slow) for name in ("tornado", "granian"))]
 ALL = ["websockets", "aiohttp", *PINGING_BY_ITSELF, "ws", "nginx"]
 COMPRESSIONS = pytest.mark.parametrize("compression", [None, "deflate"])
 
