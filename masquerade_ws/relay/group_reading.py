@@ -250,11 +250,13 @@ class GroupReading(Reading):
         pending = {EntryId.parse(name): count for name, _, _, count in mine}
         keeper.left &= pending.keys()
         lost = {entry_id: tries for entry_id, tries in pending.items() if not self._knows(entry_id)}
+        if not lost:
+            return []
         sent = time.monotonic()
-        for entry_id in lost:
-            claim = ("XCLAIM", place.stream, keeper.group, keeper.name, 0, str(entry_id), "JUSTID")
-            self._call(0.0, *claim)
-        return self._take_in(self._fetch(lost), sent)
+        claim = ("XCLAIM", place.stream, keeper.group, keeper.name, 0, *map(str, lost), "JUSTID")
+        # What the heartbeat thread has acknowledged since the first look cannot be claimed.
+        claimed = [EntryId.parse(name) for name in self._call(0.0, *claim)]
+        return self._take_in(self._fetch({entry_id: lost[entry_id] for entry_id in claimed}), sent)
 
     def _knows(self, entry_id: EntryId) -> bool:
         """Return whether an entry that is this client's to the engine is in hand, or is left for another try."""

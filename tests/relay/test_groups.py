@@ -629,6 +629,37 @@ def test_what_is_in_hand_stays_there_over_a_reconnection(own_engine: EngineServe
         assert got == ["1", "2", "3"]  # the first is left for `retry_after`
 
 
+def test_what_is_done_amid_a_recovery_is_not_tried_again(
+    own_engine: EngineServer, new_client: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Leader(own_engine, namespace="x") as leader:
+        go_on = threading.Event()
+        got: list[str] = []
+
+        def listen(event: Any) -> None:
+            got.append(job_of(event))
+            assert go_on.wait(TIMEOUT)
+
+        knows = group_reading.GroupReading._knows
+
+        def knows_a_moment_later(reading: group_reading.GroupReading, entry_id: EntryId) -> bool:
+            go_on.set()
+            settled(leader)
+            return knows(reading, entry_id)
+
+        client = new_client(own_engine.url, namespace="x", group=GROUP, retry_after=60.0)
+        client.on(COMPLETED, listen)
+        connected(client)
+        complete(leader, 1, 2)
+        until(lambda: got)
+        monkeypatch.setattr(group_reading.GroupReading, "_knows", knows_a_moment_later)
+        own_engine.run("CLIENT", "KILL", "TYPE", "normal")
+        until(go_on.is_set)
+        complete(leader, 3)
+        until(lambda: "3" in got)
+        assert got == ["1", "2", "3"]
+
+
 def test_control_entries_that_no_client_took_are_done_in_the_end(leader: Leader, member: Make) -> None:
     member().disconnect()
     leader.note(DROPPED, count=1)
