@@ -22,6 +22,7 @@ FULL = 256 * 1024  # bytes that are appended without waiting for more
 OVERHEAD = 64  # bytes that a text takes beside its own, about
 _BAD = b"\n"  # marks a message that has line breaks and is not JSON; no other text begins with it
 _MOST = 1000  # messages in a batch
+_PARTS = 16  # of the limit; a batch holds no more than about one
 _SPAN_MS = 100  # what one entry holds came within this time
 
 
@@ -104,9 +105,12 @@ class Buffer:
     def put_messages(self, messages: Sequence[str | bytes]) -> None:
         """Take messages that arrived together."""
         now_ms, now = time.time_ns() // 1_000_000, time.monotonic()
+        # In a flood half a megabyte arrives together, of which the oldest are to go alone.
+        most = len(messages) * (self._limit // _PARTS) // max(1, sum(map(len, messages)))
+        step = max(1, min(most, _MOST))
         with self._changed:
-            for begin in range(0, len(messages), _MOST):  # in a flood half a megabyte arrives together
-                for item in _items_of(messages[begin : begin + _MOST], now_ms, now):
+            for begin in range(0, len(messages), step):
+                for item in _items_of(messages[begin : begin + step], now_ms, now):
                     self._put(item)
                     self.bytes += item.size - OVERHEAD * item.count - (item.count - 1)  # without the newlines
             self.messages += len(messages)

@@ -113,6 +113,17 @@ def test_a_full_buffer_drops_the_oldest_and_says_how_many() -> None:
     assert buffer.dropped_total == 15
 
 
+def test_of_what_comes_together_and_is_too_much_the_oldest_go() -> None:
+    buffer = Buffer(16_000)
+    buffer.put_messages([f"{n:0100}" for n in range(500)])
+    dropped, *batches = taken(buffer)
+    kept = [int(text) for batch in batches for text, *_ in texts_of(batch)]
+    assert isinstance(dropped, Note)
+    assert dropped.fields == {"count": 500 - len(kept)}
+    assert kept == [*range(500 - len(kept), 500)]
+    assert 12_000 < len(kept) * (100 + OVERHEAD) <= 16_000
+
+
 def test_what_is_held_elsewhere_counts() -> None:
     buffer = Buffer(1000)
     buffer.elsewhere = 900
