@@ -253,9 +253,9 @@ class GroupReading(Reading):
         if not lost:
             return []
         sent = time.monotonic()
-        claim = ("XCLAIM", place.stream, keeper.group, keeper.name, 0, *map(str, lost), "JUSTID")
         # What the heartbeat thread has acknowledged since the first look cannot be claimed.
-        claimed = [EntryId.parse(name) for name in self._call(0.0, *claim)]
+        names = self._call(0.0, "XCLAIM", place.stream, keeper.group, keeper.name, 0, *map(str, lost), "JUSTID")
+        claimed = [EntryId.parse(name) for name in names]
         return self._take_in(self._fetch({entry_id: lost[entry_id] for entry_id in claimed}), sent)
 
     def _knows(self, entry_id: EntryId) -> bool:
