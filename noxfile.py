@@ -129,7 +129,7 @@ def oldest(session: nox.Session) -> None:
         setup["options.extras_require"][name]
         for name in ("cli", "django", "flask", "opentelemetry", "prometheus", "relay")
     )
-    session.install("-q", "--no-compile", "-e", ".[dev]", *re.sub(">=", "==", extras).split())
+    session.install("-q", "--no-compile", "-e", ".[dev]", "pyuwsgi", *re.sub(">=", "==", extras).split())
     folders = ("tests/cli", "tests/contrib", "tests/examples", "tests/relay", "tests/unit/relay")
     # Needs playwright, and tests the page in a browser, to which Flask's version makes no difference.
     left_out = "--ignore=tests/examples/test_flask_gallery_in_chromium.py"

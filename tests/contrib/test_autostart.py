@@ -273,13 +273,13 @@ app.add_url_rule("/", view_func=lambda: str(os.getpid()))
 @pytest.mark.slow
 @pytest.mark.parametrize("options", ["", "--master --processes 2", "--master --lazy-apps --processes 2"])
 def test_each_process_of_a_real_uwsgi_listens(options: str, server: EventServer, tmp_path: Path) -> None:
-    program = next((Path(folder, "uwsgi") for folder in os.get_exec_path() if Path(folder, "uwsgi").exists()), None)
+    program = shutil.which("uwsgi", path=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]))
     if program is None:
         pytest.skip("needs uwsgi")
     (tmp_path / "site_of_images.py").write_text(SITE)
     run = "import os, sys; os.execv(sys.argv[1], sys.argv[1:])"
     arguments = f"--http-socket 127.0.0.1:{{port}} --module site_of_images:app --home {sys.prefix} --enable-threads"
-    command = ["-c", run, str(program), *arguments.split(), "--die-on-term", *options.split()]
+    command = ["-c", run, program, *arguments.split(), "--die-on-term", *options.split()]
     with WebServer(command, folder=tmp_path, environment={"FLASK_MASQUERADE_WS_URL": server.url}) as web:
         count = 2 if "2" in options else 1
         until(lambda: len({*server.tokens}) == count)
