@@ -603,6 +603,7 @@ def test_the_connection_that_was_there_when_a_job_began_is_no_gap(
             begun.set()
             assert marked.wait(TIMEOUT)
             passed(client, masquerade_server)
+            until(lambda: len(asked) == polls)  # by a thread of its own
             complete(masquerade_server, "mine")
             assert job.result().payload["job_id"] == "mine"
         assert asked == ["mine"] * polls
