@@ -151,7 +151,7 @@ class Relay:
             cold=settings.standby == "cold",
             buffer=buffer,
             view=View(),
-            tail=Tail(settings.buffer_bytes),
+            tail=Tail(settings.buffer_bytes // 2),  # the other half is for what comes before the next look
             streams=Streams(
                 keys,
                 KeyEvents(settings.key_events),

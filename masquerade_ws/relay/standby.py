@@ -110,15 +110,19 @@ class Standby:
         """Take what came from the gateway."""
         parts = self._parts
         while True:
-            items, dropped = parts.buffer.take_messages()
-            parts.tail.receive(items)
-            parts.tail.dropped += dropped
+            received = self._receive()
             note = parts.buffer.take_note()
             if note is not None:
                 parts.view.learn(note)
-            elif not items:
+            elif not received:
                 break
         parts.buffer.elsewhere = parts.tail.size
+
+    def _receive(self) -> bool:
+        """Take the messages that came until the gateway's next end or return; return whether there are any."""
+        items, dropped = self._parts.buffer.take_messages()
+        self._parts.tail.receive(items, dropped)
+        return bool(items)
 
     def _follow(self, engine: Engine, last: EntryId | None = None) -> None:
         """Read on in the stream, up to an entry or to its end, and strike what is there."""
@@ -190,12 +194,11 @@ class Standby:
         if self._previous is None:
             return
         parts = self._parts
-        items, dropped = parts.buffer.take_messages()
-        parts.tail.receive(items)
+        self._receive()
         self._follow(engine, self._previous)
         self._previous = None
         parts.buffer.put_back(parts.tail.take())
-        parts.buffer.note_dropped(dropped + parts.tail.dropped)
+        parts.buffer.note_dropped(parts.tail.dropped)
         parts.buffer.elsewhere = parts.tail.dropped = 0
 
     def _gap(self) -> float | None:

@@ -99,8 +99,15 @@ class Tail:
         """The bytes of what was received and not yet seen."""
         return self._received.size
 
-    def receive(self, items: Iterable[Batch | Note]) -> None:
-        """Take what came from the gateway, but for what was in the stream before."""
+    def receive(self, items: Iterable[Batch | Note], dropped: int = 0) -> None:
+        """Take what came from the gateway, but for what was in the stream before.
+
+        Args:
+            items: What came.
+            dropped: How many texts before it were dropped. What is older goes as well: the oldest go first.
+        """
+        if dropped:
+            self.dropped += dropped + len(self._received.take())
         for item in items:
             for text in texts_of(item):
                 if not self._was_seen(text):

@@ -81,6 +81,14 @@ def test_the_oldest_go_when_there_is_too_much() -> None:
     assert rest(tail) == ["c", "d", "e"]
 
 
+def test_what_is_older_than_something_that_was_dropped_goes_as_well() -> None:
+    tail = Tail(LIMIT)
+    tail.receive([batch("a", "b")])
+    tail.receive([batch("f")], 3)
+    assert tail.dropped == 5
+    assert rest(tail) == ["f"]
+
+
 def test_striking_takes_as_long_for_many_texts_as_for_few() -> None:
     texts = Texts(2**30)
     for n in range(20_000):
