@@ -18,6 +18,7 @@ from masquerade_ws.cli.conversation import open_conversation
 from masquerade_ws.cli.target import URL_VARIABLE, Target
 from masquerade_ws.cli.tokens import TokenSource
 from masquerade_ws.relay import RelayClient
+from tests.support.commands import SEPARATELY
 from tests.support.engines import EngineServer
 from tests.support.raw_server import until
 from tests.support.relays import Leader
@@ -32,7 +33,7 @@ def leader(engine_server: EngineServer, namespace: str) -> Iterator[Leader]:
 
 
 def run(engine: EngineServer, namespace: str, command: str, *words: str) -> Result:
-    return CliRunner().invoke(cli, [command, engine.url, *words, "--namespace", namespace])
+    return CliRunner(**SEPARATELY).invoke(cli, [command, engine.url, *words, "--namespace", namespace])
 
 
 def emitting(leader: Leader, over: threading.Event) -> None:
@@ -83,18 +84,18 @@ def test_without_a_relay_the_command_says_what_to_start(engine_server: EngineSer
     ],
 )
 def test_options_of_the_gateway_s_connection_are_refused(words: tuple[str, ...]) -> None:
-    result = CliRunner().invoke(cli, ["listen", "redis://localhost", *words])
+    result = CliRunner(**SEPARATELY).invoke(cli, ["listen", "redis://localhost", *words])
     assert result.exit_code == 2
     assert "give them to the relay" in result.stderr
 
 
 def test_a_password_in_an_argument_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     url = "redis://:s3cr3t@127.0.0.1:1"
-    result = CliRunner().invoke(cli, ["wait", url, "x"])
+    result = CliRunner(**SEPARATELY).invoke(cli, ["wait", url, "x"])
     assert result.exit_code == 2
     assert "must not be an argument" in result.stderr
     assert "s3cr3t" not in result.stderr
     monkeypatch.setenv(URL_VARIABLE, url)
-    result = CliRunner().invoke(cli, ["wait", "x"])
+    result = CliRunner(**SEPARATELY).invoke(cli, ["wait", "x"])
     assert result.exit_code == 3
     assert "the engine redis://127.0.0.1:1/0 cannot be reached" in result.stderr

@@ -25,6 +25,7 @@ from click.testing import CliRunner
 from masquerade_ws import NotConnectedError
 from masquerade_ws.contrib.flask import MasqueradeWS, health
 from masquerade_ws.testing import EventServer, Peer
+from tests.support.commands import SEPARATELY
 from tests.support.raw_server import until
 from tests.support.web_server import WebServer, gunicorn
 
@@ -320,7 +321,7 @@ def test_the_command_calls_the_listeners_and_prints_events_until_the_client_ends
 
     player = threading.Thread(target=play)
     player.start()
-    result = app.test_cli_runner().invoke(args=["masquerade-listen"])
+    result = app.test_cli_runner(**SEPARATELY).invoke(args=["masquerade-listen"])
     player.join()
     assert [heard.get(timeout=10), heard.empty()] == ["1", True]
     assert json.loads(result.stdout)["payload"]["job_id"] == "1"

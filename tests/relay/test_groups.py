@@ -503,7 +503,7 @@ def test_a_group_waits_for_a_relay(engine_server: EngineServer, namespace: str, 
     client = new_client(group=GROUP)
     record = Record(client, "connected", "disconnected")
     connecting = running(client.connect)
-    until(lambda: client.state == "connecting")
+    until(lambda: b"cmd=xread " in engine_server.run("CLIENT", "LIST"))  # it waits for a relay
     with Leader(engine_server, namespace=namespace) as leader:
         connecting.result()
         leader.vanish()

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-__all__ = ["Command", "Ended"]
+from click.testing import CliRunner
+
+__all__ = ["SEPARATELY", "Command", "Ended"]
+
+# How a runner is asked to keep output and errors apart: click 8.2 always does, and does not take the word any more.
+SEPARATELY: dict[str, Any] = {"mix_stderr": False} if "mix_stderr" in inspect.signature(CliRunner).parameters else {}
 
 
 class Ended(NamedTuple):

@@ -18,6 +18,7 @@ def test_a_call_that_waits_too_long_for_another_fails_alone(engine_server: Engin
     line = line_to(engine_server.url, 0.01)
     with line._turn, pytest.raises(LineBusy, match=r"not within 0.01 s: another thread's call came first"):
         line.call("PING")
+    line._timeout = 10.0
     line.call("GET", "x")
     line.end()
 
