@@ -81,8 +81,7 @@ class GroupReading(Reading):
         leader = self._call(0.0, "GET", self._place.keys.leader)
         for _, gap in self._news():
             self._note(gap)
-        if leader is not None and moved:
-            self._place.gone = False
+        self._place.gone = self._place.gone and not (leader is not None and moved)
         status = self._place.status
         if status is not None and status.gateway and leader is not None and self._chain.led and not self._place.gone:
             return True

@@ -215,8 +215,7 @@ class Reading:
         place = self._place
         moved = place.look(self._call(0.0, "GET", place.keys.status))
         leader = self._call(0.0, "GET", place.keys.leader)
-        if leader is not None and moved:
-            place.gone = False
+        place.gone = place.gone and not (leader is not None and moved)
         gateway = place.status is not None and place.status.gateway
         return leader is not None and gateway and self._chain.led and not place.gone
 
